@@ -1,0 +1,21 @@
+# GENERATED_KERNELS: the typed kernels, written at build time from torch's native_functions.yaml.
+# Sharded so that two cores stay busy and a shard compiles in well under a minute.
+
+set(KERNEL_SHARDS 16)
+set(KERNEL_DIR ${CMAKE_CURRENT_BINARY_DIR}/kernels)
+set(GENERATED_KERNELS ${KERNEL_DIR}/kernels.cpp)
+math(EXPR last_shard "${KERNEL_SHARDS} - 1")
+foreach(shard RANGE ${last_shard})
+  list(APPEND GENERATED_KERNELS ${KERNEL_DIR}/kernels_${shard}.cpp)
+endforeach()
+
+add_custom_command(
+  OUTPUT ${KERNEL_DIR}/stamp
+  BYPRODUCTS ${GENERATED_KERNELS}
+  COMMAND ${CMAKE_COMMAND} -E env TORCH_DEVICE_BACKEND_AUTOLOAD=0
+          ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/codegen/kernels.py ${KERNEL_DIR} ${KERNEL_SHARDS}
+  COMMAND ${CMAKE_COMMAND} -E touch ${KERNEL_DIR}/stamp
+  DEPENDS codegen/kernels.py codegen/operators.py codegen/rules.py
+  COMMENT "Generating typed kernels"
+  VERBATIM)
+add_custom_target(generate_kernels DEPENDS ${KERNEL_DIR}/stamp)

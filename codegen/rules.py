@@ -1,0 +1,123 @@
+"""Which operators are not forwarded, and what the others do with arguments on different devices; with the reasons."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from operators import Operators
+from torchgen.model import DeviceCheckType, NativeFunction
+
+
+class Mixing(Enum):
+    """Mirrors `enum class Mixing` in csrc/forward/Rule.h."""
+
+    SAME_DEVICE = "kSameDevice"
+    TENSOR_ITERATOR = "kTensorIterator"
+    INDICES = "kIndices"
+    COMPOSITE = "kComposite"
+    ANY_DEVICE = "kAnyDevice"
+
+
+#: Implemented by hand in csrc/aten, where the reason stands.
+HANDWRITTEN = {
+    "_fused_sdp_choice",
+    "as_strided",
+    "_reshape_alias",
+    "empty.memory_format",
+    "empty_strided",
+    "is_set_to",
+    "native_dropout",
+    "set_",
+    "set_.source_Storage",
+    "set_.source_Storage_storage_offset",
+    "set_.source_Tensor",
+    "unfold",
+    "view",
+    "view_as_complex",
+    "view_as_real",
+}
+
+#: Composite operators that only read or relabel metadata: forwarding them would cost more than they do.
+METADATA_ONLY = {
+    "_fw_primal",
+    "_has_same_storage_numel",
+    "_lazy_clone",
+    "_make_dual",
+    "_unsafe_view",
+    "detach_",
+    "is_same_size",
+    "lift",
+    "resize_as_",
+    "unsafe_split.Tensor",
+    "unsafe_split_with_sizes",
+}
+
+#: Their composite kernels choose what to do by the tensors' device, or give results on several devices.
+DEVICE_AWARE = {
+    "_pack_padded_sequence",
+    "_pin_memory",
+    "_scaled_dot_product_fused_attention_overrideable",
+    "_scaled_dot_product_fused_attention_overrideable_backward",
+    "convolution_backward_overrideable",
+    "convolution_overrideable",
+    "copy",
+    "is_pinned",
+}
+
+#: Copies between devices are what they are for.
+COPIES = {"_copy_from", "_copy_from_and_resize", "copy_"}
+
+#: at::native moves indices to the indexed tensor's device.
+INDEXING = {"_index_put_impl_", "index.Tensor", "index.Tensor_out"}
+
+
+def is_view(function: NativeFunction) -> bool:
+    returns = function.func.returns
+    return any(r.annotation is not None and not r.annotation.is_write for r in returns)
+
+
+def must_compose(function: NativeFunction, operators: Operators) -> bool:
+    """Whether forwarding the operator as a whole is wrong or a waste; it then runs by its composite kernel, if any."""
+    name = str(function.func.name)
+    if name in HANDWRITTEN:
+        return True
+    arguments = function.func.arguments
+    if operators.has_cpu_kernel(function):
+        # Other layouts than strided have tensor implementations of their own.
+        return name.startswith(("_nested", "_to_sparse", "_sparse", "quantize_"))
+    if name in COPIES:
+        return False
+    has_tensor = any(argument.type.is_tensor_like() for argument in arguments.flat_all)
+    has_device = arguments.tensor_options is not None or any("Device" in str(a.type) for a in arguments.flat_all)
+    writes_list = any(
+        a.annotation is not None and a.annotation.is_write and a.type.is_list_like() for a in arguments.out
+    )
+    return (
+        not has_tensor
+        or has_device
+        or writes_list
+        or is_view(function)
+        or {"generated", "inplace_view", "nondeterministic_seeded"} & function.tags != set()
+        or name in METADATA_ONLY
+        or name in DEVICE_AWARE
+        or name.startswith(("_assert", "_functional", "_nested", "_new_zeros", "_sparse", "_test_", "sparse_"))
+        or name in {"dense_dim", "is_coalesced", "indices_copy", "values_copy", "_indices_copy", "_values_copy"}
+        or "crow_" in name
+        or "col_" in name
+        or "row_indices" in name
+    )
+
+
+def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
+    name = str(function.func.name)
+    if name in COPIES:
+        return Mixing.ANY_DEVICE
+    if name in INDEXING:
+        return Mixing.INDICES
+    if not operators.has_cpu_kernel(function):
+        return Mixing.COMPOSITE
+    if name.startswith("_fused_") and name.endswith("tensor_lr"):
+        return Mixing.TENSOR_ITERATOR
+    if function.device_check == DeviceCheckType.NoCheck or not operators.has_cuda_kernel(function):
+        return Mixing.TENSOR_ITERATOR
+    return Mixing.SAME_DEVICE

@@ -1,0 +1,178 @@
+// forward/AliasPool.cpp: reusable native tensors that stand for CUDA tensors while a native kernel runs.
+
+#include "forward/AliasPool.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#include "forward/Masquerade.h"
+#include "forward/TensorAccess.h"
+
+namespace torchdevice::forward {
+namespace {
+
+at::Tensor new_alias() {
+  auto storage = c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, masquerade.native_device),
+      c10::GetAllocator(masquerade.native_device.type()), /*resizable=*/true);
+  return at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), masquerade.native_dense,
+                                                  caffe2::TypeMeta::Make<float>());
+}
+
+void release_source_storage(void* context) { delete static_cast<c10::Storage*>(context); }
+
+/// The alias outlives the call: make its storage hold the memory it points to.
+void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
+  auto* owner = new c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(&source));
+  native.set_data_ptr_noswap(
+      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, masquerade.native_device));
+}
+
+}  // namespace
+
+AliasSlot& AliasPool::push() {
+  if (size_ == chunks_.size() * kChunk) {
+    chunks_.push_back(std::make_unique<Chunk>());
+  }
+  AliasSlot& top = slot(size_);
+  if (C10_UNLIKELY(!top.native.defined())) {
+    top.native = new_alias();
+    top.storage = top.native.storage().unsafeGetStorageImpl();
+  }
+  ++size_;
+  return top;
+}
+
+void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage) {
+  c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+  c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
+  if (same_storage == nullptr) {
+    // mutable_data() also makes a copy-on-write storage real before a native kernel can write to it.
+    slot.storage->_mutable_data_ptr_no_checks() =
+        at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
+    slot.storage->unsafe_set_nbytes(source_storage->nbytes());
+    slot.storage->set_resizable(source_storage->resizable());
+  } else {
+    slot.parked = std::exchange(TensorAccess::storage(native), same_storage->native.storage());
+    slot.storage = same_storage->storage;
+  }
+  TensorAccess::copy_metadata(source, native);
+  TensorAccess::keys(native) = alias_keys(source.key_set());
+  TensorAccess::device(native) = masquerade.native_device;
+  slot.source_storage = source_storage;
+  slot.source = &source;
+}
+
+AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base) {
+  c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
+  TORCH_CHECK_NOT_IMPLEMENTED((source.key_set().raw_repr() & kDenseKey) != 0 && source_storage != nullptr,
+                              "torchdevice: tensors of layout ", source.layout(),
+                              " have no forwarding on 'cuda' yet; use a dense tensor, or run this part on the CPU");
+  if (C10_UNLIKELY(size_ - base >= kLinearSearch)) {
+    return alias_in_long_list(source, source_storage, base);
+  }
+  AliasSlot* same_storage = nullptr;
+  for (size_t i = base; i < size_; ++i) {
+    AliasSlot& other = slot(i);
+    if (other.source == &source) {
+      return other;
+    }
+    if (other.source_storage == source_storage && same_storage == nullptr) {
+      same_storage = &other;
+    }
+  }
+  AliasSlot& top = push();
+  try {
+    fill(top, source, same_storage);
+  } catch (...) {
+    --size_;
+    throw;
+  }
+  return top;
+}
+
+AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base) {
+  if (index_.base != base || index_.indexed > size_) {
+    index_ = {{}, base, base};
+  }
+  for (; index_.indexed < size_; ++index_.indexed) {
+    AliasSlot& known = slot(index_.indexed);
+    index_.by_source.emplace(known.source, &known);
+    index_.by_source.emplace(known.source_storage, &known);
+  }
+  if (auto found = index_.by_source.find(&source); found != index_.by_source.end()) {
+    return *found->second;
+  }
+  auto shared = index_.by_source.find(source_storage);
+  AliasSlot& top = push();
+  try {
+    fill(top, source, shared == index_.by_source.end() ? nullptr : shared->second);
+  } catch (...) {
+    --size_;
+    throw;
+  }
+  return top;
+}
+
+AliasSlot* AliasPool::find(const c10::TensorImpl* native, size_t base) noexcept {
+  for (size_t i = base; i < size_; ++i) {
+    if (slot(i).native.unsafeGetTensorImpl() == native) {
+      return &slot(i);
+    }
+  }
+  return nullptr;
+}
+
+AliasSlot* AliasPool::find_storage(const c10::StorageImpl* native, size_t base) noexcept {
+  for (size_t i = base; i < size_; ++i) {
+    if (slot(i).storage == native) {
+      return &slot(i);
+    }
+  }
+  return nullptr;
+}
+
+void AliasPool::release(AliasSlot& slot) noexcept {
+  c10::Storage& held = TensorAccess::storage(*slot.native.unsafeGetTensorImpl());
+  const bool tensor_escaped = slot.native.use_count() != 1;
+  const bool storage_replaced = held.unsafeGetStorageImpl() != slot.storage;
+  if (slot.parked) {
+    if (!tensor_escaped && !storage_replaced) {
+      held = std::move(slot.parked);
+      slot.storage = held.unsafeGetStorageImpl();
+      slot.source = nullptr;
+      slot.source_storage = nullptr;
+      slot.parked = {};
+      return;
+    }
+    // The lender's slot finds its storage still in use and makes it owning.
+    slot = {};
+    return;
+  }
+  const bool storage_escaped = !storage_replaced && held.use_count() != 1;
+  if (C10_UNLIKELY(tensor_escaped || storage_replaced || storage_escaped)) {
+    if (!storage_replaced) {
+      make_owning(*slot.storage, *slot.source_storage);
+    }
+    slot = {};
+    return;
+  }
+  slot.source = nullptr;
+  slot.source_storage = nullptr;
+}
+
+void AliasPool::release(size_t base) noexcept {
+  if (C10_UNLIKELY(size_ - base > kLinearSearch)) {
+    index_ = {};
+  }
+  // Last first: a borrower of a storage is always above its lender.
+  while (size_ > base) {
+    release(slot(--size_));
+  }
+}
+
+AliasPool& alias_pool() {
+  static thread_local AliasPool pool;
+  return pool;
+}
+
+}  // namespace torchdevice::forward

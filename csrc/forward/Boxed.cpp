@@ -1,0 +1,141 @@
+// forward/Boxed.cpp: the fallback for operators that other libraries register: the typed kernel's work on a stack.
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "forward/Argument.h"
+#include "forward/Registrar.h"
+
+namespace torchdevice::forward {
+namespace {
+
+bool is_tensor_list(const c10::IValue& value) { return value.isTensorList() || value.isOptionalTensorList(); }
+
+/// The native counterpart of one argument.
+c10::IValue pass_value(Frame& frame, const c10::IValue& value, bool written) {
+  if (value.isTensor()) {
+    return frame.pass(value.toTensor(), written);
+  }
+  if (value.isTensorList()) {
+    c10::List<at::Tensor> natives;
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      natives.push_back(frame.pass(tensor, written));
+    }
+    return natives;
+  }
+  if (value.isOptionalTensorList()) {
+    c10::List<std::optional<at::Tensor>> natives;
+    for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
+      natives.push_back(tensor.has_value() ? std::optional(frame.pass(*tensor, written)) : std::nullopt);
+    }
+    return natives;
+  }
+  return value;
+}
+
+c10::IValue pass_factory_value(Frame& frame, const c10::Argument& argument, const c10::IValue& value) {
+  const c10::Type& type = argument.type()->kind() == c10::TypeKind::OptionalType
+                              ? *argument.type()->castRaw<c10::OptionalType>()->getElementType()
+                              : *argument.type();
+  if (type.kind() == c10::TypeKind::DeviceObjType && value.isDevice() && value.toDevice().is_cuda()) {
+    frame.set_device(factory_device(value.toDevice()));
+    return masquerade.native_device;
+  }
+  if (value.isGenerator() && value.toGenerator().device().is_cuda()) {
+    return native_generator(value.toGenerator(), frame.device_index());
+  }
+  return value;
+}
+
+void see_value(const c10::IValue& value, int position, bool written, std::vector<SeenTensor>& seen) {
+  if (value.isTensor()) {
+    seen.push_back({position, value.toTensor(), written});
+  } else if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      seen.push_back({position, tensor, written});
+    }
+  } else if (value.isOptionalTensorList()) {
+    for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
+      if (tensor.has_value()) {
+        seen.push_back({position, *tensor, written});
+      }
+    }
+  }
+}
+
+void commit_value(Frame& frame, const c10::IValue& value) {
+  if (value.isTensor()) {
+    frame.commit(value.toTensor());
+  } else if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      frame.commit(tensor);
+    }
+  }
+}
+
+c10::IValue adopt_value(Frame& frame, c10::IValue&& value) {
+  if (value.isTensor()) {
+    return frame.adopt(std::move(value).toTensor());
+  }
+  if (value.isTensorList()) {
+    c10::List<at::Tensor> adopted;
+    for (at::Tensor& tensor : value.toTensorVector()) {
+      adopted.push_back(frame.adopt(std::move(tensor)));
+    }
+    return adopted;
+  }
+  return std::move(value);
+}
+
+bool is_written(const c10::Argument& argument) {
+  return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+}
+
+void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      op.hasKernelForDispatchKey(masquerade.native_dense.highestPriorityTypeId()), "Could not run '",
+      op.operator_name(),
+      "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ", masquerade.native_device,
+      " kernel that torchdevice could forward to. Register one of them, for instance with torch.library.impl.");
+  const auto& formals = op.schema().arguments();
+  const size_t first = stack->size() - formals.size();
+  std::vector<c10::IValue> arguments(stack->begin() + static_cast<std::ptrdiff_t>(first), stack->end());
+
+  Frame frame;
+  for (size_t i = 0; i < formals.size(); ++i) {
+    (*stack)[first + i] = pass_value(frame, arguments[i], is_written(formals[i]));
+  }
+  for (size_t i = 0; i < formals.size(); ++i) {
+    if (!arguments[i].isTensor() && !is_tensor_list(arguments[i])) {
+      (*stack)[first + i] = pass_factory_value(frame, formals[i], arguments[i]);
+    }
+  }
+  if (frame.has_foreign_tensor()) {
+    static constexpr Rule rule{Mixing::kTensorIterator};
+    std::vector<SeenTensor> seen;
+    for (size_t i = 0; i < formals.size(); ++i) {
+      see_value(arguments[i], static_cast<int>(i), is_written(formals[i]), seen);
+    }
+    check_devices(rule, seen);
+  }
+  frame.enter();
+  op.redispatchBoxed(masquerade.native_dense, stack);
+
+  for (size_t i = 0; i < formals.size(); ++i) {
+    if (is_written(formals[i])) {
+      commit_value(frame, arguments[i]);
+    }
+  }
+  for (size_t i = stack->size() - op.schema().returns().size(); i < stack->size(); ++i) {
+    (*stack)[i] = adopt_value(frame, std::move((*stack)[i]));
+  }
+}
+
+}  // namespace
+
+void register_boxed_fallback() {
+  static auto* handle = new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
+      c10::DispatchKey::CUDA, c10::KernelFunction::makeFromBoxedFunction<&forward_boxed>(), "torchdevice"));
+  static_cast<void>(handle);
+}
+
+}  // namespace torchdevice::forward

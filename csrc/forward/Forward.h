@@ -1,0 +1,99 @@
+// forward/Forward.h: the typed kernel: one template instance per ATen operator.
+
+#pragma once
+
+#include "forward/Argument.h"
+#include "forward/Result.h"
+#include "forward/Rule.h"
+
+namespace torchdevice::forward {
+
+/// Where an operator's composite kernel is found: every backend's table has it, also that of one nobody implements.
+inline constexpr c10::DispatchKeySet kCompositeKeys{c10::DispatchKey::VE};
+
+template <class T>
+inline constexpr bool kIsReferenceTuple = false;
+template <class... T>
+inline constexpr bool kIsReferenceTuple<std::tuple<T&...>> = sizeof...(T) > 0;
+
+template <class Op, const Rule& rule, class Signature>
+struct Forward;
+
+/// Note [Typed kernel]
+/// Registered for the CUDA dispatch key. Aliases the arguments, redispatches to the native backend, then adopts the
+/// results, or, for in-place and out= operators, returns the caller's own tensors with their metadata brought up to
+/// date. Frame's destructor restores everything, also when the native kernel throws.
+template <class Op, const Rule& rule, class R, class... A>
+struct Forward<Op, rule, R(A...)> {
+  // resize_ and its kin take the tensor they change by const reference; their result type tells.
+  static constexpr Access kFirstAccess = std::is_same_v<R, const at::Tensor&> ? Access::kWrite : Access::kRead;
+  template <size_t position, class T>
+  using ArgumentAt = Argument<T, position == 0 ? kFirstAccess : Access::kRead>;
+
+  static R call(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
+
+ private:
+  template <size_t... i>
+  static R run(std::index_sequence<i...>, A&... arguments) {
+    Frame frame;
+    std::tuple<ArgumentAt<i, A>...> natives{ArgumentAt<i, A>(frame, arguments)...};
+    if (C10_UNLIKELY(must_look_at_devices(frame))) {
+      if constexpr (rule.mixing == Mixing::kComposite) {
+        return Op::redispatch(kCompositeKeys, arguments...);
+      } else {
+        std::vector<SeenTensor> seen;
+        (std::get<i>(natives).see(static_cast<int>(i), seen), ...);
+        check_devices(rule, seen);
+      }
+    }
+    frame.enter();
+    if constexpr (std::is_void_v<R>) {
+      Op::redispatch(masquerade.native_dense, std::get<i>(natives).native()...);
+      (std::get<i>(natives).commit(frame), ...);
+    } else if constexpr (std::is_reference_v<R>) {
+      Op::redispatch(masquerade.native_dense, std::get<i>(natives).native()...);
+      (std::get<i>(natives).commit(frame), ...);
+      return written_argument<R>(arguments...);
+    } else if constexpr (kIsReferenceTuple<R>) {
+      Op::redispatch(masquerade.native_dense, std::get<i>(natives).native()...);
+      (std::get<i>(natives).commit(frame), ...);
+      return written_arguments(arguments...);
+    } else {
+      R result = adopt_result(frame, Op::redispatch(masquerade.native_dense, std::get<i>(natives).native()...));
+      (std::get<i>(natives).commit(frame), ...);
+      return result;
+    }
+  }
+
+  static bool must_look_at_devices(const Frame& frame) {
+    if constexpr (rule.mixing == Mixing::kAnyDevice) {
+      return false;
+    } else if constexpr (rule.mixing == Mixing::kTensorIterator) {
+      return frame.has_foreign_tensor();
+    } else {
+      return frame.has_foreign_tensor() || frame.has_cpu_scalar();
+    }
+  }
+
+  /// The one argument that has the result's type: self of an in-place operator, out of an out= one.
+  template <class Reference, class First, class... Rest>
+  static Reference written_argument(First& first, Rest&... rest) {
+    if constexpr (std::is_same_v<Reference, First&> || std::is_same_v<Reference, const First&>) {
+      return first;
+    } else {
+      return written_argument<Reference>(rest...);
+    }
+  }
+
+  static R written_arguments(A&... arguments) { return std::tuple_cat(as_output<A>(arguments)...); }
+  template <class T>
+  static auto as_output(std::remove_reference_t<T>& argument) {
+    if constexpr (std::is_same_v<T, at::Tensor&>) {
+      return std::tuple<at::Tensor&>(argument);
+    } else {
+      return std::tuple<>();
+    }
+  }
+};
+
+}  // namespace torchdevice::forward

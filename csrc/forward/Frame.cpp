@@ -1,0 +1,126 @@
+// forward/Frame.cpp: one forwarded call: aliases on the way in, adoption on the way out.
+
+#include "forward/Frame.h"
+
+#include "forward/TensorAccess.h"
+#include "runtime/CachingAllocator.h"
+
+namespace torchdevice::forward {
+namespace {
+
+/// The storage of a native result becomes the device's. Only its label changes: the memory already is.
+void adopt_storage(c10::StorageImpl& storage, c10::Device device) {
+  storage._mutable_data_ptr_no_checks().unsafe_set_device(device);
+  storage.set_allocator(&caching_allocator());
+}
+
+void adopt_tensor(c10::TensorImpl& tensor, c10::Device device) {
+  TensorAccess::keys(tensor) = adopted_keys(tensor.key_set());
+  TensorAccess::device(tensor) = device;
+}
+
+void release_native_storage(void* context) { delete static_cast<c10::Storage*>(context); }
+
+/// A CUDA storage over the memory of a native one that somebody else still holds.
+c10::Storage share_storage(c10::Storage native, c10::Device device) {
+  void* data = native.mutable_data();
+  const size_t nbytes = native.nbytes();
+  auto* owner = new c10::Storage(std::move(native));
+  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), nbytes, at::DataPtr(data, owner, &release_native_storage, device),
+      &caching_allocator(), /*resizable=*/true));
+}
+
+bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
+  const auto& left = TensorAccess::geometry(a);
+  const auto& right = TensorAccess::geometry(b);
+  return TensorAccess::storage_offset(a) == TensorAccess::storage_offset(b) &&
+         left.sizes_arrayref() == right.sizes_arrayref() && left.strides_arrayref() == right.strides_arrayref();
+}
+
+}  // namespace
+
+const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
+  c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
+  if (C10_LIKELY((impl.key_set().raw_repr() & kCudaBackendBit) != 0)) {
+    const c10::DeviceIndex index = TensorAccess::device(impl)->index();
+    if (device_ < 0) {
+      device_ = index;
+    }
+    foreign_ |= device_ != index;
+    return pool_.alias(impl, base_).native;
+  }
+  if (tensor.defined()) {
+    const bool scalar = !written && impl.is_cpu() && impl.dim() == 0;
+    (scalar ? cpu_scalar_ : foreign_) = true;
+  }
+  return tensor;
+}
+
+at::Tensor Frame::adopt(at::Tensor&& result) {
+  if (!result.defined()) {
+    return std::move(result);
+  }
+  c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
+  const c10::Storage& storage = TensorAccess::storage(impl);
+  const bool fresh = result.use_count() == 1 && storage && storage.use_count() == 1;
+  const bool dense_native = (impl.key_set().raw_repr() & (kDenseKey | masquerade.native_backend_bit)) ==
+                            (kDenseKey | masquerade.native_backend_bit);
+  if (C10_UNLIKELY(!fresh || !dense_native)) {
+    return adopt_shared(std::move(result));
+  }
+  adopt_storage(*storage.unsafeGetStorageImpl(), device());
+  adopt_tensor(impl, device());
+  return std::move(result);
+}
+
+at::Tensor Frame::adopt_shared(at::Tensor&& result) {
+  c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
+  if (AliasSlot* slot = pool_.find(&impl, base_)) {
+    return at::Tensor(c10::intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>::reclaim_copy(slot->source));
+  }
+  if (impl.device().type() == c10::DeviceType::CUDA) {
+    return std::move(result);
+  }
+  c10::StorageImpl* native = TensorAccess::storage(impl).unsafeGetStorageImpl();
+  TORCH_CHECK_NOT_IMPLEMENTED((impl.key_set().raw_repr() & kDenseKey) != 0 && native != nullptr,
+                              "torchdevice: this operator's result has layout ", impl.layout(),
+                              ", which has no forwarding on 'cuda' yet; run this part on the CPU");
+  AliasSlot* viewed = pool_.find_storage(native, base_);
+  c10::Storage storage =
+      viewed != nullptr
+          ? c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(viewed->source_storage))
+          : share_storage(TensorAccess::storage(impl), device());
+  // Somebody may hold the native tensor itself, so the result is a new one.
+  auto adopted = impl.shallow_copy_and_detach(c10::VariableVersion(0), /*allow_tensor_metadata_change=*/true);
+  TensorAccess::storage(*adopted) = std::move(storage);
+  adopt_tensor(*adopted, device());
+  return at::Tensor(std::move(adopted));
+}
+
+void Frame::commit(const at::Tensor& source) {
+  c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
+  if ((impl.key_set().raw_repr() & kCudaBackendBit) == 0) {
+    return;  // undefined, or passed as it is
+  }
+  AliasSlot& slot = pool_.alias(impl, base_);
+  c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+  c10::StorageImpl& written = *TensorAccess::storage(native).unsafeGetStorageImpl();
+  c10::StorageImpl& target = *slot.source_storage;
+  if (C10_UNLIKELY(&written != slot.storage)) {
+    TensorAccess::storage(impl) = share_storage(TensorAccess::storage(native), device());
+  } else if (C10_UNLIKELY(written.data() != target.data() || written.nbytes() != target.nbytes())) {
+    if (written.data() != target.data()) {
+      at::DataPtr memory = std::move(written._mutable_data_ptr_no_checks());
+      written._mutable_data_ptr_no_checks() = at::DataPtr(memory.get(), masquerade.native_device);
+      memory.unsafe_set_device(device());
+      target.set_data_ptr_noswap(std::move(memory));
+    }
+    target.set_nbytes(written.nbytes());
+  }
+  if (C10_UNLIKELY(!same_geometry(native, impl))) {
+    impl.set_sizes_and_strides(native.sizes(), native.strides(), TensorAccess::storage_offset(native));
+  }
+}
+
+}  // namespace torchdevice::forward

@@ -1,0 +1,15 @@
+// forward/Registrar.cpp: puts kernels into the dispatcher under CUDA's keys.
+
+#include "forward/Registrar.h"
+
+namespace torchdevice::forward {
+
+void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {
+  // Leaked: a kernel must outlive every tensor that could still call it.
+  static auto* handles = new std::vector<c10::RegistrationHandleRAII>();
+  handles->push_back(c10::Dispatcher::singleton().registerImpl({name, overload}, c10::DispatchKey::CUDA,
+                                                               std::move(kernel), /*cpp_signature=*/std::nullopt,
+                                                               /*inferred_function_schema=*/nullptr, "torchdevice"));
+}
+
+}  // namespace torchdevice::forward

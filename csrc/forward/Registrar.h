@@ -1,0 +1,38 @@
+// forward/Registrar.h: puts kernels into the dispatcher under CUDA's keys.
+
+#pragma once
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "forward/Forward.h"
+
+namespace torchdevice::forward {
+
+/// Registers kernels for the life of the process. Schemas are not inferred from the C++ types: the types come from
+/// torch's own operator structs, and inference would cost more than everything else at start-up.
+class Registrar {
+ public:
+  template <class Op, const Rule& rule>
+  void forward() {
+    using Kernel = Forward<Op, rule, typename Op::schema>;
+    add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(Kernel::call)));
+  }
+
+  /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
+  template <class Op, class Function>
+  void implement(Function function) {
+    add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(function));
+  }
+
+ private:
+  void add(const char* name, const char* overload, c10::KernelFunction kernel);
+};
+
+/// Every typed kernel that the build generated from native_functions.yaml.
+void register_generated_kernels(Registrar& registrar);
+/// The kernels written by hand, in csrc/aten.
+void register_handwritten_kernels(Registrar& registrar);
+/// The boxed fallback for operators that other libraries register.
+void register_boxed_fallback();
+
+}  // namespace torchdevice::forward

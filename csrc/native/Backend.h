@@ -1,0 +1,55 @@
+// native/Backend.h: the device type that does the work behind "cuda".
+
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <c10/core/Device.h>
+#include <c10/core/DispatchKeySet.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace torchdevice {
+
+/// What the host says of itself; torch.cuda's device properties are derived from it.
+struct HostFacts {
+  std::string name;           ///< processor's (or GPU's) marketing name
+  int cores = 1;              ///< physical or logical cores that torch may use
+  size_t total_memory = 0;    ///< bytes
+  size_t l2_cache_bytes = 0;  ///< bytes, 0 where the host does not say
+  int clock_khz = 0;          ///< kHz, 0 where the host does not say
+};
+
+/// One native backend per process: the CPU, or Apple's MPS. The forwarding engine knows nothing else of it.
+class NativeBackend {
+ public:
+  virtual ~NativeBackend() = default;
+
+  /// "cpu" or "mps".
+  virtual const char* name() const = 0;
+  /// The device that aliases claim to live on while a native kernel runs.
+  virtual c10::Device device() const = 0;
+  /// The backend bit that takes CUDA's place in a key set.
+  virtual c10::BackendComponent component() const = 0;
+
+  /// A fresh segment of native memory, aligned to at least 512 bytes; nullptr when the system has none left.
+  virtual void* allocate_segment(size_t nbytes) noexcept = 0;
+  virtual void free_segment(void* segment, size_t nbytes) noexcept = 0;
+  /// Bytes the system could still give.
+  virtual size_t free_memory() const = 0;
+
+  /// Block until everything submitted so far has been done.
+  virtual void synchronize() = 0;
+
+  /// A native generator whose stream of numbers is a function of (seed, offset) alone. Valid until this thread's
+  /// next call.
+  virtual const at::Generator& generator(uint64_t seed, uint64_t offset) = 0;
+
+  virtual const HostFacts& host() const = 0;
+};
+
+/// The backend chosen at activation.
+NativeBackend& native_backend();
+
+}  // namespace torchdevice

@@ -1,0 +1,43 @@
+// runtime/Generator.h: CUDA's random number generators.
+
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <cstdint>
+#include <utility>
+
+namespace torchdevice {
+
+/// State of one CUDA generator: 16 bytes, seed and offset, as on a GPU.
+class CudaGenerator : public c10::GeneratorImpl {
+ public:
+  explicit CudaGenerator(c10::DeviceIndex device);
+
+  void set_current_seed(uint64_t seed) override;
+  uint64_t current_seed() const override;
+  uint64_t seed() override;
+  void set_offset(uint64_t offset) override;
+  uint64_t get_offset() const override;
+  void set_state(const c10::TensorImpl& state) override;
+  c10::intrusive_ptr<c10::TensorImpl> get_state() const override;
+
+  /// (seed, offset) of the next operator; advances the offset by `increment` (a multiple of 4). Takes the mutex.
+  std::pair<uint64_t, uint64_t> reserve(uint64_t increment);
+
+  static c10::DeviceType device_type() { return c10::DeviceType::CUDA; }
+
+ private:
+  CudaGenerator* clone_impl() const override;
+
+  uint64_t seed_ = c10::default_rng_seed_val;
+  uint64_t offset_ = 0;
+};
+
+/// The default generator of cuda:`device`; -1 means the current device.
+const at::Generator& default_cuda_generator(c10::DeviceIndex device);
+
+/// A new generator on cuda:`device`; -1 means the current device.
+at::Generator make_cuda_generator(c10::DeviceIndex device);
+
+}  // namespace torchdevice
