@@ -85,9 +85,16 @@ struct Forward<Op, rule, R(A...)> {
     }
   }
 
-  static R written_arguments(A&... arguments) { return std::tuple_cat(as_output<A>(arguments)...); }
+  /// The last arguments that are written to: out= ones come after others, such as running statistics.
+  static R written_arguments(A&... arguments) {
+    return last_of(std::tuple_cat(as_written<A>(arguments)...), std::make_index_sequence<std::tuple_size_v<R>>());
+  }
+  template <class Written, size_t... i>
+  static R last_of(const Written& written, std::index_sequence<i...>) {
+    return R(std::get<std::tuple_size_v<Written> - sizeof...(i) + i>(written)...);
+  }
   template <class T>
-  static auto as_output(std::remove_reference_t<T>& argument) {
+  static auto as_written(std::remove_reference_t<T>& argument) {
     if constexpr (std::is_same_v<T, at::Tensor&>) {
       return std::tuple<at::Tensor&>(argument);
     } else {

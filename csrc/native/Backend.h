@@ -33,11 +33,14 @@ class NativeBackend {
   /// The backend bit that takes CUDA's place in a key set.
   virtual c10::BackendComponent component() const = 0;
 
-  /// A fresh segment of native memory, aligned to at least 512 bytes; nullptr when the system has none left.
+  /// A fresh segment of native memory; nullptr when the system has none left. `nbytes` is a multiple of 2 MiB and so is
+  /// the address, below 2^48: what lies in between belongs to no other segment.
   virtual void* allocate_segment(size_t nbytes) noexcept = 0;
   virtual void free_segment(void* segment, size_t nbytes) noexcept = 0;
   /// Bytes the system could still give.
   virtual size_t free_memory() const = 0;
+  /// Copy between two places in segments, after everything submitted so far and before anything submitted later.
+  virtual void copy(void* destination, const void* source, size_t nbytes) = 0;
 
   /// Block until everything submitted so far has been done.
   virtual void synchronize() = 0;

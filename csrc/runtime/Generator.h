@@ -21,17 +21,25 @@ class CudaGenerator : public c10::GeneratorImpl {
   uint64_t get_offset() const override;
   void set_state(const c10::TensorImpl& state) override;
   c10::intrusive_ptr<c10::TensorImpl> get_state() const override;
+  /// From now on this generator and `generator` advance together.
+  void graphsafe_set_state(const c10::intrusive_ptr<c10::GeneratorImpl>& generator) override;
+  c10::intrusive_ptr<c10::GeneratorImpl> graphsafe_get_state() const override;
 
-  /// (seed, offset) of the next operator; advances the offset by `increment` (a multiple of 4). Takes the mutex.
+  /// (seed, offset) of the next operator; advances the offset by `increment`, rounded up to a multiple of 4. Takes the
+  /// mutex.
   std::pair<uint64_t, uint64_t> reserve(uint64_t increment);
 
   static c10::DeviceType device_type() { return c10::DeviceType::CUDA; }
 
  private:
+  struct State : c10::intrusive_ptr_target {
+    uint64_t seed = c10::default_rng_seed_val;
+    uint64_t offset = 0;
+  };
+
   CudaGenerator* clone_impl() const override;
 
-  uint64_t seed_ = c10::default_rng_seed_val;
-  uint64_t offset_ = 0;
+  c10::intrusive_ptr<State> state_ = c10::make_intrusive<State>();
 };
 
 /// The default generator of cuda:`device`; -1 means the current device.

@@ -1,0 +1,56 @@
+# Everything runs in .venv, made from nothing but Python 3.11 and a C++ compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch is named exactly: a plain "torch" would fetch gigabytes of CUDA.
+TORCH := torch==2.13.0
+BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
+LINT_TOOLS := ruff==0.17.5 mypy==2.4.1 clang-format==23.1.5 clang-tidy==23.1.4 types-PyYAML
+STAMP := $(VENV)/.installed
+SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so' -not -path '*/__pycache__/*') \
+           CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
+WORKERS ?= 2
+
+.PHONY: install demo test test-asan lint format bench clean
+
+install: $(STAMP)
+
+$(VENV)/.tools: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(TORCH) $(BUILD_TOOLS)
+	touch $@
+
+# Without build isolation, so that CMake's build folder is reused and a second build takes seconds.
+$(STAMP): $(VENV)/.tools $(SOURCES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -q --no-build-isolation -e ".[test,demo]"
+	touch $@
+
+demo: install
+	$(BIN)/python examples/train_gpt.py --device cuda --out out/demo
+	@echo "Pictures and text: $(CURDIR)/out/demo"
+
+test: install
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+$(VENV)/.lint: Makefile | install
+	$(BIN)/pip install -q $(LINT_TOOLS)
+	touch $@
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp')
+	$(BIN)/python .ci/clang_tidy.py
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist out $(VENV)

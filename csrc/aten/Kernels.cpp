@@ -1,0 +1,17 @@
+// aten/Kernels.cpp: the operators that get a kernel of their own, a file for each family.
+
+#include "aten/Kernels.h"
+
+namespace torchdevice::forward {
+
+void register_handwritten_kernels(Registrar& registrar) {
+  aten::register_factories(registrar);
+  aten::register_views(registrar);
+  aten::register_storage(registrar);
+  aten::register_dropout(registrar);
+  aten::register_attention(registrar);
+  aten::register_rnn(registrar);
+  aten::register_ctc_loss(registrar);
+}
+
+}  // namespace torchdevice::forward

@@ -1,0 +1,17 @@
+// aten/Kernels.h: the operators that get a kernel of their own, a file for each family.
+
+#pragma once
+
+#include "forward/Registrar.h"
+
+namespace torchdevice::aten {
+
+void register_factories(forward::Registrar& registrar);
+void register_views(forward::Registrar& registrar);
+void register_storage(forward::Registrar& registrar);
+void register_dropout(forward::Registrar& registrar);
+void register_attention(forward::Registrar& registrar);
+void register_rnn(forward::Registrar& registrar);
+void register_ctc_loss(forward::Registrar& registrar);
+
+}  // namespace torchdevice::aten

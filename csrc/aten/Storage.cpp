@@ -1,0 +1,58 @@
+// aten/Storage.cpp: operators that exchange or watch a tensor's storage, which an alias must never do for it.
+
+#include <ATen/native/Resize.h>
+#include <ATen/ops/is_set_to_native.h>
+#include <ATen/ops/is_set_to_ops.h>
+#include <ATen/ops/record_stream_ops.h>
+#include <ATen/ops/set_native.h>
+#include <ATen/ops/set_ops.h>
+
+#include "aten/Kernels.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/StorageResize.h"
+
+namespace torchdevice::aten {
+namespace {
+
+at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
+                             at::IntArrayRef stride) {
+  at::native::checkSetStorage(self, source, offset, size, stride);
+  c10::TensorImpl& tensor = *self.unsafeGetTensorImpl();
+  tensor.set_storage_offset(offset);
+  if (stride.data() != nullptr) {
+    tensor.set_sizes_and_strides(size, stride);
+  } else {
+    tensor.set_sizes_contiguous(size);
+  }
+  const size_t needed = at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.itemsize(),
+                                                         static_cast<size_t>(offset));
+  if (tensor.numel() > 0 && needed > self.storage().nbytes()) {
+    resize_storage(*self.storage().unsafeGetStorageImpl(), needed);
+  }
+  return self;
+}
+
+at::Tensor& set_empty(at::Tensor& self) {
+  at::DataPtr nothing = caching_allocator().allocate_on(0, self.device().index(), self.device());
+  return set_from_storage(self,
+                          at::Storage(at::Storage::use_byte_size_t(), 0, std::move(nothing), &caching_allocator(),
+                                      /*resizable=*/true),
+                          0, {0}, {});
+}
+
+void record_stream(at::Tensor& self, at::Stream stream) {
+  caching_allocator().recordStream(self.storage().data_ptr(), stream);
+}
+
+}  // namespace
+
+void register_storage(forward::Registrar& registrar) {
+  registrar.implement<at::_ops::set__source_Storage>(TORCH_FN(at::native::set_));
+  registrar.implement<at::_ops::set__source_Storage_storage_offset>(TORCH_FN(set_from_storage));
+  registrar.implement<at::_ops::set__source_Tensor>(TORCH_FN(at::native::set_tensor_));
+  registrar.implement<at::_ops::set_>(TORCH_FN(set_empty));
+  registrar.implement<at::_ops::is_set_to>(TORCH_FN(at::native::is_set_to));
+  registrar.implement<at::_ops::record_stream>(TORCH_FN(record_stream));
+}
+
+}  // namespace torchdevice::aten

@@ -1,0 +1,87 @@
+// native/CpuBackend.cpp: the CPU as native backend: its memory and its random numbers.
+
+#include "native/CpuBackend.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "native/Host.h"
+#include "runtime/Block.h"
+#include "runtime/Philox.h"
+
+namespace torchdevice {
+namespace {
+
+/// From this size on, ask whether the pages exist before promising them; below, the question costs more than the pages.
+constexpr size_t kAskFirst = kLargeSegment;
+
+void* map_pages(size_t nbytes) noexcept {
+  void* pages = mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return pages != MAP_FAILED ? pages : nullptr;
+}
+
+/// The state of a Mersenne twister whose first 623 numbers are those of Philox; it goes on by itself after them.
+at::mt19937_data_pod philox_state(uint64_t seed, uint64_t offset) {
+  at::mt19937_data_pod state;
+  state.seed_ = seed;
+  state.seeded_ = true;
+  state.left_ = at::MERSENNE_STATE_N;
+  state.next_ = 0;
+  const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  for (uint32_t i = 0; i < at::MERSENNE_STATE_N; i += 4) {
+    const auto words = philox_4x32_10({i / 4, 0, static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)}, key);
+    std::copy(words.begin(), words.end(), state.state_.begin() + i);
+  }
+  return state;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend() : host_(read_host_facts()) {}
+
+void* CpuBackend::allocate_segment(size_t nbytes) noexcept {
+  // The kernel promises more than it has, and kills the process that takes it at its word.
+  if (nbytes >= kAskFirst && nbytes > available_memory() + available_swap()) {
+    return nullptr;
+  }
+  const size_t mapped_size = nbytes + kSegmentAlignment;
+  auto* mapped = static_cast<char*>(map_pages(mapped_size));
+  if (mapped == nullptr) {
+    return nullptr;
+  }
+  const size_t before = -reinterpret_cast<uintptr_t>(mapped) & (kSegmentAlignment - 1);
+  char* segment = mapped + before;
+  if (before != 0) {
+    munmap(mapped, before);
+  }
+  if (const size_t after = mapped_size - before - nbytes; after != 0) {
+    munmap(segment + nbytes, after);
+  }
+  return segment;
+}
+
+void CpuBackend::free_segment(void* segment, size_t nbytes) noexcept { munmap(segment, nbytes); }
+
+size_t CpuBackend::free_memory() const { return available_memory(); }
+
+void CpuBackend::copy(void* destination, const void* source, size_t nbytes) {
+  std::memcpy(destination, source, nbytes);
+}
+
+const at::Generator& CpuBackend::generator(uint64_t seed, uint64_t offset) {
+  // On the heap: thread-locals of this library must fit what the loader keeps free.
+  thread_local const auto engine = std::make_unique<at::mt19937>();
+  thread_local const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>();
+  engine->set_data(philox_state(seed, offset));
+  auto* native = generator.get<at::CPUGeneratorImpl>();
+  native->set_engine(*engine);
+  native->set_next_float_normal_sample(std::nullopt);
+  native->set_next_double_normal_sample(std::nullopt);
+  return generator;
+}
+
+}  // namespace torchdevice

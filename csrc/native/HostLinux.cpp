@@ -1,0 +1,147 @@
+// native/HostLinux.cpp: what Linux says of the machine.
+
+#if defined(__linux__)
+
+#include <sched.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "native/Host.h"
+
+namespace torchdevice {
+namespace {
+
+constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
+
+std::optional<size_t> parse_number(std::string_view text) {
+  size_t value = 0;
+  const auto start = std::min(text.find_first_not_of(" \t"), text.size());
+  const auto [end, error] = std::from_chars(text.data() + start, text.data() + text.size(), value);
+  return error == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+std::optional<size_t> read_number(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  return std::getline(file, line) ? parse_number(line) : std::nullopt;
+}
+
+/// The text after "key:" in a file of such lines.
+std::optional<std::string> read_field(const char* path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::string_view view = line;
+    const auto colon = view.find(':');
+    if (colon == std::string_view::npos || !view.starts_with(key) ||
+        view.find_first_not_of(" \t", key.size()) != colon) {
+      continue;
+    }
+    const auto start = view.find_first_not_of(" \t", colon + 1);
+    return start == std::string_view::npos ? std::string() : std::string(view.substr(start));
+  }
+  return std::nullopt;
+}
+
+size_t read_kibibytes(std::string_view key) {
+  const auto field = read_field("/proc/meminfo", key);
+  return field.has_value() ? parse_number(*field).value_or(0) * 1024 : 0;
+}
+
+struct ContainerMemory {
+  size_t limit = kUnlimited;
+  size_t left = kUnlimited;
+};
+
+void tighten(ContainerMemory& memory, const std::string& group, const char* limit_file, const char* usage_file) {
+  const auto limit = read_number(group + limit_file);  // "max" is no number: no limit
+  const auto usage = read_number(group + usage_file);
+  if (limit.has_value() && usage.has_value()) {
+    memory.limit = std::min(memory.limit, *limit);
+    memory.left = std::min(memory.left, *limit - std::min(*limit, *usage));
+  }
+}
+
+/// The tightest limit of the control groups that this process is in: version 2, then version 1.
+ContainerMemory container_memory() {
+  ContainerMemory memory;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const bool unified = line.starts_with("0::");
+    const auto controllers_end = line.rfind(':');
+    if (!unified && line.find(":memory:") == std::string::npos) {
+      continue;
+    }
+    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    const char* limit_file = unified ? "/memory.max" : "/memory.limit_in_bytes";
+    const char* usage_file = unified ? "/memory.current" : "/memory.usage_in_bytes";
+    for (std::string path = line.substr(controllers_end + 1); path.size() > 1; path.resize(path.rfind('/'))) {
+      tighten(memory, root + path, limit_file, usage_file);
+    }
+    tighten(memory, root, limit_file, usage_file);
+  }
+  return memory;
+}
+
+std::string processor_name() {
+  for (const char* key : {"model name", "Model", "cpu model", "Hardware"}) {
+    if (auto name = read_field("/proc/cpuinfo", key); name.has_value() && !name->empty()) {
+      return *name;
+    }
+  }
+  utsname system{};
+  return uname(&system) == 0 ? std::string(system.machine) : "CPU";
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
+                                                      : std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+size_t l2_cache_bytes() {
+  if (const auto kibibytes = read_number("/sys/devices/system/cpu/cpu0/cache/index2/size")) {
+    return *kibibytes * 1024;
+  }
+  return 0;
+}
+
+int clock_khz() {
+  if (const auto khz = read_number("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")) {
+    return static_cast<int>(*khz);
+  }
+  const auto megahertz = read_field("/proc/cpuinfo", "cpu MHz");
+  return megahertz.has_value() ? static_cast<int>(parse_number(*megahertz).value_or(0)) * 1000 : 0;
+}
+
+}  // namespace
+
+HostFacts read_host_facts() {
+  HostFacts facts;
+  facts.name = processor_name();
+  facts.cores = usable_cores();
+  facts.total_memory = std::min(read_kibibytes("MemTotal"), container_memory().limit);
+  facts.l2_cache_bytes = l2_cache_bytes();
+  facts.clock_khz = clock_khz();
+  return facts;
+}
+
+size_t available_memory() { return std::min(read_kibibytes("MemAvailable"), container_memory().left); }
+
+size_t available_swap() {
+  struct sysinfo info {};
+  return sysinfo(&info) == 0 ? size_t{info.freeswap} * info.mem_unit : 0;
+}
+
+}  // namespace torchdevice
+
+#endif  // defined(__linux__)

@@ -1,0 +1,135 @@
+// python/Events.cpp: torch._C._CudaEventBase.
+
+#include <c10/core/Event.h>
+#include <c10/util/Exception.h>
+#include <pybind11/pybind11.h>
+#include <torch/csrc/Device.h>
+#include <torch/csrc/Event.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/Stream.h>
+#include <torch/csrc/utils/object_ptr.h>
+
+#include <new>
+
+#include "python/Names.h"
+
+namespace torchdevice {
+namespace {
+
+c10::Event& event_of(PyObject* object) { return reinterpret_cast<THPEvent*>(object)->event; }
+
+c10::Stream stream_argument(PyObject* object, const char* function) {
+  TORCH_CHECK_TYPE(THPStream_Check(object), function, "(): expected a torch.cuda.Stream, but got ",
+                   Py_TYPE(object)->tp_name);
+  const auto* stream = reinterpret_cast<THPStream*>(object);
+  return c10::Stream::unpack3(stream->stream_id, static_cast<c10::DeviceIndex>(stream->device_index),
+                              static_cast<c10::DeviceType>(stream->device_type));
+}
+
+PyObject* event_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
+  HANDLE_TH_ERRORS
+  unsigned char enable_timing = 0;
+  // How to wait, and for which processes and graphs: all the same where work is done when the call returns.
+  unsigned char blocking = 0;
+  unsigned char interprocess = 0;
+  unsigned char external = 0;
+  static const char* const names[] = {"enable_timing", "blocking", "interprocess", "external", nullptr};
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|bbbb", const_cast<char**>(names), &enable_timing, &blocking,
+                                   &interprocess, &external)) {
+    return nullptr;
+  }
+  PyObject* self = type->tp_alloc(type, 0);
+  if (!self) return nullptr;
+  new (&event_of(self))
+      c10::Event(c10::kCUDA, enable_timing ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT);
+  return self;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* event_record(PyObject* self, PyObject* argument) {
+  HANDLE_TH_ERRORS {
+    auto& event = event_of(self);
+    const auto stream = stream_argument(argument, "record");
+    TORCH_CHECK(event.device_index() == -1 || event.device_index() == stream.device_index(), "Event device ",
+                static_cast<int>(event.device_index()), " does not match recording stream's device ",
+                static_cast<int>(stream.device_index()), ".");
+    const pybind11::gil_scoped_release no_gil;
+    event.record(stream);
+  }
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* event_wait(PyObject* self, PyObject* argument) {
+  HANDLE_TH_ERRORS {
+    const auto stream = stream_argument(argument, "wait");
+    const pybind11::gil_scoped_release no_gil;
+    event_of(self).block(stream);
+  }
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+// torch.Event's own method takes nothing but an exact torch.Event.
+PyObject* event_elapsed_time(PyObject* self, PyObject* other) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK_TYPE(THPEvent_Check(other), "elapsed_time(): expected a torch.cuda.Event, but got ",
+                   Py_TYPE(other)->tp_name);
+  return PyFloat_FromDouble(event_of(self).elapsedTime(event_of(other)));
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* event_ipc_handle(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK_NOT_IMPLEMENTED(false,
+                              "torch.cuda.Event.ipc_handle(): a torchdevice event lives in one process, as there is no "
+                              "GPU that could carry it to another; call synchronize() before handing over the data.");
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* event_from_ipc_handle(PyObject* /*type*/, PyObject* /*args*/, PyObject* /*kwargs*/) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false,
+      "torch.cuda.Event.from_ipc_handle(): a torchdevice event lives in one process, as there is no GPU that could "
+      "carry it here; make a new event, and let the sender synchronize() before it hands over the data.");
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* get_device(PyObject* self, void* /*closure*/) {
+  HANDLE_TH_ERRORS
+  const auto& event = event_of(self);
+  if (event.device_index() == -1) Py_RETURN_NONE;
+  return THPDevice_New(event.device());
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* get_handle(PyObject* self, void* /*closure*/) { return PyLong_FromVoidPtr(event_of(self).eventId()); }
+
+PyMethodDef methods[] = {{"record", event_record, METH_O, nullptr},
+                         {"wait", event_wait, METH_O, nullptr},
+                         {"elapsed_time", event_elapsed_time, METH_O, nullptr},
+                         {"ipc_handle", event_ipc_handle, METH_NOARGS, nullptr},
+                         {"from_ipc_handle", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(event_from_ipc_handle)),
+                          METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
+                         {nullptr, nullptr, 0, nullptr}};
+PyGetSetDef properties[] = {{"device", get_device, nullptr, nullptr, nullptr},
+                            {"cuda_event", get_handle, nullptr, nullptr, nullptr},
+                            {"event_id", get_handle, nullptr, nullptr, nullptr},
+                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(event_new)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, properties},
+                       {0, nullptr}};
+PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(THPEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+
+}  // namespace
+
+void add_events(PyObject* torch_c) {
+  THPObjectPtr bases(PyTuple_Pack(1, THPEventClass));
+  if (!bases) throw python_error();
+  THPObjectPtr type(PyType_FromSpecWithBases(&spec, bases));
+  if (!type || PyModule_AddObjectRef(torch_c, "_CudaEventBase", type) < 0) throw python_error();
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,66 @@
+// python/Module.cpp: the extension module torchdevice._C: activation, and what the Python side asks of the runtime.
+
+#include <c10/core/Allocator.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include "forward/Masquerade.h"
+#include "forward/Registrar.h"
+#include "native/Backend.h"
+#include "python/Names.h"
+#include "runtime/AutogradEngine.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/Device.h"
+#include "runtime/Guard.h"
+#include "runtime/Hooks.h"
+#include "runtime/NativeMemory.h"
+
+namespace torchdevice {
+namespace {
+
+/// Above every allocator that torch registers for CUDA.
+constexpr uint8_t kAllocatorPriority = 255;
+
+void install_runtime() {
+  c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kAllocatorPriority);
+  install_native_memory();
+  install_guard();
+  install_hooks();
+}
+
+void install_kernels() {
+  forward::begin_masquerade();
+  forward::Registrar registrar;
+  forward::register_generated_kernels(registrar);
+  forward::register_handwritten_kernels(registrar);
+  forward::register_boxed_fallback();
+}
+
+void add_names(PyObject* torch_c) {
+  add_devices(torch_c);
+  add_properties(torch_c);
+  add_streams(torch_c);
+  add_events(torch_c);
+  //MEM add_memory(torch_c);
+  add_runtime(torch_c);
+}
+
+/// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
+void activate() {
+  check_device_settings();
+  install_runtime();
+  install_kernels();
+  add_names(py::module_::import("torch._C").ptr());
+}
+
+}  // namespace
+}  // namespace torchdevice
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  using namespace torchdevice;
+  m.def("activate", &activate);
+  m.def("backward_has_run", &backward_has_run);
+  m.def("native_backend_name", [] { return native_backend().name(); });
+  add_device_patch(m.ptr());
+  add_storage_patch(m.ptr());
+  add_tensor_type_patch(m.ptr());
+}

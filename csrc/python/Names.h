@@ -1,0 +1,39 @@
+// python/Names.h: the functions that put the names of a CUDA build onto torch._C.
+
+#pragma once
+
+#include <Python.h>
+
+namespace torchdevice {
+
+// Each throws python_error (or c10::Error) when Python refuses; to be called once, with the GIL, after the runtime's
+// install functions. `torch_c` is the module torch._C.
+
+/// Devices.cpp: _cuda_init, _cuda_getDevice, _cuda_setDevice, _cuda_getDeviceCount and what else concerns devices.
+void add_devices(PyObject* torch_c);
+
+/// Properties.cpp: _CudaDeviceProperties and _CUuuid.
+void add_properties(PyObject* torch_c);
+
+/// Properties.cpp: _get_device_properties(device: int), which _cuda_init puts onto torch.cuda.
+void add_get_device_properties(PyObject* torch_cuda);
+
+/// Streams.cpp: _CudaStreamBase and the functions of current, default and external streams.
+void add_streams(PyObject* torch_c);
+
+/// Events.cpp: _CudaEventBase.
+void add_events(PyObject* torch_c);
+
+/// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
+void add_runtime(PyObject* torch_c);
+
+/// Devices.cpp: configured_device_count() and device_uuids() on torchdevice._C, for torchdevice/torch_patches.py.
+void add_device_patch(PyObject* torchdevice_c);
+
+/// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.
+void add_storage_patch(PyObject* torchdevice_c);
+
+/// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
+void add_tensor_type_patch(PyObject* torchdevice_c);
+
+}  // namespace torchdevice

@@ -1,0 +1,152 @@
+// python/Runtime.cpp: the submodules _cudart and _nvtx, and functions of torch._C that belong nowhere else.
+
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/utils/pybind.h>
+#include <torch/csrc/utils/python_numbers.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "native/Backend.h"
+#include "python/Names.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/Device.h"
+#include "runtime/Error.h"
+#include "runtime/HostMemory.h"
+
+namespace torchdevice {
+namespace {
+
+/// Streams made by cudaStreamCreate: addresses that serve as handles of external streams.
+class StreamHandles {
+ public:
+  void* create() {
+    auto* handle = new Handle();
+    const std::lock_guard guard(mutex_);
+    live_.insert(handle);
+    return handle;
+  }
+  bool destroy(void* pointer) {
+    auto* handle = static_cast<Handle*>(pointer);
+    const std::lock_guard guard(mutex_);
+    if (live_.erase(handle) == 0) return false;
+    delete handle;
+    return true;
+  }
+
+ private:
+  struct alignas(16) Handle {
+    char unused;
+  };
+  std::mutex mutex_;
+  std::set<Handle*> live_;
+};
+
+StreamHandles& stream_handles() {
+  static auto* handles = new StreamHandles();
+  return *handles;
+}
+
+void* pointer_of(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+CudaError create_stream(uintptr_t target) {
+  if (target == 0) return CudaError::invalid_value;
+  *static_cast<void**>(pointer_of(target)) = stream_handles().create();
+  return CudaError::success;
+}
+
+CudaError destroy_stream(uintptr_t handle) {
+  return stream_handles().destroy(pointer_of(handle)) ? CudaError::success : CudaError::invalid_resource_handle;
+}
+
+std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
+  const auto index = resolve_device(device);
+  check_device(index);
+  const py::gil_scoped_release no_gil;
+  return caching_allocator().getMemoryInfo(index);
+}
+
+void add_cudart(py::module& m) {
+  auto cudart = m.def_submodule("_cudart", "libcudart.so bindings");
+  py::enum_<CudaError>(cudart, "cudaError", py::module_local()).value("success", CudaError::success);
+  cudart.def("cudaGetErrorString", [](CudaError error) { return cuda_error_string(static_cast<int32_t>(error)); });
+  // A profiler of CUDA would attach to the driver; there is none, and starting none succeeds in a CUDA build too.
+  cudart.def("cudaProfilerStart", [] { return CudaError::success; });
+  cudart.def("cudaProfilerStop", [] { return CudaError::success; });
+  cudart.def("cudaHostRegister", [](uintptr_t pointer, size_t nbytes, unsigned int /*flags*/) {
+    return static_cast<CudaError>(register_host_memory(pointer_of(pointer), nbytes));
+  });
+  cudart.def("cudaHostUnregister",
+             [](uintptr_t pointer) { return static_cast<CudaError>(unregister_host_memory(pointer_of(pointer))); });
+  cudart.def("cudaStreamCreate", create_stream);
+  cudart.def("cudaStreamDestroy", destroy_stream);
+  cudart.def("cudaMemGetInfo", memory_info);
+}
+
+constinit thread_local int range_depth = 0;
+constinit std::atomic<uint64_t> last_range{0};
+
+// Note [NVTX without a profiler]
+// NVTX marks time for NVIDIA's profilers, which cannot attach here. Depths and handles behave as if one did.
+void add_nvtx(py::module& m) {
+  constexpr int kNoRange = -1;
+  auto nvtx = m.def_submodule("_nvtx", "libNvToolsExt.so bindings");
+  nvtx.def("rangePushA", [](const std::string& /*message*/) { return range_depth++; });
+  nvtx.def("rangePop", [] { return range_depth > 0 ? --range_depth : kNoRange; });
+  nvtx.def("rangeStartA", [](const std::string& /*message*/) { return ++last_range; });
+  nvtx.def("rangeEnd", [](uint64_t /*range*/) {});
+  nvtx.def("markA", [](const std::string& /*message*/) {});
+  nvtx.def("deviceRangeStart", [](const std::string& /*message*/, intptr_t /*stream*/) { return py::int_(++last_range); });
+  nvtx.def("deviceRangeEnd", [](const py::object& /*range*/, intptr_t /*stream*/) {});
+}
+
+PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK(THPUtils_checkLong(argument), "torch.cuda._sleep(): expected 'int'");
+  const auto cycles = THPUtils_unpackLong(argument);
+  const int clock_khz = native_backend().host().clock_khz;
+  constexpr double kUnknownClockHz = 1e9;
+  const double hertz = clock_khz > 0 ? clock_khz * 1e3 : kUnknownClockHz;
+  {
+    const py::gil_scoped_release no_gil;
+    std::this_thread::sleep_for(std::chrono::duration<double>(static_cast<double>(cycles) / hertz));
+  }
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* no_library_handle(const char* function, const char* library) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK_NOT_IMPLEMENTED(false, function, "(): torchdevice computes on ", native_backend().host().name,
+                              " without ", library, ", so there is no handle to hand out; use torch.linalg or torch.mm.");
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* blas_handle(PyObject* /*self*/, PyObject* /*none*/) {
+  return no_library_handle("torch.cuda.current_blas_handle", "cuBLAS");
+}
+
+PyObject* solver_handle(PyObject* /*self*/, PyObject* /*none*/) {
+  return no_library_handle("torch.cuda.current_solver_handle", "cuSOLVER");
+}
+
+PyMethodDef functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},
+                           {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
+                           {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
+                           {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+void add_runtime(PyObject* torch_c) {
+  auto m = py::handle(torch_c).cast<py::module>();
+  add_cudart(m);
+  add_nvtx(m);
+  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,73 @@
+// runtime/Block.h: segments of native memory and the blocks they are split into.
+
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace torchdevice {
+
+class DevicePool;
+class StreamBlocks;
+
+/// The figures of CUDA's caching allocator (c10/cuda/CUDACachingAllocator.cpp), which memory statistics show.
+inline constexpr size_t kMinBlockSize = 512;                ///< every size is rounded up to a multiple of this
+inline constexpr size_t kSmallSize = size_t{1} << 20;       ///< largest request served from the small pool
+inline constexpr size_t kSmallSegment = size_t{2} << 20;    ///< segment of the small pool
+inline constexpr size_t kLargeSegment = size_t{20} << 20;   ///< segment for requests below kMinLargeAlloc
+inline constexpr size_t kMinLargeAlloc = size_t{10} << 20;  ///< from here on a segment is made to measure
+inline constexpr size_t kRoundLarge = size_t{2} << 20;      ///< ... and rounded up to a multiple of this
+
+/// Segments start and end at multiples of this, so that an address leads to its segment by a shift.
+inline constexpr size_t kSegmentAlignment = size_t{2} << 20;
+static_assert(kSmallSegment % kSegmentAlignment == 0 && kLargeSegment % kSegmentAlignment == 0 &&
+              kRoundLarge % kSegmentAlignment == 0);
+
+enum class BlockState : uint8_t {
+  Free,
+  Allocated,
+  Deferred,  ///< freed, but counted active until the next allocation has looked at the other streams
+};
+
+/// A stretch of a segment: handed out, or free. A block and its neighbour are never both free.
+struct alignas(64) Block {
+  char* start;
+  size_t size;      ///< bytes, a multiple of kMinBlockSize
+  Block* previous;  ///< neighbours in the segment
+  Block* next;
+  union {
+    size_t requested;  ///< bytes asked for, while handed out
+    Block* child;      ///< links of a heap of free blocks, while free
+  };
+  Block* sibling;
+  Block* back;     ///< the elder sibling, or the parent of an eldest child
+  uint32_t epoch;  ///< StreamBlocks::epoch when it was cut
+  BlockState state;
+  bool used_elsewhere;  ///< record_stream told that a stream other than its own used it
+
+  bool is_split() const noexcept { return previous != nullptr || next != nullptr; }
+};
+
+/// Native memory from the backend. Never deleted, only reused, since other threads may be looking up an address.
+struct Segment {
+  char* base;
+  size_t size;
+  DevicePool* pool;
+  StreamBlocks* owner;  ///< the stream it was made for
+  /// Null for memory that goes around the cache. One entry for each place where a block can start: every 512 bytes in a small segment. The blocks of a large
+  /// segment are longer than 1 MiB, so there it is every 1 MiB.
+  Block* blocks;
+  uint64_t order;  ///< segments made earlier come first, as lower addresses do on a GPU
+  uint32_t shift;
+  bool small;
+
+  static constexpr uint32_t kSmallShift = std::countr_zero(kMinBlockSize);
+  static constexpr uint32_t kLargeShift = std::countr_zero(kSmallSize);
+
+  Block& block_at(const void* address) const noexcept {
+    return blocks[static_cast<size_t>(static_cast<const char*>(address) - base) >> shift];
+  }
+};
+
+}  // namespace torchdevice

@@ -1,0 +1,154 @@
+// runtime/CachingAllocator.cpp: CUDA's caching allocator over native memory.
+
+#include "runtime/CachingAllocator.h"
+
+#include <c10/core/impl/GPUTrace.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+
+#include "native/Backend.h"
+#include "runtime/Device.h"
+#include "runtime/DevicePool.h"
+#include "runtime/PageMap.h"
+#include "runtime/Stream.h"
+
+namespace torchdevice {
+namespace {
+
+void trace_allocation(const void* memory) {
+  if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
+    (*interpreter)->trace_gpu_memory_allocation(c10::kCUDA, reinterpret_cast<uintptr_t>(memory));
+  }
+}
+
+void trace_deallocation(const void* memory) {
+  if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
+    (*interpreter)->trace_gpu_memory_deallocation(c10::kCUDA, reinterpret_cast<uintptr_t>(memory));
+  }
+}
+
+class PooledAllocator final : public CachingAllocator {
+ public:
+  PooledAllocator() {
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pools_.push_back(std::make_unique<DevicePool>(device));
+    }
+    enabled_ = std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
+  }
+
+  c10::DataPtr allocate(size_t nbytes) override {
+    const c10::DeviceIndex device = current_device();
+    return allocate_on(nbytes, device, {c10::kCUDA, device});
+  }
+
+  c10::DataPtr allocate_on(size_t nbytes, c10::DeviceIndex owner, c10::Device reported) override {
+    void* memory = nbytes != 0 ? take(nbytes, owner, current_stream(owner).id()) : nullptr;
+    return {memory, memory, &free_cuda_memory, reported};
+  }
+
+  void* allocate_for_stream(size_t nbytes, c10::Stream stream) override {
+    return nbytes != 0 ? take(nbytes, stream.device_index(), stream.id()) : nullptr;
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &free_cuda_memory; }
+  void copy_data(void* dest, const void* src, size_t count) const override { native_backend().copy(dest, src, count); }
+
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t /*mempool_id*/) override {
+    for (const auto& pool : pools_) {
+      pool->empty_cache();
+    }
+  }
+  void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
+    // Memory that is not ours (from_blob, another process's) has an owner who looks after it.
+    if (data.get() != nullptr && data.get_deleter() == &free_cuda_memory) {
+      Segment& segment = *page_map.find(data.get());
+      segment.pool->record_stream(segment, data.get(), stream.id());
+    }
+  }
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override {
+    return pool(device).stats();
+  }
+  void resetAccumulatedStats(c10::DeviceIndex device) override { pool(device).reset_accumulated_stats(); }
+  void resetPeakStats(c10::DeviceIndex device) override { pool(device).reset_peak_stats(); }
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex device) override { return pool(device).memory_info(); }
+
+  void set_enabled(bool enabled) override { enabled_ = enabled; }
+  bool enabled() const override { return enabled_; }
+  void set_memory_fraction(double fraction, c10::DeviceIndex device) override { pool(device).set_fraction(fraction); }
+  double memory_fraction(c10::DeviceIndex device) override { return pool(device).fraction(); }
+
+  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot() override {
+    std::vector<c10::CachingDeviceAllocator::SegmentInfo> result;
+    for (const auto& pool : pools_) {
+      auto segments = pool->snapshot();
+      std::move(segments.begin(), segments.end(), std::back_inserter(result));
+    }
+    return result;
+  }
+
+  void before_fork() noexcept {
+    for (const auto& pool : pools_) {
+      pool->before_fork();
+    }
+  }
+  void after_fork() noexcept {
+    for (const auto& pool : pools_) {
+      pool->after_fork();
+    }
+  }
+
+ private:
+  void* take(size_t nbytes, c10::DeviceIndex owner, c10::StreamId stream) {
+    DevicePool& pool = *pools_[static_cast<size_t>(owner)];
+    void* memory = C10_LIKELY(enabled_.load(std::memory_order_relaxed)) ? pool.allocate(nbytes, stream)
+                                                                        : pool.allocate_uncached(nbytes);
+    trace_allocation(memory);
+    return memory;
+  }
+
+  DevicePool& pool(c10::DeviceIndex device) {
+    TORCH_CHECK(0 <= device && static_cast<size_t>(device) < pools_.size(), "Invalid device argument ",
+                static_cast<int>(device), ": did you call init?");
+    return *pools_[static_cast<size_t>(device)];
+  }
+
+  std::vector<std::unique_ptr<DevicePool>> pools_;
+  std::atomic<bool> enabled_{true};
+};
+
+PooledAllocator& pooled_allocator() {
+  static PooledAllocator* const allocator = [] {
+    auto* fresh = new PooledAllocator();
+    pthread_atfork([] { pooled_allocator().before_fork(); }, [] { pooled_allocator().after_fork(); },
+                   [] { pooled_allocator().after_fork(); });
+    return fresh;
+  }();
+  return *allocator;
+}
+
+}  // namespace
+
+CachingAllocator& caching_allocator() { return pooled_allocator(); }
+
+std::optional<c10::DeviceIndex> owner_of(const void* pointer) {
+  const Segment* segment = page_map.find(pointer);
+  return segment != nullptr ? std::optional(segment->pool->device()) : std::nullopt;
+}
+
+void free_cuda_memory(void* memory) {
+  if (memory == nullptr) {
+    return;
+  }
+  Segment* segment = page_map.find(memory);
+  if (C10_UNLIKELY(segment == nullptr)) {
+    raise_invalid_pointer(memory);
+  }
+  trace_deallocation(memory);
+  segment->pool->free(*segment, memory);
+}
+
+}  // namespace torchdevice

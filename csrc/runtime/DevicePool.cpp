@@ -1,0 +1,324 @@
+// runtime/DevicePool.cpp: allocation and release of blocks, the paths that every operator takes.
+
+#include "runtime/DevicePool.h"
+
+#include <ATen/record_function.h>
+
+#include "runtime/AllocatorSettings.h"
+#include "runtime/PageMap.h"
+#include "runtime/ThreadState.h"
+
+namespace torchdevice {
+namespace {
+
+constexpr size_t kOneExabyte = size_t{1} << 60;
+
+template <PoolKind kind>
+auto& free_blocks(StreamBlocks& blocks) noexcept {
+  if constexpr (kind == PoolKind::Small) {
+    return blocks.small;
+  } else {
+    return blocks.large;
+  }
+}
+
+bool is_free(const Block* block) noexcept { return block != nullptr && block->state == BlockState::Free; }
+
+DevicePool::Neighbours free_neighbours(const Block& block) noexcept {
+  return {is_free(block.previous), is_free(block.next)};
+}
+
+size_t max_split_size() noexcept { return allocator_settings.max_split_size.load(std::memory_order_relaxed); }
+
+template <PoolKind kind>
+bool worth_splitting(size_t size, size_t rest) noexcept {
+  return kind == PoolKind::Small ? rest != 0 : rest > kSmallSize && size < max_split_size();
+}
+
+/// Cut `block` after `size` bytes; the rest becomes a block of its own.
+template <PoolKind kind>
+Block& split(Block& block, size_t size) noexcept {
+  Block& rest = kind == PoolKind::Small ? *(&block + (size >> Segment::kSmallShift))
+                                        : page_map.find(block.start)->block_at(block.start + size);
+  rest.start = block.start + size;
+  rest.size = block.size - size;
+  rest.previous = &block;
+  rest.next = block.next;
+  rest.state = BlockState::Free;
+  rest.used_elsewhere = false;
+  if (rest.next != nullptr) {
+    rest.next->previous = &rest;
+  }
+  block.next = &rest;
+  block.size = size;
+  return rest;
+}
+
+/// `right` follows `left` and becomes part of it.
+void absorb(Block& left, const Block& right) noexcept {
+  left.size += right.size;
+  left.next = right.next;
+  if (left.next != nullptr) {
+    left.next->previous = &left;
+  }
+}
+
+// Note [Profilers]
+// c10::reportMemoryUsageToProfiler looks for a profiler in a thread-local of another library, which costs as much as
+// the allocation. A profiler that records memory records operators too, in a list of the thread's that can be looked at
+// for the price of two loads.
+[[gnu::noinline]] const at::RecordFunctionTLS& find_profilers() noexcept {
+  thread_state.profilers = &at::get_record_function_tls_();
+  return *thread_state.profilers;
+}
+
+bool is_profiled() noexcept {
+  const at::RecordFunctionTLS* profilers = thread_state.profilers;
+  return !(profilers != nullptr ? *profilers : find_profilers()).sorted_tls_callbacks_.empty();
+}
+
+}  // namespace
+
+void raise_invalid_pointer(const void* memory) { TORCH_CHECK(false, "invalid device pointer: ", memory); }
+
+void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
+  Block* block = nullptr;
+  {
+    const Guard guard(lock_);
+    if (!deferred_.empty()) [[unlikely]] {
+      complete_deferred();
+    }
+    StreamBlocks& blocks = stream_blocks(stream);
+    if (nbytes <= kSmallSize) [[likely]] {
+      const size_t size = round_size(nbytes);
+      block = take_parked(blocks, size);
+      if (block == nullptr) {
+        block = &cut<PoolKind::Small>(blocks, size);
+      }
+      count_allocation<PoolKind::Small>(*block, nbytes);
+    } else {
+      block = &allocate_large(blocks, nbytes);
+    }
+  }
+  if (is_profiled()) [[unlikely]] {
+    report(block->start, static_cast<int64_t>(block->size));
+  }
+  return block->start;
+}
+
+Block& DevicePool::allocate_large(StreamBlocks& blocks, size_t nbytes) {
+  TORCH_CHECK_WITH(OutOfMemoryError, nbytes < kOneExabyte,
+                   "CUDA out of memory. Tried to allocate more than 1EB memory.");
+  Block& block = cut<PoolKind::Large>(blocks, round_size(nbytes));
+  count_allocation<PoolKind::Large>(block, nbytes);
+  if (block.size >= max_split_size()) {
+    stats_.oversize_allocations.increase(1);
+  }
+  return block;
+}
+
+void DevicePool::free(Segment& segment, void* memory) {
+  int64_t size = 0;
+  {
+    const Guard guard(lock_);
+    if (segment.blocks == nullptr) [[unlikely]] {
+      free_uncached(segment, memory);
+      return;
+    }
+    Block& block = segment.block_at(memory);
+    if (block.state != BlockState::Allocated || block.start != memory) [[unlikely]] {
+      raise_invalid_pointer(memory);
+    }
+    size = static_cast<int64_t>(block.size);
+    if (segment.small) [[likely]] {
+      unpark(*segment.owner);
+      const Neighbours free = free_neighbours(block);
+      if (count_release<PoolKind::Small>(block, free) && !park(*segment.owner, block, free)) {
+        merge<PoolKind::Small>(*segment.owner, block);
+      }
+    } else {
+      free_large(*segment.owner, block);
+    }
+  }
+  if (is_profiled()) [[unlikely]] {
+    report(memory, -size);
+  }
+}
+
+void DevicePool::free_large(StreamBlocks& blocks, Block& block) {
+  if (block.size >= max_split_size()) {
+    stats_.oversize_allocations.decrease(1);
+  }
+  if (count_release<PoolKind::Large>(block, free_neighbours(block))) {
+    merge<PoolKind::Large>(blocks, block);
+  }
+}
+
+Block* DevicePool::take_parked(StreamBlocks& blocks, size_t size) noexcept {
+  Block* block = blocks.parked;
+  if (block == nullptr || block->size != size || (blocks.parked_as_hole && blocks.small.has(size))) {
+    return nullptr;
+  }
+  blocks.parked = nullptr;
+  return block;
+}
+
+bool DevicePool::park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept {
+  if (free.left || (free.right && block.epoch != blocks.epoch)) {
+    return false;
+  }
+  blocks.parked_as_hole = !free.right;
+  blocks.parked = &block;
+  return true;
+}
+
+void DevicePool::unpark(StreamBlocks& blocks) noexcept {
+  if (Block* block = std::exchange(blocks.parked, nullptr)) {
+    merge<PoolKind::Small>(blocks, *block);
+  }
+}
+
+template <PoolKind kind>
+Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
+  if constexpr (kind == PoolKind::Small) {
+    unpark(blocks);
+  }
+  Block* block = free_blocks<kind>(blocks).take(size);
+  if (block == nullptr) [[unlikely]] {
+    block = &new_segment(size, blocks);
+    if constexpr (kind == PoolKind::Small) {
+      unpark(blocks);
+    }
+  }
+  if (worth_splitting<kind>(size, block->size - size)) {
+    free_blocks<kind>(blocks).insert(split<kind>(*block, size));
+  }
+  block->epoch = ++blocks.epoch;
+  return *block;
+}
+
+template <PoolKind kind>
+void DevicePool::merge(StreamBlocks& blocks, Block& block) {
+  Block* merged = &block;
+  if (Block* previous = block.previous; is_free(previous)) {
+    free_blocks<kind>(blocks).remove(*previous);
+    absorb(*previous, block);
+    merged = previous;
+  }
+  if (Block* next = merged->next; is_free(next)) {
+    free_blocks<kind>(blocks).remove(*next);
+    absorb(*merged, *next);
+  }
+  free_blocks<kind>(blocks).insert(*merged);
+  ++blocks.epoch;
+}
+
+template <PoolKind kind>
+void DevicePool::count_allocation(Block& block, size_t nbytes) noexcept {
+  const auto size = static_cast<int64_t>(block.size);
+  if (const Block* rest = block.next; is_free(rest)) {
+    if (block.previous != nullptr || rest->next != nullptr) {
+      stats_.inactive_split_bytes.fall(kind, size);
+    } else {
+      stats_.inactive_split_bytes.rise(kind, static_cast<int64_t>(rest->size));
+      stats_.inactive_split.rise(kind, 1);
+    }
+  } else if (block.is_split()) {
+    stats_.inactive_split_bytes.fall(kind, size);
+    stats_.inactive_split.fall(kind, 1);
+  }
+  stats_.allocation.rise(kind, 1);
+  stats_.allocated_bytes.rise(kind, size);
+  stats_.requested_bytes.rise(kind, static_cast<int64_t>(nbytes));
+  block.requested = nbytes;
+  block.state = BlockState::Allocated;
+}
+
+template <PoolKind kind>
+bool DevicePool::count_release(Block& block, Neighbours free) {
+  const auto size = static_cast<int64_t>(block.size);
+  stats_.allocation.fall(kind, 1);
+  stats_.allocated_bytes.fall(kind, size);
+  if (block.used_elsewhere) [[unlikely]] {
+    defer<kind>(block);
+    return false;
+  }
+  block.state = BlockState::Free;
+  count_inactive<kind>(block, free);
+  return true;
+}
+
+template <PoolKind kind>
+void DevicePool::count_inactive(const Block& block, Neighbours free) noexcept {
+  stats_.requested_bytes.fall(kind, static_cast<int64_t>(block.requested));
+  const Block* left = free.left ? block.previous->previous : block.previous;
+  const Block* right = free.right ? block.next->next : block.next;
+  const int64_t merges = int64_t{free.left} + int64_t{free.right};
+  if (left != nullptr || right != nullptr) {
+    stats_.inactive_split_bytes.rise(kind, static_cast<int64_t>(block.size));
+    stats_.inactive_split.change(kind, 1 - merges);
+  } else if (merges != 0) {
+    // A whole segment is free again.
+    const size_t merged = (free.left ? block.previous->size : 0) + (free.right ? block.next->size : 0);
+    stats_.inactive_split_bytes.fall(kind, static_cast<int64_t>(merged));
+    stats_.inactive_split.fall(kind, merges);
+  }
+}
+
+template <PoolKind kind>
+void DevicePool::defer(Block& block) {
+  block.state = BlockState::Deferred;
+  stats_.active.defer(kind, 1);
+  stats_.active_bytes.defer(kind, static_cast<int64_t>(block.size));
+  deferred_.push_back(&block);
+}
+
+void DevicePool::complete_deferred() {
+  // What was submitted to other streams is in the native backend's one queue, ahead of whatever uses the block next.
+  const auto complete = [this]<PoolKind kind>(StreamBlocks& owner, Block& block) {
+    if constexpr (kind == PoolKind::Small) {
+      unpark(owner);
+    }
+    stats_.active.complete(kind, 1);
+    stats_.active_bytes.complete(kind, static_cast<int64_t>(block.size));
+    block.state = BlockState::Free;
+    block.used_elsewhere = false;
+    count_inactive<kind>(block, free_neighbours(block));
+    merge<kind>(owner, block);
+  };
+  for (Block* block : deferred_) {
+    const Segment& segment = *page_map.find(block->start);
+    if (segment.small) {
+      complete.operator()<PoolKind::Small>(*segment.owner, *block);
+    } else {
+      complete.operator()<PoolKind::Large>(*segment.owner, *block);
+    }
+  }
+  deferred_.clear();
+}
+
+void DevicePool::record_stream(Segment& segment, const void* memory, c10::StreamId stream) {
+  const Guard guard(lock_);
+  if (segment.blocks == nullptr || stream == segment.owner->stream) {
+    return;
+  }
+  Block& block = segment.block_at(memory);
+  if (block.state != BlockState::Allocated || block.start != memory) {
+    raise_invalid_pointer(memory);
+  }
+  block.used_elsewhere = true;
+}
+
+void DevicePool::report(void* memory, int64_t change) {
+  int64_t allocated = 0;
+  int64_t reserved = 0;
+  {
+    const Guard guard(lock_);
+    allocated = stats_.allocated_bytes.current();
+    reserved = stats_.reserved_bytes.current();
+  }
+  c10::reportMemoryUsageToProfiler(memory, change, static_cast<size_t>(allocated), static_cast<size_t>(reserved),
+                                   {c10::DeviceType::CUDA, device_});
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,122 @@
+// runtime/DevicePool.h: the memory of one CUDA device.
+
+#pragma once
+
+#include <c10/core/CachingDeviceAllocator.h>
+
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "runtime/AdaptiveLock.h"
+#include "runtime/FreeBlocks.h"
+#include "runtime/MemoryStats.h"
+
+namespace torchdevice {
+
+/// Throws c10::Error with CUDA's text.
+[[noreturn]] void raise_invalid_pointer(const void* memory);
+
+/// The algorithm of CUDA's caching allocator: best fit, split, merge with free neighbours. Every figure is what a GPU
+/// shows after the same allocations.
+class DevicePool {
+ public:
+  explicit DevicePool(c10::DeviceIndex device) : device_(device) {}
+
+  /// Memory for work on `stream`; throws c10::OutOfMemoryError with CUDA's text, the state unharmed.
+  void* allocate(size_t nbytes, c10::StreamId stream);
+  /// Memory straight from the native backend, in no statistics; throws as allocate does.
+  void* allocate_uncached(size_t nbytes);
+  /// Takes back what either returned. `segment` is where it lies.
+  void free(Segment& segment, void* memory);
+  /// `stream` uses the block too: it stays active after its release until the next allocation.
+  void record_stream(Segment& segment, const void* memory, c10::StreamId stream);
+  /// Segments without a live block go back to the native backend.
+  void empty_cache();
+
+  c10::CachingDeviceAllocator::DeviceStats stats();
+  void reset_peak_stats();
+  void reset_accumulated_stats();
+
+  /// Limit to `fraction` of the device's memory, in [0, 1].
+  void set_fraction(double fraction);
+  double fraction();
+  /// Bytes free and bytes in total, as cudaMemGetInfo tells them.
+  std::pair<size_t, size_t> memory_info();
+  /// Every segment with its blocks, by address.
+  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot();
+
+  c10::DeviceIndex device() const noexcept { return device_; }
+
+  /// Which neighbours of a block are free.
+  struct Neighbours {
+    bool left;
+    bool right;
+  };
+
+  /// fork: the child starts with the lock free and the blocks consistent.
+  void before_fork() noexcept { lock_.lock(); }
+  void after_fork() noexcept { lock_.unlock(); }
+
+ private:
+  using Guard = std::lock_guard<AdaptiveLock>;
+
+  StreamBlocks& stream_blocks(c10::StreamId stream) {
+    return stream == last_stream_ ? *last_blocks_ : find_stream_blocks(stream);
+  }
+  StreamBlocks& find_stream_blocks(c10::StreamId stream);
+
+  // All of these run under the lock; those that say so let go of it in between.
+  Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
+  C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
+  void unpark(StreamBlocks& blocks) noexcept;
+  /// Best fit, and what is left over of it. Lets go of the lock if a new segment is needed.
+  template <PoolKind kind>
+  Block& cut(StreamBlocks& blocks, size_t size);
+  template <PoolKind kind>
+  void merge(StreamBlocks& blocks, Block& block);
+  Block& allocate_large(StreamBlocks& blocks, size_t nbytes);
+  void free_large(StreamBlocks& blocks, Block& block);
+  template <PoolKind kind>
+  void count_allocation(Block& block, size_t nbytes) noexcept;
+  /// False if the block is not free yet, since another stream has used it.
+  template <PoolKind kind>
+  bool count_release(Block& block, Neighbours free);
+  template <PoolKind kind>
+  C10_ALWAYS_INLINE void count_inactive(const Block& block, Neighbours free) noexcept;
+  template <PoolKind kind>
+  void defer(Block& block);
+  void complete_deferred();
+  void report(void* memory, int64_t change);
+
+  /// A block of at least `size` bytes from a new segment; throws when there is no memory left. Lets go of the lock.
+  Block& new_segment(size_t size, StreamBlocks& owner);
+  Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
+  Segment* map_segment(size_t segment_size);
+  void unmap_segment(Segment& segment);
+  /// Lets go of the lock.
+  void release_cached_segments();
+  void release_segment(const Block& block);
+  void free_uncached(Segment& segment, const void* memory);
+  size_t limit() const;
+  size_t free_memory() const;
+  [[noreturn]] void raise_out_of_memory(size_t segment_size);
+
+  AdaptiveLock lock_;
+  const c10::DeviceIndex device_;
+  c10::StreamId last_stream_ = std::numeric_limits<c10::StreamId>::min();  ///< no stream has this id
+  StreamBlocks* last_blocks_ = nullptr;
+  MemoryStats stats_;
+  std::vector<Block*> deferred_;
+  std::vector<std::unique_ptr<StreamBlocks>> streams_;
+  std::vector<Segment*> segments_;
+  std::vector<Segment*> unused_headers_;
+  uint64_t next_order_ = 0;
+  size_t uncached_bytes_ = 0;
+  std::optional<size_t> allowed_;  ///< bytes, once a fraction was set
+};
+
+}  // namespace torchdevice

@@ -1,0 +1,84 @@
+// runtime/DeviceReports.cpp: what DevicePool tells of itself, and the limits one can set.
+
+#include <algorithm>
+
+#include "native/Backend.h"
+#include "runtime/DevicePool.h"
+
+namespace torchdevice {
+
+using c10::CachingDeviceAllocator::BlockInfo;
+using c10::CachingDeviceAllocator::DeviceStats;
+using c10::CachingDeviceAllocator::SegmentInfo;
+
+DeviceStats DevicePool::stats() {
+  const Guard guard(lock_);
+  return stats_.device_stats();
+}
+
+void DevicePool::reset_peak_stats() {
+  const Guard guard(lock_);
+  stats_.reset_peak();
+}
+
+void DevicePool::reset_accumulated_stats() {
+  const Guard guard(lock_);
+  stats_.reset_accumulated();
+}
+
+void DevicePool::set_fraction(double fraction) {
+  TORCH_INTERNAL_ASSERT(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
+  const Guard guard(lock_);
+  allowed_ = static_cast<size_t>(fraction * static_cast<double>(native_backend().host().total_memory));
+}
+
+double DevicePool::fraction() {
+  const Guard guard(lock_);
+  return allowed_.has_value()
+             ? static_cast<double>(*allowed_) / static_cast<double>(native_backend().host().total_memory)
+             : 1.0;
+}
+
+std::pair<size_t, size_t> DevicePool::memory_info() {
+  const Guard guard(lock_);
+  return {free_memory(), native_backend().host().total_memory};
+}
+
+size_t DevicePool::free_memory() const {
+  // The host counts what was never written as free.
+  const size_t total = native_backend().host().total_memory;
+  const auto taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
+  return std::min(native_backend().free_memory(), total - std::min(total, taken));
+}
+
+std::vector<SegmentInfo> DevicePool::snapshot() {
+  const Guard guard(lock_);
+  for (const auto& blocks : streams_) {
+    unpark(*blocks);
+  }
+  std::vector<SegmentInfo> result;
+  result.reserve(segments_.size());
+  for (const Segment* segment : segments_) {
+    SegmentInfo& info = result.emplace_back();
+    info.device = device_;
+    info.address = reinterpret_cast<size_t>(segment->base);
+    info.total_size = segment->size;
+    info.stream = reinterpret_cast<void*>(static_cast<intptr_t>(segment->owner->stream));
+    info.is_large = !segment->small;
+    for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
+      BlockInfo& entry = info.blocks.emplace_back();
+      entry.size = block->size;
+      entry.allocated = block->state == BlockState::Allocated;
+      entry.active = block->state != BlockState::Free;
+      entry.requested_size = entry.active ? block->requested : 0;
+      info.allocated_size += entry.allocated ? entry.size : 0;
+      info.active_size += entry.active ? entry.size : 0;
+      info.requested_size += entry.requested_size;
+    }
+  }
+  std::sort(result.begin(), result.end(),
+            [](const SegmentInfo& a, const SegmentInfo& b) { return a.address < b.address; });
+  return result;
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,207 @@
+// runtime/DeviceSegments.cpp: DevicePool's dealings with the native backend: segments, limits, exhaustion.
+
+#include <c10/core/CachingDeviceAllocator.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+
+#include "native/Backend.h"
+#include "runtime/AllocatorSettings.h"
+#include "runtime/DevicePool.h"
+#include "runtime/Error.h"
+#include "runtime/PageMap.h"
+
+namespace torchdevice {
+namespace {
+
+using c10::CachingAllocator::format_size;
+
+size_t segment_size_for(size_t size) noexcept {
+  if (size <= kSmallSize) {
+    return kSmallSegment;
+  }
+  const size_t large_segment = allocator_settings.large_segment;
+  if (size < kMinLargeAlloc && size <= large_segment) {
+    return large_segment;
+  }
+  return (size + kRoundLarge - 1) / kRoundLarge * kRoundLarge;
+}
+
+/// A table of which only the pages that are used cost memory.
+Block* make_block_table(size_t entries) noexcept {
+  void* table = mmap(nullptr, entries * sizeof(Block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return table != MAP_FAILED ? static_cast<Block*>(table) : nullptr;
+}
+
+void discard_block_table(Block* table, size_t entries) noexcept { munmap(table, entries * sizeof(Block)); }
+
+}  // namespace
+
+StreamBlocks& DevicePool::find_stream_blocks(c10::StreamId stream) {
+  const auto known = std::find_if(streams_.begin(), streams_.end(),
+                                  [stream](const auto& blocks) { return blocks->stream == stream; });
+  if (known != streams_.end()) {
+    last_blocks_ = known->get();
+  } else {
+    follow_allocator_settings();
+    last_blocks_ = streams_.emplace_back(std::make_unique<StreamBlocks>(stream)).get();
+  }
+  last_stream_ = stream;
+  return *last_blocks_;
+}
+
+size_t DevicePool::limit() const { return allowed_.value_or(native_backend().host().total_memory); }
+
+Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
+  const bool small = size <= kSmallSize;
+  const size_t segment_size = segment_size_for(size);
+  if (Block* block = try_new_segment(segment_size, small, owner)) {
+    return *block;
+  }
+  release_cached_segments();
+  stats_.alloc_retries += 1;
+  if (Block* block = try_new_segment(segment_size, small, owner)) {
+    return *block;
+  }
+  raise_out_of_memory(segment_size);
+}
+
+Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks& owner) {
+  const uint32_t shift = small ? Segment::kSmallShift : Segment::kLargeShift;
+  Block* blocks = make_block_table(segment_size >> shift);
+  if (blocks == nullptr) {
+    return nullptr;
+  }
+  segments_.reserve(segments_.size() + 1);
+  Segment* segment = map_segment(segment_size);
+  if (segment == nullptr) {
+    discard_block_table(blocks, segment_size >> shift);
+    return nullptr;
+  }
+  segment->owner = &owner;
+  segment->blocks = blocks;
+  segment->shift = shift;
+  segment->small = small;
+  segment->order = next_order_++;
+  segments_.push_back(segment);
+
+  Block& block = blocks[0];
+  block.start = segment->base;
+  block.size = segment_size;
+  const PoolKind kind = small ? PoolKind::Small : PoolKind::Large;
+  stats_.segment.rise(kind, 1);
+  stats_.reserved_bytes.rise(kind, static_cast<int64_t>(segment_size));
+  stats_.segments_made += 1;
+  if (segment_size >= allocator_settings.max_split_size) {
+    stats_.oversize_segments.increase(1);
+  }
+  return &block;
+}
+
+Segment* DevicePool::map_segment(size_t segment_size) {
+  const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
+  if (segment_size > limit() || taken > limit() - segment_size) {
+    return nullptr;
+  }
+  auto* base = static_cast<char*>(native_backend().allocate_segment(segment_size));
+  if (base == nullptr) {
+    return nullptr;
+  }
+  if (unused_headers_.empty()) {
+    unused_headers_.push_back(new Segment{});
+  }
+  Segment* segment = unused_headers_.back();
+  segment->base = base;
+  segment->size = segment_size;
+  segment->pool = this;
+  segment->blocks = nullptr;
+  if (!page_map.set(base, segment_size, segment)) {
+    unmap_segment(*segment);
+    return nullptr;
+  }
+  unused_headers_.pop_back();
+  return segment;
+}
+
+void DevicePool::unmap_segment(Segment& segment) {
+  // First forgotten, then freed: the host may hand the same addresses to somebody else at once.
+  page_map.set(segment.base, segment.size, nullptr);
+  native_backend().free_segment(segment.base, segment.size);
+}
+
+void* DevicePool::allocate_uncached(size_t nbytes) {
+  const Guard guard(lock_);
+  const size_t size = (nbytes + kSegmentAlignment - 1) & ~(kSegmentAlignment - 1);
+  const Segment* segment = map_segment(size);
+  if (segment == nullptr) {
+    throw_cuda_error(CudaError::memory_allocation, "allocate_uncached");
+  }
+  uncached_bytes_ += size;
+  return segment->base;
+}
+
+void DevicePool::free_uncached(Segment& segment, const void* memory) {
+  TORCH_CHECK(segment.base == memory, "invalid device pointer: ", memory);
+  uncached_bytes_ -= segment.size;
+  unmap_segment(segment);
+  unused_headers_.push_back(&segment);
+}
+
+void DevicePool::empty_cache() {
+  const Guard guard(lock_);
+  release_cached_segments();
+}
+
+void DevicePool::release_cached_segments() {
+  // A backend's completion handlers may release tensors of this device.
+  lock_.unlock();
+  native_backend().synchronize();
+  lock_.lock();
+  stats_.stream_syncs += 1;
+  complete_deferred();
+  for (const auto& blocks : streams_) {
+    unpark(*blocks);
+    while (const Block* block = blocks->large.take_segment()) {
+      release_segment(*block);
+    }
+    while (const Block* block = blocks->small.take_segment()) {
+      release_segment(*block);
+    }
+  }
+}
+
+void DevicePool::release_segment(const Block& block) {
+  Segment& segment = *page_map.find(block.start);
+  const PoolKind kind = segment.small ? PoolKind::Small : PoolKind::Large;
+  stats_.segments_released += 1;
+  stats_.segment.fall(kind, 1);
+  stats_.reserved_bytes.fall(kind, static_cast<int64_t>(segment.size));
+  if (segment.size >= allocator_settings.max_split_size) {
+    stats_.oversize_segments.decrease(1);
+  }
+  unmap_segment(segment);
+  discard_block_table(segment.blocks, segment.size >> segment.shift);
+  std::erase(segments_, &segment);
+  unused_headers_.push_back(&segment);
+}
+
+void DevicePool::raise_out_of_memory(size_t segment_size) {
+  stats_.ooms += 1;
+  const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
+  const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
+  const std::string allowed = allowed_.has_value() ? format_size(*allowed_) + " allowed; " : "";
+  const size_t total = native_backend().host().total_memory;
+  const size_t free = free_memory();
+  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved, {c10::DeviceType::CUDA, device_});
+  TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
+                   ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
+                   format_size(free), " is free. ", allowed, "Of the allocated memory ", format_size(allocated),
+                   " is allocated by PyTorch, and ", format_size(reserved - allocated),
+                   " is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
+                   " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for"
+                   " Memory Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"
+                   "#optimizing-memory-usage-with-pytorch-cuda-alloc-conf)");
+}
+
+}  // namespace torchdevice

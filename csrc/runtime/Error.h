@@ -1,0 +1,30 @@
+// runtime/Error.h: errors with the codes and words of CUDA's runtime.
+
+#pragma once
+
+#include <cstdint>
+
+namespace torchdevice {
+
+/// The codes of cudaError_t that torchdevice raises itself.
+enum class CudaError : int32_t {
+  success = 0,
+  invalid_value = 1,
+  memory_allocation = 2,
+  invalid_device = 101,
+  invalid_resource_handle = 400,
+  host_memory_already_registered = 712,
+  host_memory_not_registered = 713,
+  not_supported = 801,
+};
+
+/// What cudaGetErrorString says of `code`.
+const char* cuda_error_string(int32_t code) noexcept;
+
+/// What cudaGetErrorName says of `code`.
+const char* cuda_error_name(int32_t code) noexcept;
+
+/// Raise c10::AcceleratorError (torch.AcceleratorError) as a failed C10_CUDA_CHECK in `function` does.
+[[noreturn]] void throw_cuda_error(CudaError error, const char* function);
+
+}  // namespace torchdevice

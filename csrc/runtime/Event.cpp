@@ -1,0 +1,61 @@
+// runtime/Event.cpp: a point in the work of a device, with the time at which it was passed.
+
+#include "runtime/Event.h"
+
+#include <c10/core/impl/GPUTrace.h>
+
+#include "native/Backend.h"
+#include "runtime/Error.h"
+#include "runtime/Stream.h"
+
+namespace torchdevice {
+namespace {
+
+const c10::impl::PyInterpreter* tracer() { return c10::impl::GPUTrace::get_trace(); }
+
+uintptr_t trace_id(const void* object) { return reinterpret_cast<uintptr_t>(object); }
+
+}  // namespace
+
+Event::Event(c10::DeviceIndex device, bool timing) : device_(device), timing_(timing) {
+  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_creation(c10::kCUDA, trace_id(this));
+}
+
+Event::~Event() {
+  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_deletion(c10::kCUDA, trace_id(this));
+}
+
+void Event::record(c10::Stream stream) {
+  // A time means something only once the work before it is done, so a timing event waits for that work.
+  if (timing_) native_backend().synchronize();
+  recorded_at_ = std::chrono::steady_clock::now();
+  if (const auto* trace = tracer()) {
+    (*trace)->trace_gpu_event_record(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
+  }
+}
+
+// See Note [Streams without queues]: later work comes after earlier work anyway.
+void Event::block(c10::Stream stream) const {
+  if (const auto* trace = tracer()) {
+    (*trace)->trace_gpu_event_wait(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
+  }
+}
+
+bool Event::query() const {
+  if (!timing_) native_backend().synchronize();
+  return true;
+}
+
+void Event::synchronize() const {
+  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));
+  if (!timing_) native_backend().synchronize();
+}
+
+double Event::elapsed_ms(const Event& end) const {
+  if (device_ != end.device_ || !timing_ || !end.timing_) {
+    throw_cuda_error(CudaError::invalid_resource_handle, "elapsed_ms");
+  }
+  return std::chrono::duration<double, std::milli>(end.recorded_at_ - recorded_at_).count();
+}
+
+}  // namespace torchdevice

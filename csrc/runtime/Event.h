@@ -1,0 +1,41 @@
+// runtime/Event.h: a point in the work of a device, with the time at which it was passed.
+
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/Stream.h>
+
+#include <chrono>
+
+namespace torchdevice {
+
+/// What c10::Event's void* points to for CUDA; made by the first record.
+class Event {
+ public:
+  Event(c10::DeviceIndex device, bool timing);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  /// Move the event to the end of what was submitted so far. `stream` is on the event's device.
+  void record(c10::Stream stream);
+
+  /// Make later work of `stream` come after the event.
+  void block(c10::Stream stream) const;
+
+  /// Whether the work before the event is done.
+  bool query() const;
+  void synchronize() const;
+
+  /// Milliseconds from this event to `end`; both were recorded with timing.
+  double elapsed_ms(const Event& end) const;
+
+  c10::DeviceIndex device() const { return device_; }
+
+ private:
+  const c10::DeviceIndex device_;
+  const bool timing_;
+  std::chrono::steady_clock::time_point recorded_at_;
+};
+
+}  // namespace torchdevice

@@ -1,0 +1,116 @@
+// runtime/Generator.cpp: CUDA's random number generators.
+
+#include "runtime/Generator.h"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "runtime/Device.h"
+
+namespace torchdevice {
+namespace {
+
+constexpr int64_t kSeedBytes = sizeof(uint64_t);
+constexpr int64_t kStateBytes = 2 * kSeedBytes;
+
+}  // namespace
+
+CudaGenerator::CudaGenerator(c10::DeviceIndex device)
+    : c10::GeneratorImpl({c10::kCUDA, device}, c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
+
+void CudaGenerator::set_current_seed(uint64_t seed) {
+  state_->seed = seed;
+  state_->offset = 0;
+}
+
+uint64_t CudaGenerator::current_seed() const { return state_->seed; }
+
+uint64_t CudaGenerator::seed() {
+  const uint64_t random = c10::detail::getNonDeterministicRandom(/*is_cuda=*/true);
+  set_current_seed(random);
+  return random;
+}
+
+void CudaGenerator::set_offset(uint64_t offset) {
+  TORCH_CHECK(offset % 4 == 0, "offset must be a multiple of 4");
+  state_->offset = offset;
+}
+
+uint64_t CudaGenerator::get_offset() const { return state_->offset; }
+
+c10::intrusive_ptr<c10::TensorImpl> CudaGenerator::get_state() const {
+  at::Tensor bytes = at::detail::empty_cpu({kStateBytes}, at::kByte);
+  const std::array<uint64_t, 2> words{state_->seed, state_->offset};
+  std::memcpy(bytes.mutable_data_ptr(), words.data(), kStateBytes);
+  return bytes.getIntrusivePtr();
+}
+
+void CudaGenerator::set_state(const c10::TensorImpl& state) {
+  at::detail::check_rng_state(state);
+  const int64_t nbytes = state.numel();
+  // The seed alone was the whole state before torch 1.6, and torch still reads it.
+  TORCH_CHECK(nbytes == kSeedBytes || nbytes == kStateBytes, "RNG state is wrong size");
+  std::array<uint64_t, 2> words{};
+  std::memcpy(words.data(), state.data(), static_cast<size_t>(nbytes));
+  set_current_seed(words[0]);
+  set_offset(words[1]);
+}
+
+void CudaGenerator::graphsafe_set_state(const c10::intrusive_ptr<c10::GeneratorImpl>& generator) {
+  const auto* other = dynamic_cast<const CudaGenerator*>(generator.get());
+  TORCH_CHECK(other != nullptr, "Expected a CUDA Generator");
+  state_ = other->state_;
+}
+
+c10::intrusive_ptr<c10::GeneratorImpl> CudaGenerator::graphsafe_get_state() const {
+  auto twin = c10::make_intrusive<CudaGenerator>(device().index());
+  twin->state_ = state_;
+  return twin;
+}
+
+CudaGenerator* CudaGenerator::clone_impl() const {
+  auto* copy = new CudaGenerator(device().index());
+  copy->state_->seed = state_->seed;
+  copy->state_->offset = state_->offset;
+  return copy;
+}
+
+std::pair<uint64_t, uint64_t> CudaGenerator::reserve(uint64_t increment) {
+  const std::lock_guard guard(mutex_);
+  const uint64_t offset = state_->offset;
+  state_->offset += (increment + 3) / 4 * 4;
+  return {state_->seed, offset};
+}
+
+at::Generator make_cuda_generator(c10::DeviceIndex device) {
+  if (device == -1) {
+    device = current_device();
+  }
+  TORCH_CHECK(device >= 0 && device < device_count(), "The device_index is invalid.");
+  return at::make_generator<CudaGenerator>(device);
+}
+
+const at::Generator& default_cuda_generator(c10::DeviceIndex device) {
+  static const auto& generators = *[] {
+    auto* all = new std::vector<at::Generator>();
+    for (c10::DeviceIndex index = 0; index < device_count(); ++index) {
+      all->push_back(at::make_generator<CudaGenerator>(index));
+      all->back().seed();
+    }
+    return all;
+  }();
+  if (device == -1) {
+    device = current_device();
+  }
+  const auto num_gpus = static_cast<c10::DeviceIndex>(generators.size());
+  TORCH_CHECK(device >= 0 && device < num_gpus, "Expected 0 <= device index < ", static_cast<int>(num_gpus),
+              " for a default CUDA generator, but got ", static_cast<int>(device));
+  return generators[static_cast<size_t>(device)];
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,154 @@
+// runtime/Stream.cpp: CUDA streams: who they are and which one is current.
+
+#include "runtime/Stream.h"
+
+#include <c10/core/impl/GPUTrace.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bitset>
+#include <memory>
+#include <mutex>
+
+#include "native/Backend.h"
+#include "runtime/Device.h"
+
+namespace torchdevice {
+namespace {
+
+constexpr int kStreamsPerPool = 32;
+constexpr int kPriorities = 4;
+
+// Note [Stream ids]
+// As in a CUDA build: 0 is the default stream; an even id is an external stream's handle; an odd one is
+// (index in pool << 5) | ((1 - priority) << 1) | 1. torch prints and pickles ids, and external handles must fit.
+constexpr int kIndexShift = 5;
+constexpr int kKindMask = 0xF;
+
+/// An address of its own, which serves as the stream's native handle.
+struct alignas(16) PoolStream {
+  char unused;
+};
+
+using Pool = std::array<std::array<PoolStream, kStreamsPerPool>, kPriorities>;
+std::array<Pool, kMaxDevices> pools;
+std::array<std::array<std::atomic<uint32_t>, kPriorities>, kMaxDevices> next_in_pool;
+
+// Made by a thread's first change of stream: small thread-local data lets the module use the static TLS block.
+using StreamIds = std::array<c10::StreamId, kMaxDevices>;
+constinit thread_local std::unique_ptr<StreamIds> current_ids;
+constinit std::atomic<SyncDebugMode> debug_mode{SyncDebugMode::off};
+
+bool is_external(c10::StreamId id) { return id != 0 && (id & 1) == 0; }
+
+int kind_of(c10::StreamId id) { return static_cast<int>(id >> 1) & kKindMask; }
+
+c10::Stream make_stream(c10::DeviceIndex device, c10::StreamId id) {
+  return c10::Stream(c10::Stream::UNSAFE, c10::Device(c10::kCUDA, device), id);
+}
+
+c10::DeviceIndex checked(c10::DeviceIndex device) {
+  const auto index = resolve_device(device);
+  TORCH_CHECK(index < device_count(), "Device index value ", static_cast<int>(index), " is out of index range [0, ",
+              static_cast<int>(device_count()), ")");
+  return index;
+}
+
+void trace_pool_creation(c10::DeviceIndex device) {
+  const auto* interpreter = c10::impl::GPUTrace::get_trace();
+  if (!interpreter) return;
+  static std::mutex mutex;
+  static std::bitset<kMaxDevices> traced;
+  {
+    const std::lock_guard guard(mutex);
+    if (traced.test(device)) return;
+    traced.set(device);
+  }
+  for (const auto& streams : pools[device]) {
+    for (const auto& stream : streams) {
+      (*interpreter)->trace_gpu_stream_creation(c10::kCUDA, reinterpret_cast<uintptr_t>(&stream));
+    }
+  }
+}
+
+}  // namespace
+
+c10::Stream default_stream(c10::DeviceIndex device) { return make_stream(checked(device), 0); }
+
+c10::Stream current_stream(c10::DeviceIndex device) {
+  const auto index = checked(device);
+  return make_stream(index, current_ids ? (*current_ids)[index] : 0);
+}
+
+c10::Stream exchange_stream(c10::Stream stream) {
+  const auto previous = current_stream(stream.device_index());
+  if (!current_ids) current_ids = std::make_unique<StreamIds>();
+  (*current_ids)[previous.device_index()] = stream.id();
+  return previous;
+}
+
+c10::Stream pool_stream(int priority, c10::DeviceIndex device) {
+  const auto index = checked(device);
+  note_context(index);
+  trace_pool_creation(index);
+  const int level = std::clamp(-priority, 0, kPriorities - 1);
+  const c10::StreamId slot = next_in_pool[index][level].fetch_add(1, std::memory_order_relaxed) % kStreamsPerPool;
+  return make_stream(index, slot << kIndexShift | static_cast<c10::StreamId>(level + 1) << 1 | 1);
+}
+
+c10::Stream external_stream(void* handle, c10::DeviceIndex device) {
+  return make_stream(resolve_device(device), static_cast<c10::StreamId>(reinterpret_cast<intptr_t>(handle)));
+}
+
+void* stream_handle(c10::Stream stream) {
+  const auto id = stream.id();
+  if (id == 0) return nullptr;
+  if (is_external(id)) return reinterpret_cast<void*>(static_cast<intptr_t>(id));
+  const int kind = kind_of(id);
+  TORCH_INTERNAL_ASSERT(kind >= 1 && kind <= kPriorities, "Unrecognized stream ", stream,
+                        " (I didn't recognize the stream type, PRIORITY ", kind, ")");
+  return &pools[checked(stream.device_index())][kind - 1][id >> kIndexShift & (kStreamsPerPool - 1)];
+}
+
+int stream_priority(c10::Stream stream) {
+  const auto id = stream.id();
+  return id == 0 || is_external(id) ? 0 : 1 - kind_of(id);
+}
+
+std::pair<int, int> stream_priority_range() noexcept { return {0, 1 - kPriorities}; }
+
+bool stream_is_done(c10::Stream /*stream*/) {
+  native_backend().synchronize();
+  return true;
+}
+
+void synchronize_stream(c10::Stream stream) {
+  warn_or_error_on_sync();
+  if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
+    (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
+  }
+  native_backend().synchronize();
+}
+
+void synchronize_device(c10::DeviceIndex device) {
+  check_device(resolve_device(device));
+  if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
+    (*interpreter)->trace_gpu_device_synchronization(c10::kCUDA);
+  }
+  native_backend().synchronize();
+}
+
+SyncDebugMode sync_debug_mode() noexcept { return debug_mode.load(std::memory_order_relaxed); }
+
+void set_sync_debug_mode(SyncDebugMode mode) noexcept { debug_mode.store(mode, std::memory_order_relaxed); }
+
+void warn_or_error_on_sync() {
+  const auto mode = sync_debug_mode();
+  if (mode == SyncDebugMode::off) return;
+  TORCH_CHECK(mode != SyncDebugMode::error, "called a synchronizing CUDA operation");
+  TORCH_WARN("called a synchronizing CUDA operation");
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,56 @@
+// runtime/Stream.h: CUDA streams: who they are and which one is current.
+
+#pragma once
+
+#include <c10/core/Stream.h>
+
+#include <utility>
+
+namespace torchdevice {
+
+// Note [Streams without queues]
+// The native backend runs everything in the order in which threads submit it, so a stream is a name: it has an
+// identity, a priority and a place as current stream, but no queue. Waiting for a stream waits for the backend.
+
+/// Stream of `device` (-1: the current one) that is current at the start of every thread.
+c10::Stream default_stream(c10::DeviceIndex device);
+
+/// This thread's current stream of `device` (-1: the current one).
+c10::Stream current_stream(c10::DeviceIndex device);
+
+/// Make `stream` this thread's current one on its device and return the previous one; the device stays.
+c10::Stream exchange_stream(c10::Stream stream);
+
+/// The next of the 32 streams of that priority; priorities outside the range are moved to its nearest end.
+c10::Stream pool_stream(int priority, c10::DeviceIndex device);
+
+/// A stream that another library made; `handle` is its identity.
+c10::Stream external_stream(void* handle, c10::DeviceIndex device);
+
+/// What stands for cudaStream_t: null for the default stream, else a pointer that no other stream shares.
+void* stream_handle(c10::Stream stream);
+
+int stream_priority(c10::Stream stream);
+
+/// Least and greatest priority, as CUDA counts them: (0, -3).
+std::pair<int, int> stream_priority_range() noexcept;
+
+/// Whether everything submitted to `stream` is done; waits for it, as the native backend cannot be asked otherwise.
+bool stream_is_done(c10::Stream stream);
+
+/// Wait for everything submitted to `stream`; a synchronizing operation in the sense of sync_debug_mode.
+void synchronize_stream(c10::Stream stream);
+
+/// Wait for everything submitted to every stream of `device`.
+void synchronize_device(c10::DeviceIndex device);
+
+/// torch.cuda.set_sync_debug_mode: what a synchronizing operation does beside its work.
+enum class SyncDebugMode : int { off = 0, warn = 1, error = 2 };
+
+SyncDebugMode sync_debug_mode() noexcept;
+void set_sync_debug_mode(SyncDebugMode mode) noexcept;
+
+/// To be called by every operation that makes the host wait for the device (copies to the host, item(), nonzero()).
+void warn_or_error_on_sync();
+
+}  // namespace torchdevice

@@ -1,0 +1,41 @@
+"""Builds the extension torchdevice._C with CMake and ninja; everything else is declared in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+class CMakeBuild(build_ext):
+    """Configure, build and install into the wheel, or, for an editable install, beside the Python sources."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if shutil.which(os.environ.get("CXX", "c++")) is None:
+            raise RuntimeError(
+                "torchdevice: no C++ compiler found (looked for 'c++', or $CXX). Install g++ 12 or clang 15 or newer "
+                "(Debian: apt-get install g++; macOS: xcode-select --install) and run pip again."
+            )
+        build = Path(os.environ.get("TORCHDEVICE_BUILD_DIR", ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"))
+        prefix = Path(self.get_ext_fullpath(ext.name)).resolve().parent.parent
+        options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
+        if os.environ.get("TORCHDEVICE_SANITIZE") == "1":
+            options.append("-DTORCHDEVICE_SANITIZE=ON")
+        # While torch is imported to ask for its paths, no other back end may activate itself.
+        environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+        for command in (
+            ["cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja", *options],
+            ["cmake", "--build", str(build)],
+            ["cmake", "--install", str(build), "--strip"],
+        ):
+            subprocess.run(command, check=True, env=environment)
+
+
+setup(ext_modules=[Extension("torchdevice._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

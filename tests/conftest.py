@@ -1,0 +1,49 @@
+"""Fixtures shared by every test: torch with torchdevice active, and fresh interpreters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def run_python() -> RunPython:
+    """Run code in a fresh interpreter: `run_python(code, check=True, timeout=120, **environment)`.
+
+    Returns the CompletedProcess with stdout and stderr as text. Fails the test when `check` and the code exits with
+    anything but 0. A variable given as None is removed from the environment.
+    """
+
+    def run(
+        code: str, *, check: bool = True, timeout: float = 120, **environment: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        merged = {**os.environ, **environment}
+        process = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env={name: value for name, value in merged.items() if value is not None},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and process.returncode != 0:
+            pytest.fail(f"exit code {process.returncode}\n{process.stdout}\n{process.stderr}", pytrace=False)
+        return process
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT

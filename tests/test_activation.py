@@ -1,0 +1,157 @@
+"""When torchdevice turns itself on, when it stays out, and what it says then."""
+
+from __future__ import annotations
+
+import pytest
+
+ACTIVE = "import torchdevice; assert torchdevice.status().active, torchdevice.status()\n"
+INACTIVE = "import torchdevice; assert not torchdevice.status().active\n"
+
+
+def test_import_torch_is_enough(run_python) -> None:
+    result = run_python("import torch; assert torch.cuda.is_available(); print(torch.ones(2).cuda())")
+    assert result.stdout == "tensor([1., 1.], device='cuda:0')\n"
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import torchdevice_ext, torch",
+        "import torch, torchdevice_ext",
+        "import torch, torchdevice_ext, importlib; importlib.reload(torchdevice_ext)",
+        "import torchdevice_ext",
+        "import torchdevice",
+    ],
+)
+def test_any_order_of_imports(run_python, imports: str) -> None:
+    run_python(f"{imports}\nimport torch\nassert torch.ones(1).cuda().is_cuda\n{ACTIVE}")
+
+
+def test_explicit_import_without_autoload(run_python) -> None:
+    run_python(
+        f"import torch; assert not torch.cuda.is_available()\nimport torchdevice_ext\n"
+        f"assert torch.ones(1, device='cuda').is_cuda\n{ACTIVE}",
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+
+
+def test_torchs_own_switch_keeps_it_out(run_python) -> None:
+    code = f"import torch; assert not torch.cuda.is_available()\n{INACTIVE}"
+    assert run_python(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stderr == ""
+
+
+def test_switched_off(run_python) -> None:
+    result = run_python(
+        "import torch, torchdevice_ext, torchdevice; print(torch.cuda.is_available(), torchdevice.status())",
+        TORCHDEVICE="0",
+    )
+    assert result.stdout == "False Status(active=False, reason='switched off by TORCHDEVICE=0')\n"
+    assert result.stderr == ""
+
+
+def test_activation_from_many_threads_happens_once(run_python) -> None:
+    run_python(
+        """
+        import threading, torch, torchdevice
+        from torchdevice import activation
+        installs = []
+        install = activation._install
+        activation._install = lambda: (installs.append(1), install())
+        threads = [threading.Thread(target=torchdevice.activate) for _ in range(16)]
+        [t.start() for t in threads]; [t.join() for t in threads]
+        assert len(installs) == 1
+        assert torch.ones(2, device="cuda").sum().item() == 2
+        """,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+
+
+def test_another_torch_minor_gives_one_warning_and_no_activation(run_python) -> None:
+    result = run_python(
+        """
+        import torch, torchdevice
+        torch.__version__ = "2.14.1"
+        import torchdevice_ext
+        assert not torchdevice.status().active and not torch.cuda.is_available()
+        """,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+    assert result.stderr.count("RuntimeWarning") == 1
+    assert (
+        "torchdevice is not active: it was built for torch 2.13 and this is torch 2.14.1; install torch 2.13, or a "
+        "torchdevice-ext built for your torch"
+    ) in result.stderr
+
+
+def test_a_failure_inside_never_breaks_import_torch(run_python) -> None:
+    result = run_python(
+        """
+        import sys, types
+        broken = types.ModuleType("torchdevice._C")
+        broken.backward_has_run = lambda: 1 / 0
+        import torchdevice
+        sys.modules["torchdevice._C"] = torchdevice._C = broken
+        import torch
+        print(torch.ones(2).sum().item(), torchdevice.status().reason)
+        """
+    )
+    assert result.stdout == "2.0 activation failed: ZeroDivisionError: division by zero\n"
+    assert result.stderr.count("torchdevice is not active: activation failed: ZeroDivisionError") == 1
+
+
+def test_late_import_after_a_backward_is_refused(run_python) -> None:
+    result = run_python(
+        """
+        import torch
+        torch.ones(1, requires_grad=True).sum().backward()
+        import torchdevice_ext
+        """,
+        check=False,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "ImportError: torchdevice cannot be activated after a backward pass: autograd has already started its device "
+        "threads and would never serve cuda. Import torchdevice_ext before the first backward(), or install "
+        "torchdevice-ext so that `import torch` activates it."
+    )
+
+
+def test_stays_out_where_a_gpu_works(run_python) -> None:
+    run_python(
+        f"""
+        import torch
+        torch.version.cuda = "12.6"
+        torch.cuda.device_count = lambda: 1
+        import torchdevice_ext
+        {INACTIVE}
+        assert torchdevice.status().reason == "a real NVIDIA GPU works here"
+        """,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+
+
+def test_tensors_outlive_the_interpreter(run_python) -> None:
+    result = run_python(
+        """
+        import atexit, torch
+        kept = [torch.ones(10, 10, device="cuda", requires_grad=True)]
+        (kept[0] @ kept[0]).sum().backward()
+        class Late:
+            def __del__(self):
+                self.value = self.tensor + 1
+        late = Late(); late.tensor = kept[0].detach()
+        atexit.register(lambda: print((kept[0] + 1).sum().item()))
+        """
+    )
+    assert result.stdout == "200.0\n"
+    assert result.stderr == ""
+
+
+def test_version_pin_matches_the_package_metadata(root) -> None:
+    from torchdevice.activation import TORCH_MINOR
+
+    text = (root / "pyproject.toml").read_text()
+    assert f'"torch=={TORCH_MINOR}.0"' in text
+    assert f'"torch>={TORCH_MINOR}.0,<' in text

@@ -1,0 +1,121 @@
+"""Turns torchdevice on, once, or says why not.
+
+torch calls `autoload` at the end of `import torch` (entry point group `torch.backends`); `import torchdevice_ext`
+calls `activate`. Both do the same work, at most once in a process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from dataclasses import dataclass
+
+#: The extension is compiled against this minor version's C++ interface.
+TORCH_MINOR = "2.13"
+
+
+class LateActivationError(RuntimeError):
+    """Activation came after the first backward pass of the process."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether torchdevice is active in this process, and why (not)."""
+
+    active: bool
+    reason: str
+
+
+class _Unavailable(Exception):
+    """torchdevice cannot work here; the message says why and what to do. Becomes one warning line."""
+
+
+_lock = threading.RLock()
+_status = Status(False, "torch has not been imported yet, or TORCH_DEVICE_BACKEND_AUTOLOAD=0 kept torchdevice out")
+
+
+def status() -> Status:
+    """The state of this process; never activates anything."""
+    return _status
+
+
+def autoload() -> None:
+    """torch's entry point: activate, and never break `import torch`."""
+    try:
+        activate()
+    except Exception as error:
+        _give_up(f"activation failed: {type(error).__name__}: {error}")
+
+
+def activate() -> Status:
+    """Make device "cuda" work, unless it does already, is switched off, or cannot work here.
+
+    Thread-safe and idempotent. A torch that does not match gives one warning and no activation.
+
+    Raises:
+        LateActivationError: the autograd engine has already started its threads, one per device; it would never
+            serve another device.
+    """
+    global _status
+    with _lock:
+        if _status.active:
+            return _status
+        reason = _reason_to_stay_out()
+        if reason is not None:
+            _status = Status(False, reason)
+            return _status
+        try:
+            _install()
+        except _Unavailable as error:
+            return _give_up(str(error))
+        _status = Status(True, "no NVIDIA GPU works here")
+        return _status
+
+
+def _give_up(reason: str) -> Status:
+    global _status
+    _status = Status(False, reason)
+    warnings.warn(f"torchdevice is not active: {reason}", RuntimeWarning, stacklevel=3)
+    return _status
+
+
+def _reason_to_stay_out() -> str | None:
+    """Why "cuda" needs no help from us; TORCHDEVICE=1 overrides what the machine says."""
+    switch = os.environ.get("TORCHDEVICE", "")
+    if switch == "0":
+        return "switched off by TORCHDEVICE=0"
+    import torch
+
+    if switch != "1" and torch.version.cuda is not None and torch.cuda.device_count() > 0:
+        return "a real NVIDIA GPU works here"
+    return None
+
+
+def _install() -> None:
+    import torch
+
+    if not torch.__version__.startswith(TORCH_MINOR + "."):
+        raise _Unavailable(
+            f"it was built for torch {TORCH_MINOR} and this is torch {torch.__version__}; "
+            f"install torch {TORCH_MINOR}, or a torchdevice-ext built for your torch"
+        )
+    if hasattr(torch._C, "_cuda_getDeviceCount"):
+        raise _Unavailable(
+            "this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU build "
+            f"(pip install torch=={TORCH_MINOR}.0 --index-url https://download.pytorch.org/whl/cpu)"
+        )
+    try:
+        from torchdevice import _C
+    except ImportError as error:
+        raise _Unavailable(f"its extension does not load ({error}); reinstall torchdevice-ext") from error
+    if _C.backward_has_run():
+        raise LateActivationError(
+            "torchdevice cannot be activated after a backward pass: autograd has already started its device threads "
+            "and would never serve cuda. Import torchdevice_ext before the first backward(), or install "
+            "torchdevice-ext so that `import torch` activates it."
+        )
+    from torchdevice import torch_patches
+
+    _C.activate()
+    torch_patches.apply()

@@ -1,0 +1,221 @@
+"""Every change that torchdevice makes to torch's Python side, each with its reason, and each undoable.
+
+torch's own torch/cuda/*.py runs unmodified on the names that the extension supplies on torch._C. What remains is here:
+values that torch computed while it was imported, before those names existed, and three branches that a CPU build of
+torch compiles out. `apply` makes the changes, `undo` takes them back in reverse order.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import reduction
+from types import ModuleType
+from typing import Any
+
+#: What torch.version.cuda says: old enough for every program that compares it, new enough for compute capability 8.0.
+CUDA_VERSION = "12.6"
+
+Undo = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One change of torch: `apply` makes it and returns what takes it back."""
+
+    target: str
+    reason: str
+    apply: Callable[[], Undo]
+
+
+_undo_stack: list[Undo] = []
+
+
+def apply() -> None:
+    """Make every change, once; all or nothing.
+
+    Raises:
+        Exception: whatever a change raised; the changes before it have been taken back.
+    """
+    if _undo_stack:
+        return
+    try:
+        for patch in patches():
+            _undo_stack.append(patch.apply())
+    except BaseException:
+        undo()
+        raise
+
+
+def undo() -> None:
+    """Take every change back, the last one first."""
+    while _undo_stack:
+        _undo_stack.pop()()
+
+
+def patches() -> Iterator[Patch]:
+    """The changes, in the order in which they are made."""
+    import torch
+    import torch.cuda
+
+    from torchdevice import _C
+
+    cuda = torch.cuda
+    yield Patch(
+        "torch._C._has_cuda",
+        "torch.backends.cuda.is_built() and torch.cuda.Stream ask it",
+        lambda: _set(torch._C, "_has_cuda", True),
+    )
+    yield Patch(
+        "torch.version.cuda",
+        "programs split and compare it wherever CUDA is available",
+        lambda: _set(torch.version, "cuda", CUDA_VERSION),
+    )
+    yield Patch(
+        "torch.cuda.streams, graphs, memory",
+        "they took placeholders of torch._C's classes and functions as bases and globals",
+        lambda: _reload([cuda.streams, cuda.graphs, cuda.memory]),
+    )
+    yield Patch(
+        "torch.cuda's names from those modules",
+        "it imported them by name",
+        lambda: _set_all(cuda, _reimported_names(cuda)),
+    )
+    yield Patch(
+        "torch.cuda's names from torch._C",
+        "it looked them up by name",
+        lambda: _set_all(
+            cuda,
+            {
+                "_cudart": torch._C._cudart,
+                "_is_in_bad_fork": torch._C._cuda_isInBadFork,
+                "_CudaDeviceProperties": torch._C._CudaDeviceProperties,
+                "_exchange_device": torch._C._cuda_exchangeDevice,
+                "_maybe_exchange_device": torch._C._cuda_maybeExchangeDevice,
+            },
+        ),
+    )
+    yield Patch(
+        "torch.cuda.nvtx._nvtx",
+        "it took a stub that raises, as torch._C._nvtx did not exist",
+        lambda: _set(cuda.nvtx, "_nvtx", torch._C._nvtx),
+    )
+    yield Patch(
+        "torch.cuda._raw_device_count_nvml, _raw_device_uuid_nvml",
+        "before CUDA is initialised device_count() asks NVIDIA's management library, which, where a driver is "
+        "installed, knows of GPUs that are not ours",
+        lambda: _set_all(
+            cuda, {"_raw_device_count_nvml": _C.configured_device_count, "_raw_device_uuid_nvml": _C.device_uuids}
+        ),
+    )
+    yield Patch(
+        "multiprocessing's reducer of torch.cuda.Event",
+        "torch.multiprocessing registered it for the placeholder class",
+        _register_event_reducer,
+    )
+    yield Patch(
+        "torch.UntypedStorage.__new__ and resize_",
+        "a CPU build of torch compiles out their branch for device cuda",
+        lambda: _call(_C.install_storages, _C.uninstall_storages),
+    )
+    yield Patch(
+        "tp_new of torch.cuda.FloatTensor and the other CUDA tensor types",
+        "a CPU build of torch refuses to call them",
+        lambda: _call(_C.install_tensor_types, _C.uninstall_tensor_types),
+    )
+    yield Patch(
+        "torch._C._set_default_tensor_type",
+        "a CPU build of torch refuses CUDA tensor types",
+        lambda: _set(torch._C, "_set_default_tensor_type", _C.set_default_tensor_type),
+    )
+    if "torch._dynamo.device_interface" in sys.modules:
+        yield Patch(
+            "torch._dynamo's CUDA streams and events",
+            "torch._dynamo was imported before torchdevice and took the placeholder classes",
+            _refresh_dynamo,
+        )
+
+
+def _set(owner: Any, name: str, value: Any) -> Undo:
+    return _set_all(owner, {name: value})
+
+
+_ABSENT = object()
+
+
+def _set_all(owner: Any, values: dict[str, Any]) -> Undo:
+    before = {name: getattr(owner, name, _ABSENT) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+
+    def restore() -> None:
+        for name, value in before.items():
+            if value is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+    return restore
+
+
+def _call(do: Callable[[], None], take_back: Callable[[], None]) -> Undo:
+    do()
+    return take_back
+
+
+def _reload(modules: list[ModuleType]) -> Undo:
+    before = [(module, dict(vars(module))) for module in modules]
+
+    def restore() -> None:
+        for module, names in reversed(before):
+            vars(module).clear()
+            vars(module).update(names)
+
+    try:
+        for module in modules:
+            importlib.reload(module)
+    except BaseException:
+        restore()
+        raise
+    return restore
+
+
+def _reimported_names(cuda: ModuleType) -> dict[str, Any]:
+    """torch.cuda's names whose objects the reload made anew, with the new objects."""
+    names = {name: getattr(cuda.streams, name) for name in ("Stream", "ExternalStream", "Event")}
+    names["_use_uvm"] = cuda.memory._use_uvm
+    for module in (cuda.graphs, cuda.memory):
+        names.update({name: getattr(module, name) for name in module.__all__ if hasattr(cuda, name)})
+    return names
+
+
+def _register_event_reducer() -> Undo:
+    import torch.multiprocessing.reductions as reductions
+
+    event = sys.modules["torch.cuda"].Event
+    reduction.register(event, reductions.reduce_event)
+
+    def restore() -> None:
+        reduction.ForkingPickler._extra_reducers.pop(event, None)  # type: ignore[attr-defined]
+
+    return restore
+
+
+def _refresh_dynamo() -> Undo:
+    import torch
+    from torch._dynamo import device_interface
+    from torch._dynamo.variables import streams
+
+    undos = [
+        _set(device_interface, "get_cuda_stream", torch._C._cuda_getCurrentRawStream),
+        _set_all(device_interface.CudaInterface, {"Event": torch.cuda.Event, "Stream": torch.cuda.Stream}),
+        _set(streams.CudaStreamVariable, "_cpython_type", torch.cuda.Stream),
+    ]
+
+    def restore() -> None:
+        for take_back in reversed(undos):
+            take_back()
+
+    return restore
