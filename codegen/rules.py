@@ -14,6 +14,7 @@ class Mixing(Enum):
     SAME_DEVICE = "kSameDevice"
     TENSOR_ITERATOR = "kTensorIterator"
     INDICES = "kIndices"
+    CONVOLUTION = "kConvolution"
     COMPOSITE = "kComposite"
     ANY_DEVICE = "kAnyDevice"
 
@@ -51,6 +52,9 @@ METADATA_ONLY = {
     "unsafe_split.Tensor",
     "unsafe_split_with_sizes",
 }
+
+#: torch registers its composite kernel under CUDA's own key, also in a CPU build.
+REGISTERED_BY_TORCH = {"_foreach_mm"}
 
 #: Their composite kernels choose what to do by the tensors' device, or give results on several devices.
 DEVICE_AWARE = {
@@ -100,6 +104,7 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
         or {"generated", "inplace_view", "nondeterministic_seeded"} & function.tags != set()
         or name in METADATA_ONLY
         or name in DEVICE_AWARE
+        or name in REGISTERED_BY_TORCH
         or name.startswith(("_assert", "_functional", "_nested", "_new_zeros", "_sparse", "_test_", "sparse_"))
         or name in {"dense_dim", "is_coalesced", "indices_copy", "values_copy", "_indices_copy", "_values_copy"}
         or "crow_" in name
@@ -114,6 +119,8 @@ def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES
+    if name in {"convolution", "_convolution"}:
+        return Mixing.CONVOLUTION
     if not operators.has_cpu_kernel(function):
         return Mixing.COMPOSITE
     if name.startswith("_fused_") and name.endswith("tensor_lr"):

@@ -57,7 +57,7 @@ class Options:
     weight_decay: float = option(0.1, "for matrices; vectors are not decayed")
     clip: float = option(1.0, "largest norm of the gradient")
     validate_every: int = option(100, "steps between validations and checkpoints")
-    seed: int = option(1, "of initial weights, data order, dropout and sample")
+    seed: int = option(1, "of initial weights, data order, dropout and sample text")
     sample_bytes: int = option(600, "length of the text written at the end")
     temperature: float = option(0.7, "of the sample")
     top_k: int = option(20, "sample from this many likeliest bytes; 0: from all")
@@ -220,7 +220,10 @@ class Trainer:
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
-        """Continue as if the run that wrote `path` had never stopped; a checkpoint may change device."""
+        """Continue as if the run that wrote `path` had never stopped; a checkpoint may change device.
+
+        Learning rate, weight decay and seed are that run's, whatever the options say.
+        """
         state = torch.load(path, map_location="cpu")
         if state["config"] != asdict(self.options.config()):
             raise UsageError(f"{path} holds another model: {state['config']}; give the same sizes as in that run")
@@ -301,7 +304,9 @@ def train(options: Options, progress: bool = False) -> dict[str, Any]:
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
     """Options from the command line (`arguments` without the program's name); exits with status 2 if it is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     hints = get_type_hints(Options)
     for item in fields(Options):
         kind = Path if item.name == "resume" else hints[item.name]

@@ -58,6 +58,9 @@ def activate() -> Status:
             serve another device.
     """
     global _status
+    # Before the lock is taken: importing torch may activate us through the entry point, in this thread or another.
+    if os.environ.get("TORCHDEVICE") != "0":
+        import torch  # noqa: F401
     with _lock:
         if _status.active:
             return _status

@@ -69,6 +69,11 @@ def patches() -> Iterator[Patch]:
         lambda: _set(torch._C, "_has_cuda", True),
     )
     yield Patch(
+        "torch._C._has_magma, torch.cuda.has_magma",
+        "programs and test suites ask it before they use torch.linalg on cuda; torch computed it while it was imported",
+        lambda: _both(_set(torch._C, "_has_magma", True), _set(cuda, "has_magma", True)),
+    )
+    yield Patch(
         "torch.version.cuda",
         "programs split and compare it wherever CUDA is available",
         lambda: _set(torch.version, "cuda", CUDA_VERSION),
@@ -130,6 +135,13 @@ def patches() -> Iterator[Patch]:
         "a CPU build of torch refuses CUDA tensor types",
         lambda: _set(torch._C, "_set_default_tensor_type", _C.set_default_tensor_type),
     )
+    if hasattr(_C, "remove_obj_from_tls"):  # TEMPORARY until the extension in the checkout is built with Backward.cpp
+        yield Patch(
+            "torch._C._remove_obj_from_tls",
+            "torch 2.13 lets a thread of the autograd engine drop the last reference to a backward pass's contextvars; a "
+            "program that ends right after backward() would abort",
+            lambda: _set(torch._C, "_remove_obj_from_tls", _C.remove_obj_from_tls),
+        )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
             "torch._dynamo's CUDA streams and events",
@@ -163,6 +175,14 @@ def _set_all(owner: Any, values: dict[str, Any]) -> Undo:
 def _call(do: Callable[[], None], take_back: Callable[[], None]) -> Undo:
     do()
     return take_back
+
+
+def _both(first: Undo, second: Undo) -> Undo:
+    def restore() -> None:
+        second()
+        first()
+
+    return restore
 
 
 def _reload(modules: list[ModuleType]) -> Undo:

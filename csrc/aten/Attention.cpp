@@ -21,8 +21,7 @@ using forward::Mixing;
 using forward::Rule;
 
 constexpr Rule choice_rule{Mixing::kTensorIterator};
-using NativeChoice =
-    forward::Forward<at::_ops::_fused_sdp_choice, choice_rule, at::_ops::_fused_sdp_choice::schema>;
+using NativeChoice = forward::Forward<at::_ops::_fused_sdp_choice, choice_rule, at::_ops::_fused_sdp_choice::schema>;
 
 /// The native backend's choice in CUDA's terms: its flash kernel also takes a mask, which on CUDA is the
 /// memory-efficient kernel's business.
@@ -46,8 +45,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
 flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
       bool /*return_debug_mask*/, std::optional<double> scale) {
   auto [output, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal,
-                                                                            /*attn_mask=*/std::nullopt, scale);
-  return {std::move(output), std::move(logsumexp), at::Tensor(), at::Tensor(), query.sym_size(2), key.sym_size(2),
+                                                                             /*attn_mask=*/std::nullopt, scale);
+  return {std::move(output),      std::move(logsumexp),   at::Tensor(),
+          at::Tensor(),           query.sym_size(2),      key.sym_size(2),
           no_philox_state(query), no_philox_state(query), at::empty({0}, query.options())};
 }
 
@@ -56,13 +56,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& /*cum_seq_q*/,
     const at::Tensor& /*cum_seq_k*/, const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout,
     bool causal, const at::Tensor& /*philox_seed*/, const at::Tensor& /*philox_offset*/, std::optional<double> scale) {
-  return at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      grad, query, key, value, output, logsumexp, dropout, causal, /*attn_mask=*/std::nullopt, scale);
+  return at::_scaled_dot_product_flash_attention_for_cpu_backward(grad, query, key, value, output, logsumexp, dropout,
+                                                                  causal, /*attn_mask=*/std::nullopt, scale);
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(
-    const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const std::optional<at::Tensor>& bias,
-    bool /*compute_log_sumexp*/, double dropout, bool causal, std::optional<double> scale) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::Tensor& query, const at::Tensor& key,
+                                                                     const at::Tensor& value,
+                                                                     const std::optional<at::Tensor>& bias,
+                                                                     bool /*compute_log_sumexp*/, double dropout,
+                                                                     bool causal, std::optional<double> scale) {
   auto [output, logsumexp] =
       at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal, bias, scale);
   return {std::move(output), std::move(logsumexp), no_philox_state(query), no_philox_state(query)};

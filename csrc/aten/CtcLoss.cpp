@@ -9,12 +9,9 @@
 namespace torchdevice::aten {
 namespace {
 
-bool no_vendor_kernel(const at::Tensor&, const at::Tensor&, at::IntArrayRef, at::IntArrayRef, int64_t) {
-  return false;
-}
+bool no_vendor_kernel(const at::Tensor&, const at::Tensor&, at::IntArrayRef, at::IntArrayRef, int64_t) { return false; }
 
-bool no_vendor_kernel_for_tensors(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                  int64_t) {
+bool no_vendor_kernel_for_tensors(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, int64_t) {
   return false;
 }
 

@@ -47,8 +47,7 @@ void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_s
   c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
   if (same_storage == nullptr) {
     // mutable_data() also makes a copy-on-write storage real before a native kernel can write to it.
-    slot.storage->_mutable_data_ptr_no_checks() =
-        at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
+    slot.storage->_mutable_data_ptr_no_checks() = at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
     slot.storage->unsafe_set_nbytes(source_storage->nbytes());
     slot.storage->set_resizable(source_storage->resizable());
   } else {

@@ -93,8 +93,8 @@ bool is_written(const c10::Argument& argument) {
 void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   TORCH_CHECK_NOT_IMPLEMENTED(
       op.hasKernelForDispatchKey(masquerade.native_dense.highestPriorityTypeId()), "Could not run '",
-      op.operator_name(),
-      "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ", masquerade.native_device,
+      op.operator_name(), "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ",
+      masquerade.native_device,
       " kernel that torchdevice could forward to. Register one of them, for instance with torch.library.impl.");
   const auto& formals = op.schema().arguments();
   const size_t first = stack->size() - formals.size();

@@ -49,13 +49,24 @@ void check_indices(const std::vector<SeenTensor>& tensors) {
   for (const SeenTensor& seen : tensors) {
     if (seen.position == 1) {
       TORCH_CHECK(!seen.tensor.defined() || seen.tensor.is_cpu() || seen.tensor.device() == self.device(),
-                        "indices should be either on ", c10::kCPU,
-                        " or on the same device as the indexed tensor (", self.device(), ")");
+                  "indices should be either on ", c10::kCPU, " or on the same device as the indexed tensor (",
+                  self.device(), ")");
     } else if (seen.position > 1) {
       iterated.push_back(seen);
     }
   }
   check_tensor_iterator(iterated);
+}
+
+/// As check_input_same_type_as_parameters, which guards every cuDNN convolution: input, weight, bias.
+void check_convolution(const std::vector<SeenTensor>& tensors) {
+  static constexpr const char* kNames[] = {"input", "weight", "bias"};
+  const at::Tensor& input = tensors.front().tensor;
+  for (const SeenTensor& seen : tensors) {
+    TORCH_CHECK(!seen.tensor.defined() || input.options().type_equal(seen.tensor.options()), "Input type (",
+                input.toString(), ") and ", kNames[seen.position], " type (", seen.tensor.toString(),
+                ") should be the same");
+  }
 }
 
 }  // namespace
@@ -68,6 +79,8 @@ void check_devices(const Rule& rule, const std::vector<SeenTensor>& tensors) {
       return check_tensor_iterator(tensors);
     case Mixing::kIndices:
       return check_indices(tensors);
+    case Mixing::kConvolution:
+      return check_convolution(tensors);
     case Mixing::kComposite:
     case Mixing::kAnyDevice:
       return;

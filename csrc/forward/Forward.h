@@ -38,12 +38,13 @@ struct Forward<Op, rule, R(A...)> {
     Frame frame;
     std::tuple<ArgumentAt<i, A>...> natives{ArgumentAt<i, A>(frame, arguments)...};
     if (C10_UNLIKELY(must_look_at_devices(frame))) {
-      if constexpr (rule.mixing == Mixing::kComposite) {
-        return Op::redispatch(kCompositeKeys, arguments...);
-      } else {
+      if constexpr (rule.mixing != Mixing::kComposite) {
         std::vector<SeenTensor> seen;
         (std::get<i>(natives).see(static_cast<int>(i), seen), ...);
         check_devices(rule, seen);
+      }
+      if constexpr (rule.mixing == Mixing::kComposite || rule.mixing == Mixing::kConvolution) {
+        return Op::redispatch(kCompositeKeys, arguments...);
       }
     }
     frame.enter();

@@ -26,9 +26,9 @@ c10::Storage share_storage(c10::Storage native, c10::Device device) {
   void* data = native.mutable_data();
   const size_t nbytes = native.nbytes();
   auto* owner = new c10::Storage(std::move(native));
-  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), nbytes, at::DataPtr(data, owner, &release_native_storage, device),
-      &caching_allocator(), /*resizable=*/true));
+  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), nbytes,
+                                                            at::DataPtr(data, owner, &release_native_storage, device),
+                                                            &caching_allocator(), /*resizable=*/true));
 }
 
 bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
@@ -87,10 +87,9 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
                               "torchdevice: this operator's result has layout ", impl.layout(),
                               ", which has no forwarding on 'cuda' yet; run this part on the CPU");
   AliasSlot* viewed = pool_.find_storage(native, base_);
-  c10::Storage storage =
-      viewed != nullptr
-          ? c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(viewed->source_storage))
-          : share_storage(TensorAccess::storage(impl), device());
+  c10::Storage storage = viewed != nullptr
+                             ? c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(viewed->source_storage))
+                             : share_storage(TensorAccess::storage(impl), device());
   // Somebody may hold the native tensor itself, so the result is a new one.
   auto adopted = impl.shallow_copy_and_detach(c10::VariableVersion(0), /*allow_tensor_metadata_change=*/true);
   TensorAccess::storage(*adopted) = std::move(storage);

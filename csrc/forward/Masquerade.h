@@ -30,9 +30,8 @@ inline constexpr uint64_t kCudaBackendBit = bits(c10::DispatchKeySet(c10::Backen
 inline constexpr uint64_t kCudaAutocastBit = bits(c10::DispatchKeySet(c10::DispatchKey::AutocastCUDA));
 
 /// What an alias keeps of its source's keys: it is never differentiated, so no autograd keys.
-inline constexpr uint64_t kAliasKeptKeys =
-    bits(c10::DispatchKeySet({c10::DispatchKey::Dense, c10::DispatchKey::Conjugate, c10::DispatchKey::Negative,
-                              c10::DispatchKey::ZeroTensor}));
+inline constexpr uint64_t kAliasKeptKeys = bits(c10::DispatchKeySet(
+    {c10::DispatchKey::Dense, c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor}));
 inline constexpr uint64_t kDenseKey = bits(c10::DispatchKeySet(c10::DispatchKey::Dense));
 
 inline c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda) {

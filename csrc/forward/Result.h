@@ -26,9 +26,8 @@ inline std::vector<at::Tensor> adopt_result(Frame& frame, std::vector<at::Tensor
 
 template <class... T>
 std::tuple<T...> adopt_result(Frame& frame, std::tuple<T...>&& results) {
-  return std::apply(
-      [&](auto&&... result) { return std::tuple<T...>(adopt_result(frame, std::move(result))...); },
-      std::move(results));
+  return std::apply([&](auto&&... result) { return std::tuple<T...>(adopt_result(frame, std::move(result))...); },
+                    std::move(results));
 }
 
 }  // namespace torchdevice::forward

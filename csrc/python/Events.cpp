@@ -106,13 +106,14 @@ PyObject* get_device(PyObject* self, void* /*closure*/) {
 
 PyObject* get_handle(PyObject* self, void* /*closure*/) { return PyLong_FromVoidPtr(event_of(self).eventId()); }
 
-PyMethodDef methods[] = {{"record", event_record, METH_O, nullptr},
-                         {"wait", event_wait, METH_O, nullptr},
-                         {"elapsed_time", event_elapsed_time, METH_O, nullptr},
-                         {"ipc_handle", event_ipc_handle, METH_NOARGS, nullptr},
-                         {"from_ipc_handle", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(event_from_ipc_handle)),
-                          METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
-                         {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {
+    {"record", event_record, METH_O, nullptr},
+    {"wait", event_wait, METH_O, nullptr},
+    {"elapsed_time", event_elapsed_time, METH_O, nullptr},
+    {"ipc_handle", event_ipc_handle, METH_NOARGS, nullptr},
+    {"from_ipc_handle", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(event_from_ipc_handle)),
+     METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
 PyGetSetDef properties[] = {{"device", get_device, nullptr, nullptr, nullptr},
                             {"cuda_event", get_handle, nullptr, nullptr, nullptr},
                             {"event_id", get_handle, nullptr, nullptr, nullptr},

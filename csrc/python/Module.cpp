@@ -40,7 +40,7 @@ void add_names(PyObject* torch_c) {
   add_properties(torch_c);
   add_streams(torch_c);
   add_events(torch_c);
-  //MEM add_memory(torch_c);
+  add_memory(torch_c);
   add_runtime(torch_c);
 }
 

@@ -24,6 +24,9 @@ void add_streams(PyObject* torch_c);
 /// Events.cpp: _CudaEventBase.
 void add_events(PyObject* torch_c);
 
+/// Memory.cpp: the caching allocator's statistics, limits, cache and snapshots.
+void add_memory(PyObject* torch_c);
+
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 
@@ -35,5 +38,8 @@ void add_storage_patch(PyObject* torchdevice_c);
 
 /// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
 void add_tensor_type_patch(PyObject* torchdevice_c);
+
+/// Backward.cpp: remove_obj_from_tls(name: str), likewise.
+void add_backward_patch(PyObject* torchdevice_c);
 
 }  // namespace torchdevice

@@ -32,8 +32,9 @@ constexpr CapabilityLimits kLimits[] = {
 };
 
 const CapabilityLimits& limits_of(int major, int minor) {
-  const auto* next = std::upper_bound(std::begin(kLimits), std::end(kLimits), 10 * major + minor,
-                                      [](int capability, const CapabilityLimits& row) { return capability < row.capability; });
+  const auto* next =
+      std::upper_bound(std::begin(kLimits), std::end(kLimits), 10 * major + minor,
+                       [](int capability, const CapabilityLimits& row) { return capability < row.capability; });
   return *std::prev(next);
 }
 
@@ -94,7 +95,8 @@ int fixed(const DeviceProperties& /*properties*/) {
 void add_properties(PyObject* torch_c) {
   const auto m = py::handle(torch_c).cast<py::module>();
   py::class_<Uuid>(m, "_CUuuid", py::module_local())
-      .def_property_readonly("bytes", [](const Uuid& u) { return std::vector<uint8_t>(u.bytes.begin(), u.bytes.end()); })
+      .def_property_readonly("bytes",
+                             [](const Uuid& u) { return std::vector<uint8_t>(u.bytes.begin(), u.bytes.end()); })
       .def("__str__", [](const Uuid& u) { return uuid_text(u.bytes); });
 
   using P = DeviceProperties;
@@ -132,8 +134,8 @@ void add_properties(PyObject* torch_c) {
 
 void add_get_device_properties(PyObject* torch_cuda) {
   auto m = py::handle(torch_cuda).cast<py::module>();
-  m.def("_get_device_properties", [](int device) {
-    const auto index = resolve_device(static_cast<c10::DeviceIndex>(device));
+  m.def("_get_device_properties", [](c10::DeviceIndex device) {
+    const auto index = resolve_device(device);
     check_device(index);
     return read_properties(index);
   });

@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -22,33 +21,14 @@
 namespace torchdevice {
 namespace {
 
-/// Streams made by cudaStreamCreate: addresses that serve as handles of external streams.
-class StreamHandles {
- public:
-  void* create() {
-    auto* handle = new Handle();
-    const std::lock_guard guard(mutex_);
-    live_.insert(handle);
-    return handle;
-  }
-  bool destroy(void* pointer) {
-    auto* handle = static_cast<Handle*>(pointer);
-    const std::lock_guard guard(mutex_);
-    if (live_.erase(handle) == 0) return false;
-    delete handle;
-    return true;
-  }
-
- private:
-  struct alignas(16) Handle {
-    char unused;
-  };
-  std::mutex mutex_;
-  std::set<Handle*> live_;
+/// An address that serves as the handle of an external stream.
+struct alignas(16) StreamHandle {
+  char unused;
 };
 
-StreamHandles& stream_handles() {
-  static auto* handles = new StreamHandles();
+/// The handles that cudaStreamCreate has given out. Guarded by the GIL.
+std::set<void*>& stream_handles() {
+  static auto* handles = new std::set<void*>();
   return *handles;
 }
 
@@ -56,12 +36,17 @@ void* pointer_of(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 CudaError create_stream(uintptr_t target) {
   if (target == 0) return CudaError::invalid_value;
-  *static_cast<void**>(pointer_of(target)) = stream_handles().create();
+  void* handle = new StreamHandle();
+  stream_handles().insert(handle);
+  *static_cast<void**>(pointer_of(target)) = handle;
   return CudaError::success;
 }
 
 CudaError destroy_stream(uintptr_t handle) {
-  return stream_handles().destroy(pointer_of(handle)) ? CudaError::success : CudaError::invalid_resource_handle;
+  void* pointer = pointer_of(handle);
+  if (stream_handles().erase(pointer) == 0) return CudaError::invalid_resource_handle;
+  delete static_cast<StreamHandle*>(pointer);
+  return CudaError::success;
 }
 
 std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
@@ -101,7 +86,8 @@ void add_nvtx(py::module& m) {
   nvtx.def("rangeStartA", [](const std::string& /*message*/) { return ++last_range; });
   nvtx.def("rangeEnd", [](uint64_t /*range*/) {});
   nvtx.def("markA", [](const std::string& /*message*/) {});
-  nvtx.def("deviceRangeStart", [](const std::string& /*message*/, intptr_t /*stream*/) { return py::int_(++last_range); });
+  nvtx.def("deviceRangeStart",
+           [](const std::string& /*message*/, intptr_t /*stream*/) { return py::int_(++last_range); });
   nvtx.def("deviceRangeEnd", [](const py::object& /*range*/, intptr_t /*stream*/) {});
 }
 
@@ -120,10 +106,14 @@ PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
   END_HANDLE_TH_ERRORS
 }
 
+// There is no memory that another process opened through CUDA's handles, so there is never any to give back.
+PyObject* ipc_collect(PyObject* /*self*/, PyObject* /*none*/) { Py_RETURN_NONE; }
+
 PyObject* no_library_handle(const char* function, const char* library) {
   HANDLE_TH_ERRORS
   TORCH_CHECK_NOT_IMPLEMENTED(false, function, "(): torchdevice computes on ", native_backend().host().name,
-                              " without ", library, ", so there is no handle to hand out; use torch.linalg or torch.mm.");
+                              " without ", library,
+                              ", so there is no handle to hand out; use torch.linalg or torch.mm.");
   END_HANDLE_TH_ERRORS
 }
 
@@ -136,6 +126,7 @@ PyObject* solver_handle(PyObject* /*self*/, PyObject* /*none*/) {
 }
 
 PyMethodDef functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},
+                           {"_cuda_ipc_collect", ipc_collect, METH_NOARGS, nullptr},
                            {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
                            {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
                            {nullptr, nullptr, 0, nullptr}};

@@ -1,13 +1,16 @@
 // python/Storages.cpp: torch.UntypedStorage on CUDA, which a CPU build of torch compiles out.
 
 #include <c10/core/DeviceGuard.h>
+#include <torch/csrc/Device.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/Storage.h>
-#include <torch/csrc/THP.h>
 #include <torch/csrc/utils/device_lazy_init.h>
 #include <torch/csrc/utils/object_ptr.h>
 #include <torch/csrc/utils/python_arg_parser.h>
 #include <torch/csrc/utils/python_numbers.h>
+#include <torch/csrc/utils/python_strings.h>
+
+#include <optional>
 
 #include "python/Names.h"
 #include "runtime/CachingAllocator.h"
@@ -26,7 +29,10 @@ PyTypeObject* untyped_storage() {
 /// The CUDA device asked for by the keyword `device`, where it is asked for at all.
 std::optional<c10::Device> cuda_device_argument(PyObject* kwargs) {
   PyObject* device = kwargs ? PyDict_GetItemString(kwargs, "device") : nullptr;
-  if (!device || device == Py_None || PyDict_GetItemString(kwargs, "allocator")) return std::nullopt;
+  // What is no device is left to torch, which says so in its own words.
+  const bool is_device =
+      device && (THPDevice_Check(device) || THPUtils_checkString(device) || THPUtils_checkLong(device));
+  if (!is_device || PyDict_GetItemString(kwargs, "allocator")) return std::nullopt;
   static torch::PythonArgParser parser({"device(Device device)"}, /*traceable=*/false);
   torch::ParsedArgs<1> parsed;
   THPObjectPtr args(PyTuple_Pack(1, device));

@@ -15,7 +15,8 @@ namespace torchdevice {
 namespace {
 
 c10::Stream checked_stream(int64_t id, int64_t device, int64_t type) {
-  const auto stream = c10::Stream::unpack3(id, static_cast<c10::DeviceIndex>(device), static_cast<c10::DeviceType>(type));
+  const auto stream =
+      c10::Stream::unpack3(id, static_cast<c10::DeviceIndex>(device), static_cast<c10::DeviceType>(type));
   TORCH_CHECK(stream.device_type() == c10::kCUDA, "Expected a CUDA stream, but got ", stream);
   return stream;
 }

@@ -24,7 +24,8 @@ extern constinit AllocatorSettings allocator_settings;
 /// settings that torch refuses.
 void follow_allocator_settings();
 
-/// Bytes that CUDA accounts for a request of at least one byte: a multiple of 512, or of a fraction of a power of two where that is asked.
+/// Bytes that CUDA accounts for a request of at least one byte: a multiple of 512, or of a fraction of a power of two
+/// where that is asked.
 size_t round_to_divisions(size_t nbytes);
 
 inline size_t round_size(size_t nbytes) {

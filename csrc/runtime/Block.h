@@ -55,8 +55,8 @@ struct Segment {
   size_t size;
   DevicePool* pool;
   StreamBlocks* owner;  ///< the stream it was made for
-  /// Null for memory that goes around the cache. One entry for each place where a block can start: every 512 bytes in a small segment. The blocks of a large
-  /// segment are longer than 1 MiB, so there it is every 1 MiB.
+  /// Null for memory that goes around the cache. One entry for each place where a block can start: every 512 bytes in a
+  /// small segment. The blocks of a large segment are longer than 1 MiB, so there it is every 1 MiB.
   Block* blocks;
   uint64_t order;  ///< segments made earlier come first, as lower addresses do on a GPU
   uint32_t shift;

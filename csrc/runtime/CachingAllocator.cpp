@@ -5,9 +5,10 @@
 #include <c10/core/impl/GPUTrace.h>
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
-#include <memory>
+#include <iterator>
 
 #include "native/Backend.h"
 #include "runtime/Device.h"
@@ -33,8 +34,8 @@ void trace_deallocation(const void* memory) {
 class PooledAllocator final : public CachingAllocator {
  public:
   PooledAllocator() {
-    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
-      pools_.push_back(std::make_unique<DevicePool>(device));
+    for (c10::DeviceIndex device = 0; device < kMaxDevices; ++device) {
+      pools_[static_cast<size_t>(device)] = new DevicePool(device);
     }
     enabled_ = std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
   }
@@ -58,8 +59,8 @@ class PooledAllocator final : public CachingAllocator {
 
   bool initialized() override { return true; }
   void emptyCache(c10::MempoolId_t /*mempool_id*/) override {
-    for (const auto& pool : pools_) {
-      pool->empty_cache();
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pool(device).empty_cache();
     }
   }
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
@@ -83,20 +84,20 @@ class PooledAllocator final : public CachingAllocator {
 
   std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot() override {
     std::vector<c10::CachingDeviceAllocator::SegmentInfo> result;
-    for (const auto& pool : pools_) {
-      auto segments = pool->snapshot();
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      auto segments = pool(device).snapshot();
       std::move(segments.begin(), segments.end(), std::back_inserter(result));
     }
     return result;
   }
 
   void before_fork() noexcept {
-    for (const auto& pool : pools_) {
+    for (DevicePool* pool : pools_) {
       pool->before_fork();
     }
   }
   void after_fork() noexcept {
-    for (const auto& pool : pools_) {
+    for (DevicePool* pool : pools_) {
       pool->after_fork();
     }
   }
@@ -111,12 +112,13 @@ class PooledAllocator final : public CachingAllocator {
   }
 
   DevicePool& pool(c10::DeviceIndex device) {
-    TORCH_CHECK(0 <= device && static_cast<size_t>(device) < pools_.size(), "Invalid device argument ",
-                static_cast<int>(device), ": did you call init?");
+    TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
+                ": did you call init?");
     return *pools_[static_cast<size_t>(device)];
   }
 
-  std::vector<std::unique_ptr<DevicePool>> pools_;
+  /// For every device that there could be: device_count() is not known before the first use of CUDA.
+  std::array<DevicePool*, kMaxDevices> pools_{};
   std::atomic<bool> enabled_{true};
 };
 

@@ -4,6 +4,7 @@
 
 #include "native/Backend.h"
 #include "runtime/DevicePool.h"
+#include "runtime/Stream.h"
 
 namespace torchdevice {
 
@@ -63,7 +64,8 @@ std::vector<SegmentInfo> DevicePool::snapshot() {
     info.device = device_;
     info.address = reinterpret_cast<size_t>(segment->base);
     info.total_size = segment->size;
-    info.stream = reinterpret_cast<void*>(static_cast<intptr_t>(segment->owner->stream));
+    info.stream =
+        stream_handle(c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, segment->owner->stream));
     info.is_large = !segment->small;
     for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
       BlockInfo& entry = info.blocks.emplace_back();

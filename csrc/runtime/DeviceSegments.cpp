@@ -8,6 +8,7 @@
 
 #include "native/Backend.h"
 #include "runtime/AllocatorSettings.h"
+#include "runtime/Device.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Error.h"
 #include "runtime/PageMap.h"
@@ -39,8 +40,8 @@ void discard_block_table(Block* table, size_t entries) noexcept { munmap(table, 
 }  // namespace
 
 StreamBlocks& DevicePool::find_stream_blocks(c10::StreamId stream) {
-  const auto known = std::find_if(streams_.begin(), streams_.end(),
-                                  [stream](const auto& blocks) { return blocks->stream == stream; });
+  const auto known =
+      std::find_if(streams_.begin(), streams_.end(), [stream](const auto& blocks) { return blocks->stream == stream; });
   if (known != streams_.end()) {
     last_blocks_ = known->get();
   } else {
@@ -121,6 +122,7 @@ Segment* DevicePool::map_segment(size_t segment_size) {
     return nullptr;
   }
   unused_headers_.pop_back();
+  note_context(device_);
   return segment;
 }
 
@@ -193,7 +195,8 @@ void DevicePool::raise_out_of_memory(size_t segment_size) {
   const std::string allowed = allowed_.has_value() ? format_size(*allowed_) + " allowed; " : "";
   const size_t total = native_backend().host().total_memory;
   const size_t free = free_memory();
-  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved, {c10::DeviceType::CUDA, device_});
+  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved,
+                                   {c10::DeviceType::CUDA, device_});
   TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
                    ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
                    format_size(free), " is free. ", allowed, "Of the allocated memory ", format_size(allocated),

@@ -104,13 +104,10 @@ const at::Generator& default_cuda_generator(c10::DeviceIndex device) {
     }
     return all;
   }();
-  if (device == -1) {
-    device = current_device();
-  }
   const auto num_gpus = static_cast<c10::DeviceIndex>(generators.size());
-  TORCH_CHECK(device >= 0 && device < num_gpus, "Expected 0 <= device index < ", static_cast<int>(num_gpus),
-              " for a default CUDA generator, but got ", static_cast<int>(device));
-  return generators[static_cast<size_t>(device)];
+  const c10::DeviceIndex idx = device == -1 ? current_device() : device;
+  TORCH_CHECK(idx >= 0 && idx < num_gpus);
+  return generators[static_cast<size_t>(idx)];
 }
 
 }  // namespace torchdevice

@@ -6,8 +6,8 @@
 
 namespace torchdevice {
 
-/// The CUDA device that this thread's native kernel works for, or -1: set by the frame of a forwarded call, and restored
-/// when it ends.
+/// The CUDA device that this thread's native kernel works for, or -1: set by the frame of a forwarded call, and
+/// restored when it ends.
 inline c10::DeviceIndex& forwarding_device() noexcept { return thread_state.forwarding_device; }
 
 /// Put ourselves in front of torch's CPU allocator. Once, at activation of the CPU backend; later calls do nothing.

@@ -8,9 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bitset>
+#include <cstdint>
 #include <memory>
-#include <mutex>
 
 #include "native/Backend.h"
 #include "runtime/Device.h"
@@ -59,13 +58,9 @@ c10::DeviceIndex checked(c10::DeviceIndex device) {
 void trace_pool_creation(c10::DeviceIndex device) {
   const auto* interpreter = c10::impl::GPUTrace::get_trace();
   if (!interpreter) return;
-  static std::mutex mutex;
-  static std::bitset<kMaxDevices> traced;
-  {
-    const std::lock_guard guard(mutex);
-    if (traced.test(device)) return;
-    traced.set(device);
-  }
+  static constinit std::atomic<uint64_t> traced{0};
+  const auto bit = uint64_t{1} << device;
+  if (traced.fetch_or(bit) & bit) return;
   for (const auto& streams : pools[device]) {
     for (const auto& stream : streams) {
       (*interpreter)->trace_gpu_stream_creation(c10::kCUDA, reinterpret_cast<uintptr_t>(&stream));

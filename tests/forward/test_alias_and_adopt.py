@@ -151,7 +151,7 @@ def test_conjugate_and_negative_bits_cross() -> None:
 
 
 def test_named_tensors_keep_their_names() -> None:
-    x = torch.ones(2, 3, device="cuda", names=("n", "c"))
+    x = torch.ones(2, 3, device="cuda").rename("n", "c")
     assert (x + x).names == ("n", "c")
     assert x.sum("c").names == ("n",)
 

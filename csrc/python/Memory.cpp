@@ -1,0 +1,284 @@
+// python/Memory.cpp: torch._C's functions of CUDA's caching allocator.
+
+#include <c10/core/AllocatorConfig.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/csrc/utils/pybind.h>
+#include <torch/csrc/utils/python_numbers.h>
+
+#include <array>
+#include <string>
+
+#include "python/Names.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/Device.h"
+#include "runtime/HostMemory.h"
+#include "runtime/Stream.h"
+
+namespace torchdevice {
+namespace {
+
+using c10::CachingAllocator::AcceleratorAllocatorConfig;
+using c10::CachingAllocator::Stat;
+using c10::CachingAllocator::StatArray;
+using c10::CachingDeviceAllocator::BlockInfo;
+using c10::CachingDeviceAllocator::SegmentInfo;
+
+c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
+  TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
+  return THPUtils_unpackDeviceIndex(argument);
+}
+
+py::dict stat_dict(const Stat& stat) {
+  py::dict dict;
+  dict["current"] = stat.current;
+  dict["peak"] = stat.peak;
+  dict["allocated"] = stat.allocated;
+  dict["freed"] = stat.freed;
+  return dict;
+}
+
+py::dict stat_array_dict(const StatArray& stats) {
+  constexpr std::array<const char*, std::tuple_size_v<StatArray>> names{"all", "small_pool", "large_pool"};
+  py::dict dict;
+  for (size_t i = 0; i < names.size(); ++i) {
+    dict[names[i]] = stat_dict(stats[i]);
+  }
+  return dict;
+}
+
+PyObject* memory_stats(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  const auto stats = caching_allocator().getDeviceStats(device_argument(argument, "memory_allocated"));
+  py::dict result;
+  result["num_alloc_retries"] = stats.num_alloc_retries;
+  result["num_ooms"] = stats.num_ooms;
+  result["num_oom_rejections"] = stats.num_oom_rejections;
+  result["max_split_size"] = stats.max_split_size;
+  result["num_sync_all_streams"] = stats.num_sync_all_streams;
+  result["num_device_alloc"] = stats.num_device_alloc;
+  result["num_device_free"] = stats.num_device_free;
+  result["allocation"] = stat_array_dict(stats.allocation);
+  result["segment"] = stat_array_dict(stats.segment);
+  result["active"] = stat_array_dict(stats.active);
+  result["inactive_split"] = stat_array_dict(stats.inactive_split);
+  result["allocated_bytes"] = stat_array_dict(stats.allocated_bytes);
+  result["reserved_bytes"] = stat_array_dict(stats.reserved_bytes);
+  result["active_bytes"] = stat_array_dict(stats.active_bytes);
+  result["inactive_split_bytes"] = stat_array_dict(stats.inactive_split_bytes);
+  result["requested_bytes"] = stat_array_dict(stats.requested_bytes);
+  result["oversize_allocations"] = stat_dict(stats.oversize_allocations);
+  result["oversize_segments"] = stat_dict(stats.oversize_segments);
+  py::dict pools;
+  for (const auto& [id, bytes] : stats.reserved_bytes_by_private_pools) {
+    pools[py::make_tuple(id.first, id.second)] = stat_array_dict(bytes);
+  }
+  result["reserved_bytes_by_private_pools"] = pools;
+  return result.release().ptr();
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* reset_peak_stats(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  caching_allocator().resetPeakStats(device_argument(argument, "reset_peak_memory_stats"));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* reset_accumulated_stats(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  caching_allocator().resetAccumulatedStats(device_argument(argument, "reset_accumulated_memory_stats"));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* empty_cache(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  const pybind11::gil_scoped_release no_gil;
+  caching_allocator().emptyCache({0, 0});
+  END_HANDLE_TH_ERRORS
+  Py_RETURN_NONE;
+}
+
+PyObject* empty_host_cache(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  const pybind11::gil_scoped_release no_gil;
+  host_allocator().empty_cache();
+  END_HANDLE_TH_ERRORS
+  Py_RETURN_NONE;
+}
+
+PyObject* get_memory_fraction(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  return PyFloat_FromDouble(caching_allocator().memory_fraction(device_argument(argument, "get_memory_fraction")));
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* set_memory_fraction(PyObject* /*self*/, PyObject* args) {
+  HANDLE_TH_ERRORS
+  double fraction = 0;
+  PyObject* device = nullptr;
+  if (!PyArg_ParseTuple(args, "dO", &fraction, &device)) {
+    return nullptr;
+  }
+  caching_allocator().set_memory_fraction(fraction, device_argument(device, "set_memory_fraction"));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* allocator_backend(PyObject* /*self*/, PyObject* /*none*/) { return PyUnicode_FromString("native"); }
+
+PyObject* raw_alloc(PyObject* /*self*/, PyObject* args) {
+  HANDLE_TH_ERRORS
+  PyObject* size = nullptr;
+  PyObject* handle = nullptr;
+  if (!PyArg_ParseTuple(args, "OO", &size, &handle)) {
+    return nullptr;
+  }
+  const Py_ssize_t nbytes = PyLong_AsSsize_t(size);
+  void* stream = PyErr_Occurred() == nullptr ? PyLong_AsVoidPtr(handle) : nullptr;
+  if (PyErr_Occurred() != nullptr) {
+    return nullptr;
+  }
+  TORCH_CHECK_VALUE(nbytes >= 0, "Invalid memory size: ", nbytes,
+                    ". caching_allocator_alloc requires a non-negative size.");
+  return PyLong_FromVoidPtr(
+      caching_allocator().allocate_for_stream(static_cast<size_t>(nbytes), external_stream(stream, current_device())));
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* raw_delete(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  void* memory = PyLong_AsVoidPtr(argument);
+  if (PyErr_Occurred() != nullptr) {
+    return nullptr;
+  }
+  const pybind11::gil_scoped_release no_gil;
+  free_cuda_memory(memory);
+  END_HANDLE_TH_ERRORS
+  Py_RETURN_NONE;
+}
+
+PyObject* enable(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK(PyBool_Check(argument), "cudaCachingAllocator_enable expects a bool, but got ",
+              Py_TYPE(argument)->tp_name);
+  caching_allocator().set_enabled(argument == Py_True);
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
+  return PyBool_FromLong(caching_allocator().enabled() ? 1 : 0);
+}
+
+const char* state_name(const BlockInfo& block) {
+  return block.allocated ? "active_allocated" : block.active ? "active_pending_free" : "inactive";
+}
+
+py::dict segment_dict(const SegmentInfo& segment) {
+  const py::list no_frames;
+  py::dict dict;
+  dict["device"] = segment.device;
+  dict["address"] = segment.address;
+  dict["total_size"] = segment.total_size;
+  dict["allocated_size"] = segment.allocated_size;
+  dict["active_size"] = segment.active_size;
+  dict["requested_size"] = segment.requested_size;
+  dict["stream"] = reinterpret_cast<int64_t>(segment.stream);
+  dict["segment_type"] = segment.is_large ? "large" : "small";
+  dict["segment_pool_id"] = py::make_tuple(segment.owner_private_pool_id.first, segment.owner_private_pool_id.second);
+  dict["is_expandable"] = segment.is_expandable;
+  dict["frames"] = no_frames;
+  py::list blocks;
+  size_t address = segment.address;
+  for (const BlockInfo& block : segment.blocks) {
+    py::dict entry;
+    entry["address"] = address;
+    entry["size"] = block.size;
+    entry["requested_size"] = block.requested_size;
+    entry["state"] = state_name(block);
+    entry["frames"] = no_frames;
+    blocks.append(entry);
+    address += block.size;
+  }
+  dict["blocks"] = blocks;
+  return dict;
+}
+
+py::dict settings_dict() {
+  py::dict divisions;
+  size_t megabytes = 1;
+  for (const size_t count : AcceleratorAllocatorConfig::roundup_power2_divisions()) {
+    divisions[py::str(std::to_string(megabytes))] = count;
+    megabytes *= 2;
+  }
+  py::dict dict;
+  dict["PYTORCH_CUDA_ALLOC_CONF"] = c10::CachingAllocator::getAllocatorSettings();
+  dict["max_split_size"] = static_cast<int64_t>(AcceleratorAllocatorConfig::max_split_size());
+  dict["garbage_collection_threshold"] = AcceleratorAllocatorConfig::garbage_collection_threshold();
+  dict["expandable_segments"] = AcceleratorAllocatorConfig::use_expandable_segments();
+  dict["roundup_power2_divisions"] = divisions;
+  return dict;
+}
+
+/// None, or a pool's id with or without a third item that asks for traces.
+bool asks_for_default_pool(PyObject* argument) {
+  if (argument == Py_None) {
+    return true;
+  }
+  TORCH_CHECK(PyTuple_Check(argument), "Expected tuple or None");
+  const Py_ssize_t size = PyTuple_GET_SIZE(argument);
+  TORCH_CHECK(size == 2 || size == 3, "Expected tuple of size 2 or 3");
+  PyObject* first = PyTuple_GET_ITEM(argument, 0);
+  PyObject* second = PyTuple_GET_ITEM(argument, 1);
+  TORCH_CHECK(THPUtils_checkLong(first) && THPUtils_checkLong(second), "mempool_id elements must be integers");
+  TORCH_CHECK(size == 2 || PyBool_Check(PyTuple_GET_ITEM(argument, 2)), "include_traces must be a boolean");
+  return THPUtils_unpackLong(first) == 0 && THPUtils_unpackLong(second) == 0;
+}
+
+/// Nothing records traces, and every segment belongs to the default pool.
+PyObject* memory_snapshot(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  py::list segments;
+  if (asks_for_default_pool(argument)) {
+    for (const SegmentInfo& segment : caching_allocator().snapshot()) {
+      segments.append(segment_dict(segment));
+    }
+  }
+  py::list traces;
+  for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+    traces.append(py::list());
+  }
+  py::dict result;
+  result["segments"] = segments;
+  result["device_traces"] = traces;
+  result["allocator_settings"] = settings_dict();
+  result["external_annotations"] = py::list();
+  return result.release().ptr();
+  END_HANDLE_TH_ERRORS
+}
+
+PyMethodDef functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
+                           {"_cuda_resetPeakMemoryStats", reset_peak_stats, METH_O, nullptr},
+                           {"_cuda_resetAccumulatedMemoryStats", reset_accumulated_stats, METH_O, nullptr},
+                           {"_cuda_emptyCache", empty_cache, METH_NOARGS, nullptr},
+                           {"_host_emptyCache", empty_host_cache, METH_NOARGS, nullptr},
+                           {"_cuda_getMemoryFraction", get_memory_fraction, METH_O, nullptr},
+                           {"_cuda_setMemoryFraction", set_memory_fraction, METH_VARARGS, nullptr},
+                           {"_cuda_getAllocatorBackend", allocator_backend, METH_NOARGS, nullptr},
+                           {"_cuda_cudaCachingAllocator_raw_alloc", raw_alloc, METH_VARARGS, nullptr},
+                           {"_cuda_cudaCachingAllocator_raw_delete", raw_delete, METH_O, nullptr},
+                           {"_cuda_cudaCachingAllocator_enable", enable, METH_O, nullptr},
+                           {"_cuda_cudaCachingAllocator_is_enabled", is_enabled, METH_NOARGS, nullptr},
+                           {"_cuda_memorySnapshot", memory_snapshot, METH_O, nullptr},
+                           {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+void add_memory(PyObject* torch_c) {
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,59 @@
+"""The changes to torch's Python side: all of them are listed, applied together, and can be taken back."""
+
+from __future__ import annotations
+
+import torch
+
+from torchdevice import torch_patches
+
+
+def test_every_patch_says_why() -> None:
+    patches = list(torch_patches.patches())
+    assert len({patch.target for patch in patches}) == len(patches)
+    assert all(len(patch.reason) > 10 for patch in patches)
+
+
+def test_classes_that_torch_captured_are_the_new_ones() -> None:
+    assert torch.cuda.Stream is torch.cuda.streams.Stream
+    assert torch.cuda.Stream.__bases__ == (torch._C._CudaStreamBase,)
+    assert torch.cuda.Event.__bases__ == (torch._C._CudaEventBase,)
+    assert torch.cuda.is_current_stream_capturing is torch.cuda.graphs.is_current_stream_capturing
+    assert torch.cuda.mem_get_info is torch.cuda.memory.mem_get_info
+    assert torch.cuda._exchange_device is torch._C._cuda_exchangeDevice
+    assert torch._C._cuda_exchangeDevice is not torch._C._cuda_maybeExchangeDevice
+    assert torch._C._cuda_getDevice.__module__ == "torch._C"
+
+
+def test_undo_takes_everything_back(run_python) -> None:
+    run_python(
+        """
+        import torch, torch.multiprocessing
+        from multiprocessing import reduction
+        modules = [torch.cuda, torch.cuda.streams, torch.cuda.graphs, torch.cuda.memory, torch.cuda.nvtx, torch.version]
+        before = [dict(vars(module)) for module in modules]
+        set_type, reducers = torch._C._set_default_tensor_type, dict(reduction.ForkingPickler._extra_reducers)
+        new = torch.cuda.FloatTensor.__new__
+        import torchdevice
+        from torchdevice import torch_patches
+        torchdevice.activate()
+        assert torch.UntypedStorage(4, device="cuda").device.type == "cuda"
+        torch_patches.apply()  # the second time does nothing
+        torch_patches.undo()
+        for module, names in zip(modules, before):
+            changed = {name for name in names.keys() | vars(module).keys() if names.get(name) is not vars(module).get(name)}
+            changed -= {"_initialized", "_cached_device_count", "default_generators", "_get_device_properties", "_queued_calls"}
+            assert not changed, (module, changed)
+        assert torch._C._set_default_tensor_type is set_type and not torch._C._has_cuda
+        assert reduction.ForkingPickler._extra_reducers == reducers
+        assert "resize_" not in vars(torch.UntypedStorage)
+        try:
+            torch.UntypedStorage(4, device="cuda")
+        except RuntimeError as error:
+            assert "Storage device not recognized: cuda" in str(error)
+        else:
+            raise AssertionError
+        torch_patches.apply()
+        assert torch.UntypedStorage(4, device="cuda").resize_(8).nbytes() == 8
+        """,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )

@@ -1,0 +1,85 @@
+"""torch's autograd engine: whether it has started, its device threads, and the end of a process after backward."""
+
+from __future__ import annotations
+
+import pytest
+
+QUESTION = """
+    import os, torch
+    from torchdevice import _C
+    assert not _C.backward_has_run()
+    assert not _C.backward_has_run(), "asking starts nothing"
+    x = torch.ones(2, requires_grad=True)
+    assert not _C.backward_has_run()
+    {backward}
+    assert _C.backward_has_run()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _C.backward_has_run() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        "x.sum().backward()",
+        "torch.autograd.grad(x.sum(), x)",
+        "import threading; t = threading.Thread(target=lambda: x.sum().backward()); t.start(); t.join()",
+    ],
+)
+def test_whether_backward_has_run(run_python, backward: str) -> None:
+    run_python(QUESTION.format(backward=backward), TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+
+
+def test_asking_leaves_the_guard_table_alone(run_python) -> None:
+    run_python(
+        """
+        import torch
+        from torchdevice import _C
+        _C.backward_has_run()
+        try:
+            torch.empty(1, device="cuda")
+        except (RuntimeError, AssertionError) as error:
+            assert "CUDA" in str(error)
+        else:
+            raise AssertionError
+        x = torch.ones(1, requires_grad=True)
+        x.sum().backward()
+        """,
+        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+    )
+
+
+@pytest.mark.parametrize("_attempt", range(8))
+def test_a_process_may_end_right_after_backward(run_python, _attempt: int) -> None:
+    """Each thread of the engine lets go of the caller's context while the interpreter still runs, or not at all."""
+    run_python(
+        """
+        import torch
+        x = torch.ones(2, device="cuda:1", requires_grad=True)
+        (x.to("cuda:2") * 3).sum().backward()
+        """,
+        TORCHDEVICE_COUNT="3",
+    )
+
+
+def test_contexts_do_not_pile_up(run_python) -> None:
+    run_python(
+        """
+        import contextvars, gc, torch, weakref
+        class Value:
+            pass
+        variable = contextvars.ContextVar("variable")
+        alive = []
+        def step():
+            variable.set(value := Value())
+            alive.append(weakref.ref(value))
+            x = torch.ones(2, device="cuda", requires_grad=True)
+            x.sum().backward()
+        for _ in range(200):
+            contextvars.copy_context().run(step)
+        gc.collect()
+        assert sum(ref() is not None for ref in alive) <= 2
+        """
+    )
