@@ -13,9 +13,7 @@ TIDY = Path(sys.executable).parent / "clang-tidy"
 
 
 def check(build: Path, source: Path) -> tuple[Path, int, str]:
-    process = subprocess.run(
-        [TIDY, "--quiet", f"-p={build}", str(source)], capture_output=True, text=True, check=False
-    )
+    process = subprocess.run([TIDY, "--quiet", f"-p={build}", str(source)], capture_output=True, text=True, check=False)
     return source, process.returncode, process.stdout
 
 

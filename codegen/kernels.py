@@ -63,7 +63,7 @@ class Kernel:
     @property
     def struct(self) -> str:
         """Name of torch's operator struct in at::_ops, e.g. add_Tensor."""
-        return self.function.func.name.unambiguous_name()
+        return str(self.function.func.name.unambiguous_name())
 
     def rule(self) -> str:
         if self.mixing is not Mixing.SAME_DEVICE:
@@ -81,8 +81,10 @@ class Kernel:
         """The wrapper's name in torch's message, as torchgen/dest/register_dispatch_key.py forms it."""
         f = self.function
         if f.structured or f.structured_delegate is not None:
-            return NativeSignature(f.func, prefix="wrapper_CUDA_", symint=False).name()
-        return NativeSignature(f.func, prefix=f"wrapper_CUDA_{f.func.name.overload_name}_", symint=False).name()
+            prefix = "wrapper_CUDA_"
+        else:
+            prefix = f"wrapper_CUDA_{f.func.name.overload_name}_"
+        return str(NativeSignature(f.func, prefix=prefix, symint=False).name())
 
     def checked_arguments(self) -> Iterator[tuple[int, str]]:
         """Outputs first, then positional arguments: the order in which torch's generated code checks."""

@@ -27,7 +27,7 @@ class Status:
     reason: str
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     """torchdevice cannot work here; the message says why and what to do. Becomes one warning line."""
 
 
@@ -70,7 +70,7 @@ def activate() -> Status:
             return _status
         try:
             _install()
-        except _Unavailable as error:
+        except _UnavailableError as error:
             return _give_up(str(error))
         _status = Status(True, "no NVIDIA GPU works here")
         return _status
@@ -99,19 +99,19 @@ def _install() -> None:
     import torch
 
     if not torch.__version__.startswith(TORCH_MINOR + "."):
-        raise _Unavailable(
+        raise _UnavailableError(
             f"it was built for torch {TORCH_MINOR} and this is torch {torch.__version__}; "
             f"install torch {TORCH_MINOR}, or a torchdevice-ext built for your torch"
         )
     if hasattr(torch._C, "_cuda_getDeviceCount"):
-        raise _Unavailable(
+        raise _UnavailableError(
             "this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU build "
             f"(pip install torch=={TORCH_MINOR}.0 --index-url https://download.pytorch.org/whl/cpu)"
         )
     try:
         from torchdevice import _C
     except ImportError as error:
-        raise _Unavailable(f"its extension does not load ({error}); reinstall torchdevice-ext") from error
+        raise _UnavailableError(f"its extension does not load ({error}); reinstall torchdevice-ext") from error
     if _C.backward_has_run():
         raise LateActivationError(
             "torchdevice cannot be activated after a backward pass: autograd has already started its device threads "

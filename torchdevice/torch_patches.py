@@ -63,6 +63,7 @@ def patches() -> Iterator[Patch]:
     from torchdevice import _C
 
     cuda = torch.cuda
+    names: Any = torch._C  # torch's stub does not list all of them
     yield Patch(
         "torch._C._has_cuda",
         "torch.backends.cuda.is_built() and torch.cuda.Stream ask it",
@@ -94,11 +95,11 @@ def patches() -> Iterator[Patch]:
         lambda: _set_all(
             cuda,
             {
-                "_cudart": torch._C._cudart,
-                "_is_in_bad_fork": torch._C._cuda_isInBadFork,
-                "_CudaDeviceProperties": torch._C._CudaDeviceProperties,
-                "_exchange_device": torch._C._cuda_exchangeDevice,
-                "_maybe_exchange_device": torch._C._cuda_maybeExchangeDevice,
+                "_cudart": names._cudart,
+                "_is_in_bad_fork": names._cuda_isInBadFork,
+                "_CudaDeviceProperties": names._CudaDeviceProperties,
+                "_exchange_device": names._cuda_exchangeDevice,
+                "_maybe_exchange_device": names._cuda_maybeExchangeDevice,
             },
         ),
     )
@@ -135,13 +136,12 @@ def patches() -> Iterator[Patch]:
         "a CPU build of torch refuses CUDA tensor types",
         lambda: _set(torch._C, "_set_default_tensor_type", _C.set_default_tensor_type),
     )
-    if hasattr(_C, "remove_obj_from_tls"):  # TEMPORARY until the extension in the checkout is built with Backward.cpp
-        yield Patch(
-            "torch._C._remove_obj_from_tls",
-            "torch 2.13 lets a thread of the autograd engine drop the last reference to a backward pass's contextvars; a "
-            "program that ends right after backward() would abort",
-            lambda: _set(torch._C, "_remove_obj_from_tls", _C.remove_obj_from_tls),
-        )
+    yield Patch(
+        "torch._C._remove_obj_from_tls",
+        "torch 2.13 lets a thread of the autograd engine drop the last reference to a backward pass's "
+        "contextvars; a program that ends right after backward() would abort",
+        lambda: _set(torch._C, "_remove_obj_from_tls", _C.remove_obj_from_tls),
+    )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
             "torch._dynamo's CUDA streams and events",

@@ -3,6 +3,7 @@
 #include "forward/AliasPool.h"
 
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/InferenceMode.h>
 
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
@@ -11,6 +12,8 @@ namespace torchdevice::forward {
 namespace {
 
 at::Tensor new_alias() {
+  // Pooled aliases also serve calls outside of the inference mode that this call may run in.
+  const c10::InferenceMode no_inference(false);
   auto storage = c10::make_intrusive<c10::StorageImpl>(
       c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, masquerade.native_device),
       c10::GetAllocator(masquerade.native_device.type()), /*resizable=*/true);
@@ -169,9 +172,15 @@ void AliasPool::release(size_t base) noexcept {
   }
 }
 
-AliasPool& alias_pool() {
-  static thread_local AliasPool pool;
-  return pool;
+AliasPool& make_alias_pool() {
+  // Kernels that run even later in the thread's life get a pool that is never freed.
+  struct Cleanup {
+    ~Cleanup() { delete std::exchange(thread_state.aliases, nullptr); }
+  };
+  static thread_local const Cleanup cleanup;
+  static_cast<void>(&cleanup);
+  thread_state.aliases = new AliasPool();
+  return *thread_state.aliases;
 }
 
 }  // namespace torchdevice::forward

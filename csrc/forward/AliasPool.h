@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/ThreadState.h"
+
 namespace torchdevice::forward {
 
 /// One alias. `native` and its storage are reused from call to call; filling them allocates nothing.
@@ -61,7 +63,12 @@ class AliasPool {
   Index index_;
 };
 
+AliasPool& make_alias_pool();
+
 /// The calling thread's pool.
-AliasPool& alias_pool();
+inline AliasPool& alias_pool() {
+  AliasPool* pool = thread_state.aliases;
+  return C10_LIKELY(pool != nullptr) ? *pool : make_alias_pool();
+}
 
 }  // namespace torchdevice::forward

@@ -15,7 +15,7 @@ struct Masquerade {
   /// Where a dense operator is redispatched.
   c10::DispatchKeySet native_dense;
   uint64_t native_backend_bit = 0;
-  uint64_t native_autocast_bit = 0;
+  uint64_t native_autocast_key = 0;
 };
 
 extern Masquerade masquerade;
@@ -27,20 +27,12 @@ void begin_masquerade();
 constexpr uint64_t bits(c10::DispatchKeySet keys) { return std::bit_cast<uint64_t>(keys); }
 
 inline constexpr uint64_t kCudaBackendBit = bits(c10::DispatchKeySet(c10::BackendComponent::CUDABit));
-inline constexpr uint64_t kCudaAutocastBit = bits(c10::DispatchKeySet(c10::DispatchKey::AutocastCUDA));
-
-/// What an alias keeps of its source's keys: it is never differentiated, so no autograd keys.
-inline constexpr uint64_t kAliasKeptKeys = bits(c10::DispatchKeySet(
-    {c10::DispatchKey::Dense, c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor}));
 inline constexpr uint64_t kDenseKey = bits(c10::DispatchKeySet(c10::DispatchKey::Dense));
 
-inline c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda) {
-  return {c10::DispatchKeySet::RAW, (cuda.raw_repr() & kAliasKeptKeys) | masquerade.native_backend_bit};
-}
+/// The keys of an alias of a tensor with the keys `cuda`.
+c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda);
 
-inline c10::DispatchKeySet adopted_keys(c10::DispatchKeySet native) {
-  const uint64_t kept = native.raw_repr() & ~(c10::full_backend_mask | masquerade.native_autocast_bit);
-  return {c10::DispatchKeySet::RAW, kept | kCudaBackendBit | kCudaAutocastBit};
-}
+/// The keys of a CUDA tensor made from a native result with the keys `native`.
+c10::DispatchKeySet adopted_keys(c10::DispatchKeySet native);
 
 }  // namespace torchdevice::forward

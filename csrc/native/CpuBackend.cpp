@@ -24,6 +24,9 @@ void* map_pages(size_t nbytes) noexcept {
   return pages != MAP_FAILED ? pages : nullptr;
 }
 
+constexpr uint32_t low_word(uint64_t value) noexcept { return static_cast<uint32_t>(value); }
+constexpr uint32_t high_word(uint64_t value) noexcept { return static_cast<uint32_t>(value >> 32U); }
+
 /// The state of a Mersenne twister whose first 623 numbers are those of Philox; it goes on by itself after them.
 at::mt19937_data_pod philox_state(uint64_t seed, uint64_t offset) {
   at::mt19937_data_pod state;
@@ -31,10 +34,9 @@ at::mt19937_data_pod philox_state(uint64_t seed, uint64_t offset) {
   state.seeded_ = true;
   state.left_ = at::MERSENNE_STATE_N;
   state.next_ = 0;
-  const std::array<uint32_t, 2> key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  const std::array<uint32_t, 2> key{low_word(seed), high_word(seed)};
   for (uint32_t i = 0; i < at::MERSENNE_STATE_N; i += 4) {
-    const auto words =
-        philox_4x32_10({i / 4, 0, static_cast<uint32_t>(offset), static_cast<uint32_t>(offset >> 32)}, key);
+    const auto words = philox_4x32_10({i / 4, 0, low_word(offset), high_word(offset)}, key);
     std::copy(words.begin(), words.end(), state.state_.begin() + i);
   }
   return state;

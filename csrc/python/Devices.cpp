@@ -160,7 +160,7 @@ PyObject* get_sync_debug(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* get_configured_device_count(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  return THPUtils_packDeviceIndex(configured_device_count());
+  return PyLong_FromLong(configured_device_count());
   END_HANDLE_TH_ERRORS
 }
 

@@ -8,6 +8,7 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/Stream.h>
 #include <torch/csrc/utils/object_ptr.h>
+#include <torch/csrc/utils/pycfunction_helpers.h>
 
 #include <new>
 
@@ -106,27 +107,27 @@ PyObject* get_device(PyObject* self, void* /*closure*/) {
 
 PyObject* get_handle(PyObject* self, void* /*closure*/) { return PyLong_FromVoidPtr(event_of(self).eventId()); }
 
-PyMethodDef methods[] = {
-    {"record", event_record, METH_O, nullptr},
-    {"wait", event_wait, METH_O, nullptr},
-    {"elapsed_time", event_elapsed_time, METH_O, nullptr},
-    {"ipc_handle", event_ipc_handle, METH_NOARGS, nullptr},
-    {"from_ipc_handle", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(event_from_ipc_handle)),
-     METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
-    {nullptr, nullptr, 0, nullptr}};
-PyGetSetDef properties[] = {{"device", get_device, nullptr, nullptr, nullptr},
-                            {"cuda_event", get_handle, nullptr, nullptr, nullptr},
-                            {"event_id", get_handle, nullptr, nullptr, nullptr},
-                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
-PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(event_new)},
-                       {Py_tp_methods, methods},
-                       {Py_tp_getset, properties},
-                       {0, nullptr}};
-PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(THPEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
-
 }  // namespace
 
 void add_events(PyObject* torch_c) {
+  // The type keeps pointers to all of these.
+  static PyMethodDef methods[] = {{"record", event_record, METH_O, nullptr},
+                                  {"wait", event_wait, METH_O, nullptr},
+                                  {"elapsed_time", event_elapsed_time, METH_O, nullptr},
+                                  {"ipc_handle", event_ipc_handle, METH_NOARGS, nullptr},
+                                  {"from_ipc_handle", castPyCFunctionWithKeywords(event_from_ipc_handle),
+                                   METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
+  static PyGetSetDef properties[] = {{"device", get_device, nullptr, nullptr, nullptr},
+                                     {"cuda_event", get_handle, nullptr, nullptr, nullptr},
+                                     {"event_id", get_handle, nullptr, nullptr, nullptr},
+                                     {nullptr, nullptr, nullptr, nullptr, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(event_new)},
+                                {Py_tp_methods, methods},
+                                {Py_tp_getset, properties},
+                                {0, nullptr}};
+  static PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(THPEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                             slots};
   THPObjectPtr bases(PyTuple_Pack(1, THPEventClass));
   if (!bases) throw python_error();
   THPObjectPtr type(PyType_FromSpecWithBases(&spec, bases));

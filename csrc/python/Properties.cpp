@@ -72,7 +72,7 @@ DeviceProperties read_properties(c10::DeviceIndex device) {
           .limits = limits_of(major, minor)};
 }
 
-constexpr size_t kMib = 1024 * 1024;
+constexpr size_t kMib = size_t{1024} * 1024;
 constexpr int kKib = 1024;
 
 std::string repr(const DeviceProperties& p) {

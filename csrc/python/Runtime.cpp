@@ -32,6 +32,7 @@ std::set<void*>& stream_handles() {
   return *handles;
 }
 
+// NOLINTNEXTLINE(performance-no-int-to-ptr): Python passes pointers as numbers
 void* pointer_of(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 CudaError create_stream(uintptr_t target) {

@@ -54,7 +54,7 @@ PyObject* stream_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   if (!object) return nullptr;
   auto* self = reinterpret_cast<THPStream*>(object.get());
   self->stream_id = stream.id();
-  self->device_index = stream.device_index();
+  self->device_index = stream.device_index();  // NOLINT(bugprone-signed-char-misuse)
   self->device_type = static_cast<int64_t>(stream.device_type());
   return object.release();
   END_HANDLE_TH_ERRORS
@@ -143,18 +143,17 @@ PyType_Slot stream_slots[] = {{Py_tp_new, reinterpret_cast<void*>(stream_new)},
 PyType_Spec stream_spec = {"torch._C._CudaStreamBase", sizeof(THPStream), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                            stream_slots};
 
-PyMethodDef functions[] = {
-    {"_cuda_getCurrentStream", get_current_stream, METH_O, nullptr},
-    {"_cuda_getCurrentRawStream", get_current_raw_stream, METH_O, nullptr},
-    {"_cuda_getDefaultStream", get_default_stream, METH_O, nullptr},
-    {"_cuda_setStream", castPyCFunctionWithKeywords(set_stream), METH_VARARGS | METH_KEYWORDS, nullptr},
-    {"_cuda_getStreamFromExternal", get_external_stream, METH_VARARGS, nullptr},
-    {"_cuda_isCurrentStreamCapturing", is_capturing, METH_NOARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr}};
-
 }  // namespace
 
 void add_streams(PyObject* torch_c) {
+  static PyMethodDef functions[] = {
+      {"_cuda_getCurrentStream", get_current_stream, METH_O, nullptr},
+      {"_cuda_getCurrentRawStream", get_current_raw_stream, METH_O, nullptr},
+      {"_cuda_getDefaultStream", get_default_stream, METH_O, nullptr},
+      {"_cuda_setStream", castPyCFunctionWithKeywords(set_stream), METH_VARARGS | METH_KEYWORDS, nullptr},
+      {"_cuda_getStreamFromExternal", get_external_stream, METH_VARARGS, nullptr},
+      {"_cuda_isCurrentStreamCapturing", is_capturing, METH_NOARGS, nullptr},
+      {nullptr, nullptr, 0, nullptr}};
   THPObjectPtr bases(PyTuple_Pack(1, THPStreamClass));
   if (!bases) throw python_error();
   THPObjectPtr type(PyType_FromSpecWithBases(&stream_spec, bases));

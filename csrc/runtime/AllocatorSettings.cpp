@@ -16,7 +16,22 @@ constinit AllocatorSettings allocator_settings;
 
 namespace {
 
+/// What "per_process_memory_fraction:0.5" among other settings says; 1 without it.
+double memory_fraction(const std::string& settings) {
+  const c10::CachingAllocator::ConfigTokenizer tokens(settings);
+  double fraction = 1.0;
+  for (size_t i = 0; i + 2 < tokens.size(); ++i) {
+    if (tokens[i] == "per_process_memory_fraction") {
+      fraction = tokens.toDouble(i + 2);
+      TORCH_CHECK_VALUE(fraction >= 0.0 && fraction <= 1.0,
+                        "per_process_memory_fraction is invalid, set it in [0.0, 1.0]");
+    }
+  }
+  return fraction;
+}
+
 void copy_settings() {
+  allocator_settings.memory_fraction = memory_fraction(c10::CachingAllocator::getAllocatorSettings());
   allocator_settings.max_split_size = AcceleratorAllocatorConfig::max_split_size();
   allocator_settings.max_non_split_rounding = AcceleratorAllocatorConfig::max_non_split_rounding_size();
   allocator_settings.large_segment =
@@ -30,7 +45,8 @@ void copy_settings() {
 
 void follow_allocator_settings() {
   static const bool following = [] {
-    // The keys that only CUDA's allocator knows: accepted, since programs set them, and without effect here.
+    // The keys that only CUDA's allocator knows. All but the memory fraction say how to deal with CUDA's driver, which
+    // is not there.
     AcceleratorAllocatorConfig::getMutableKeys().insert(
         {"backend", "release_lock_on_cudamalloc", "pinned_use_cuda_host_register", "release_lock_on_hipmalloc",
          "pinned_use_hip_host_register", "graph_capture_record_stream_reuse", "pinned_reserve_segment_size_mb",

@@ -15,6 +15,7 @@ struct AllocatorSettings {
   std::atomic<size_t> max_split_size{std::numeric_limits<size_t>::max()};
   std::atomic<size_t> max_non_split_rounding{kLargeSegment};
   std::atomic<size_t> large_segment{kLargeSegment};
+  std::atomic<double> memory_fraction{1.0};      ///< of the device's memory that the process may take
   std::atomic<bool> rounds_to_divisions{false};  ///< roundup_power2_divisions is set for some size
 };
 

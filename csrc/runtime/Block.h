@@ -11,16 +11,18 @@ namespace torchdevice {
 class DevicePool;
 class StreamBlocks;
 
+inline constexpr size_t kMiB = 1048576;
+
 /// The figures of CUDA's caching allocator (c10/cuda/CUDACachingAllocator.cpp), which memory statistics show.
-inline constexpr size_t kMinBlockSize = 512;                ///< every size is rounded up to a multiple of this
-inline constexpr size_t kSmallSize = size_t{1} << 20;       ///< largest request served from the small pool
-inline constexpr size_t kSmallSegment = size_t{2} << 20;    ///< segment of the small pool
-inline constexpr size_t kLargeSegment = size_t{20} << 20;   ///< segment for requests below kMinLargeAlloc
-inline constexpr size_t kMinLargeAlloc = size_t{10} << 20;  ///< from here on a segment is made to measure
-inline constexpr size_t kRoundLarge = size_t{2} << 20;      ///< ... and rounded up to a multiple of this
+inline constexpr size_t kMinBlockSize = 512;         ///< every size is rounded up to a multiple of this
+inline constexpr size_t kSmallSize = kMiB;           ///< largest request served from the small pool
+inline constexpr size_t kSmallSegment = 2 * kMiB;    ///< segment of the small pool
+inline constexpr size_t kLargeSegment = 20 * kMiB;   ///< segment for requests below kMinLargeAlloc
+inline constexpr size_t kMinLargeAlloc = 10 * kMiB;  ///< from here on a segment is made to measure
+inline constexpr size_t kRoundLarge = 2 * kMiB;      ///< ... and rounded up to a multiple of this
 
 /// Segments start and end at multiples of this, so that an address leads to its segment by a shift.
-inline constexpr size_t kSegmentAlignment = size_t{2} << 20;
+inline constexpr size_t kSegmentAlignment = 2 * kMiB;
 static_assert(kSmallSegment % kSegmentAlignment == 0 && kLargeSegment % kSegmentAlignment == 0 &&
               kRoundLarge % kSegmentAlignment == 0);
 

@@ -35,7 +35,7 @@ class PooledAllocator final : public CachingAllocator {
  public:
   PooledAllocator() {
     for (c10::DeviceIndex device = 0; device < kMaxDevices; ++device) {
-      pools_[static_cast<size_t>(device)] = new DevicePool(device);
+      pools_[static_cast<uint8_t>(device)] = new DevicePool(device);
     }
     enabled_ = std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
   }
@@ -104,7 +104,7 @@ class PooledAllocator final : public CachingAllocator {
 
  private:
   void* take(size_t nbytes, c10::DeviceIndex owner, c10::StreamId stream) {
-    DevicePool& pool = *pools_[static_cast<size_t>(owner)];
+    DevicePool& pool = *pools_[static_cast<uint8_t>(owner)];
     void* memory = C10_LIKELY(enabled_.load(std::memory_order_relaxed)) ? pool.allocate(nbytes, stream)
                                                                         : pool.allocate_uncached(nbytes);
     trace_allocation(memory);
@@ -114,7 +114,7 @@ class PooledAllocator final : public CachingAllocator {
   DevicePool& pool(c10::DeviceIndex device) {
     TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
                 ": did you call init?");
-    return *pools_[static_cast<size_t>(device)];
+    return *pools_[static_cast<uint8_t>(device)];
   }
 
   /// For every device that there could be: device_count() is not known before the first use of CUDA.

@@ -103,17 +103,19 @@ std::pair<int, int> read_capability() {
 constinit thread_local c10::DeviceIndex current = 0;
 constinit std::atomic<uint64_t> contexts{0};
 
+uint64_t context_bit(c10::DeviceIndex index) { return uint64_t{1} << static_cast<unsigned>(index); }
+
 }  // namespace
 
-c10::DeviceIndex configured_device_count() {
-  static const c10::DeviceIndex count = [] {
+int configured_device_count() {
+  static const int count = [] {
     const char* setting = std::getenv("TORCHDEVICE_COUNT");
-    if (!setting) return c10::DeviceIndex{1};
+    if (!setting) return 1;
     const auto number = read_digits(setting);
     TORCH_CHECK_VALUE(number && *number >= 1 && *number <= kMaxDevices,
                       "TORCHDEVICE_COUNT must be an integer from 1 to ", static_cast<int>(kMaxDevices), ", but it is '",
                       setting, "'");
-    return static_cast<c10::DeviceIndex>(*number);
+    return *number;
   }();
   return count;
 }
@@ -128,11 +130,12 @@ void check_device_settings() {
   compute_capability();
 }
 
-const std::vector<int>& visible_devices() noexcept {
+const std::vector<int>& visible_devices() {
   static const auto* ordinals = new std::vector<int>(read_visible_devices());
   return *ordinals;
 }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): the settings were checked at activation
 c10::DeviceIndex device_count() noexcept {
   static const auto count = static_cast<c10::DeviceIndex>(visible_devices().size());
   return count;
@@ -150,8 +153,8 @@ std::string uuid_text(const std::array<uint8_t, 16>& uuid) {
   std::string text;
   for (size_t i = 0; i < uuid.size(); ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += kHex[uuid[i] >> 4];
-    text += kHex[uuid[i] & 15];
+    text += kHex[uuid[i] / 16];
+    text += kHex[uuid[i] % 16];
   }
   return text;
 }
@@ -181,11 +184,11 @@ void restore_device(c10::DeviceIndex index) noexcept {
 }
 
 bool has_context(c10::DeviceIndex index) noexcept {
-  return (contexts.load(std::memory_order_relaxed) >> index & 1) != 0;
+  return (contexts.load(std::memory_order_relaxed) & context_bit(index)) != 0;
 }
 
 void note_context(c10::DeviceIndex index) noexcept {
-  if (!has_context(index)) contexts.fetch_or(uint64_t{1} << index, std::memory_order_relaxed);
+  if (!has_context(index)) contexts.fetch_or(context_bit(index), std::memory_order_relaxed);
 }
 
 }  // namespace torchdevice

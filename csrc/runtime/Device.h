@@ -16,7 +16,7 @@ namespace torchdevice {
 constexpr c10::DeviceIndex kMaxDevices = 64;
 
 /// Devices that exist, from TORCHDEVICE_COUNT (default 1). Throws c10::ValueError (ValueError) unless it is 1..64.
-c10::DeviceIndex configured_device_count();
+int configured_device_count();
 
 /// Read and check the settings of devices; to be called once at activation. Does not fix device_count() yet, as
 /// programs set CUDA_VISIBLE_DEVICES after `import torch`, before the first use of CUDA.
@@ -26,7 +26,7 @@ void check_device_settings();
 c10::DeviceIndex device_count() noexcept;
 
 /// The configured ordinal behind each visible device, as CUDA_VISIBLE_DEVICES orders them.
-const std::vector<int>& visible_devices() noexcept;
+const std::vector<int>& visible_devices();
 
 /// The 16 bytes that name the configured device `ordinal`; the same in every process.
 std::array<uint8_t, 16> device_uuid(int ordinal) noexcept;

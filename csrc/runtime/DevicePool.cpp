@@ -11,7 +11,7 @@
 namespace torchdevice {
 namespace {
 
-constexpr size_t kOneExabyte = size_t{1} << 60;
+constexpr size_t kOneExabyte = kMiB * kMiB * kMiB;
 
 template <PoolKind kind>
 auto& free_blocks(StreamBlocks& blocks) noexcept {
@@ -82,9 +82,15 @@ bool is_profiled() noexcept {
 void raise_invalid_pointer(const void* memory) { TORCH_CHECK(false, "invalid device pointer: ", memory); }
 
 void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
+  const bool profiled = is_profiled();
   Block* block = nullptr;
   {
     const Guard guard(lock_);
+    if (nbytes == repeat_.nbytes && stream == repeat_.stream && !profiled) [[likely]] {
+      repeat_.nbytes = 0;
+      return repeat_.block->start;
+    }
+    end_repetition();
     if (!deferred_.empty()) [[unlikely]] {
       complete_deferred();
     }
@@ -100,7 +106,7 @@ void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
       block = &allocate_large(blocks, nbytes);
     }
   }
-  if (is_profiled()) [[unlikely]] {
+  if (profiled) [[unlikely]] {
     report(block->start, static_cast<int64_t>(block->size));
   }
   return block->start;
@@ -118,9 +124,16 @@ Block& DevicePool::allocate_large(StreamBlocks& blocks, size_t nbytes) {
 }
 
 void DevicePool::free(Segment& segment, void* memory) {
+  const bool profiled = is_profiled();
   int64_t size = 0;
   {
     const Guard guard(lock_);
+    if (memory == repeat_.memory && repeat_.nbytes == 0 && !profiled) [[likely]] {
+      repeat_.nbytes = repeat_.block->requested;
+      repeat_.count += 1;
+      return;
+    }
+    end_repetition();
     if (segment.blocks == nullptr) [[unlikely]] {
       free_uncached(segment, memory);
       return;
@@ -140,7 +153,7 @@ void DevicePool::free(Segment& segment, void* memory) {
       free_large(*segment.owner, block);
     }
   }
-  if (is_profiled()) [[unlikely]] {
+  if (profiled) [[unlikely]] {
     report(memory, -size);
   }
 }
@@ -156,7 +169,7 @@ void DevicePool::free_large(StreamBlocks& blocks, Block& block) {
 
 Block* DevicePool::take_parked(StreamBlocks& blocks, size_t size) noexcept {
   Block* block = blocks.parked;
-  if (block == nullptr || block->size != size || (blocks.parked_as_hole && blocks.small.has(size))) {
+  if (block == nullptr || block->size != size) {
     return nullptr;
   }
   blocks.parked = nullptr;
@@ -164,12 +177,38 @@ Block* DevicePool::take_parked(StreamBlocks& blocks, size_t size) noexcept {
 }
 
 bool DevicePool::park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept {
-  if (free.left || (free.right && block.epoch != blocks.epoch)) {
+  if (free.left || (free.right ? block.epoch != blocks.epoch : blocks.small.has(block.size))) {
     return false;
   }
-  blocks.parked_as_hole = !free.right;
   blocks.parked = &block;
+  if (&block == last_parked_ && deferred_.empty()) {
+    repeat_ = {&block, block.start, block.requested, &blocks, blocks.stream, 0};
+  }
+  last_parked_ = &block;
   return true;
+}
+
+void DevicePool::finish_repetition() noexcept {
+  Block& block = *repeat_.block;
+  stats_.allocation.rise_and_fall(PoolKind::Small, repeat_.count);
+  stats_.allocated_bytes.rise_and_fall(PoolKind::Small, repeat_.count * static_cast<int64_t>(block.size));
+  stats_.requested_bytes.rise_and_fall(PoolKind::Small, repeat_.count * static_cast<int64_t>(block.requested));
+  const Block* rest = is_free(block.next) ? block.next : nullptr;
+  if (rest != nullptr && block.previous == nullptr && rest->next == nullptr) {
+    stats_.inactive_split_bytes.rise_and_fall(PoolKind::Small, repeat_.count * static_cast<int64_t>(rest->size));
+  } else {
+    stats_.inactive_split_bytes.rise_and_fall(PoolKind::Small, repeat_.count * static_cast<int64_t>(block.size));
+  }
+  if (rest == nullptr || (block.previous == nullptr && rest->next == nullptr)) {
+    stats_.inactive_split.rise_and_fall(PoolKind::Small, repeat_.count);
+  }
+  const bool taken = repeat_.nbytes == 0;
+  StreamBlocks* owner = repeat_.owner;
+  repeat_ = {};
+  if (taken) {
+    owner->parked = nullptr;
+    count_allocation<PoolKind::Small>(block, block.requested);
+  }
 }
 
 void DevicePool::unpark(StreamBlocks& blocks) noexcept {
@@ -193,7 +232,9 @@ Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   if (worth_splitting<kind>(size, block->size - size)) {
     free_blocks<kind>(blocks).insert(split<kind>(*block, size));
   }
-  block->epoch = ++blocks.epoch;
+  if constexpr (kind == PoolKind::Small) {
+    block->epoch = ++blocks.epoch;
+  }
   return *block;
 }
 
@@ -210,7 +251,9 @@ void DevicePool::merge(StreamBlocks& blocks, Block& block) {
     absorb(*merged, *next);
   }
   free_blocks<kind>(blocks).insert(*merged);
-  ++blocks.epoch;
+  if constexpr (kind == PoolKind::Small) {
+    ++blocks.epoch;
+  }
 }
 
 template <PoolKind kind>
@@ -299,6 +342,7 @@ void DevicePool::complete_deferred() {
 
 void DevicePool::record_stream(Segment& segment, const void* memory, c10::StreamId stream) {
   const Guard guard(lock_);
+  end_repetition();
   if (segment.blocks == nullptr || stream == segment.owner->stream) {
     return;
   }
@@ -314,6 +358,7 @@ void DevicePool::report(void* memory, int64_t change) {
   int64_t reserved = 0;
   {
     const Guard guard(lock_);
+    end_repetition();
     allocated = stats_.allocated_bytes.current();
     reserved = stats_.reserved_bytes.current();
   }

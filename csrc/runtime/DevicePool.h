@@ -69,6 +69,26 @@ class DevicePool {
   }
   StreamBlocks& find_stream_blocks(c10::StreamId stream);
 
+  // Note [Repetition]
+  // A loop over one operator allocates and releases the same block again and again. If the release of a parked block
+  // was the last thing that happened and it is asked for again, with the same size, then no statistic changes until it
+  // is released again but for the sums of rises and falls. So such rounds are only counted, once a block is parked for
+  // the second time in a row; whatever else happens to the device, and whoever reads statistics, ends the repetition.
+  struct Repetition {
+    Block* block = nullptr;
+    const void* memory = nullptr;  ///< start of the block
+    size_t nbytes = 0;             ///< the request that would repeat, 0 while the block is handed out
+    StreamBlocks* owner = nullptr;
+    c10::StreamId stream = 0;
+    int64_t count = 0;
+  };
+  void end_repetition() noexcept {
+    if (repeat_.block != nullptr) {
+      finish_repetition();
+    }
+  }
+  void finish_repetition() noexcept;
+
   // All of these run under the lock; those that say so let go of it in between.
   Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
   C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
@@ -101,11 +121,14 @@ class DevicePool {
   void release_cached_segments();
   void release_segment(const Block& block);
   void free_uncached(Segment& segment, const void* memory);
-  size_t limit() const;
+  /// Bytes that the process may take, once a fraction was set.
+  std::optional<size_t> allowed() const;
   size_t free_memory() const;
   [[noreturn]] void raise_out_of_memory(size_t segment_size);
 
   AdaptiveLock lock_;
+  Repetition repeat_;
+  const Block* last_parked_ = nullptr;
   const c10::DeviceIndex device_;
   c10::StreamId last_stream_ = std::numeric_limits<c10::StreamId>::min();  ///< no stream has this id
   StreamBlocks* last_blocks_ = nullptr;
@@ -116,7 +139,7 @@ class DevicePool {
   std::vector<Segment*> unused_headers_;
   uint64_t next_order_ = 0;
   size_t uncached_bytes_ = 0;
-  std::optional<size_t> allowed_;  ///< bytes, once a fraction was set
+  std::optional<double> fraction_;  ///< set_fraction
 };
 
 }  // namespace torchdevice

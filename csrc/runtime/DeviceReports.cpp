@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "native/Backend.h"
+#include "runtime/AllocatorSettings.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Stream.h"
 
@@ -14,30 +15,34 @@ using c10::CachingDeviceAllocator::SegmentInfo;
 
 DeviceStats DevicePool::stats() {
   const Guard guard(lock_);
+  end_repetition();
   return stats_.device_stats();
 }
 
 void DevicePool::reset_peak_stats() {
   const Guard guard(lock_);
+  end_repetition();
   stats_.reset_peak();
 }
 
 void DevicePool::reset_accumulated_stats() {
   const Guard guard(lock_);
+  end_repetition();
   stats_.reset_accumulated();
 }
 
 void DevicePool::set_fraction(double fraction) {
   TORCH_INTERNAL_ASSERT(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
   const Guard guard(lock_);
-  allowed_ = static_cast<size_t>(fraction * static_cast<double>(native_backend().host().total_memory));
+  fraction_ = fraction;
 }
 
 double DevicePool::fraction() {
+  follow_allocator_settings();
   const Guard guard(lock_);
-  return allowed_.has_value()
-             ? static_cast<double>(*allowed_) / static_cast<double>(native_backend().host().total_memory)
-             : 1.0;
+  const auto total = static_cast<double>(native_backend().host().total_memory);
+  const std::optional<size_t> limit = allowed();
+  return limit.has_value() ? static_cast<double>(*limit) / total : 1.0;
 }
 
 std::pair<size_t, size_t> DevicePool::memory_info() {
@@ -54,6 +59,7 @@ size_t DevicePool::free_memory() const {
 
 std::vector<SegmentInfo> DevicePool::snapshot() {
   const Guard guard(lock_);
+  end_repetition();
   for (const auto& blocks : streams_) {
     unpark(*blocks);
   }

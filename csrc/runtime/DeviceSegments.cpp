@@ -52,7 +52,13 @@ StreamBlocks& DevicePool::find_stream_blocks(c10::StreamId stream) {
   return *last_blocks_;
 }
 
-size_t DevicePool::limit() const { return allowed_.value_or(native_backend().host().total_memory); }
+std::optional<size_t> DevicePool::allowed() const {
+  const double fraction = fraction_.value_or(allocator_settings.memory_fraction);
+  if (!fraction_.has_value() && fraction == 1.0) {
+    return std::nullopt;
+  }
+  return static_cast<size_t>(fraction * static_cast<double>(native_backend().host().total_memory));
+}
 
 Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
   const bool small = size <= kSmallSize;
@@ -102,7 +108,8 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
 
 Segment* DevicePool::map_segment(size_t segment_size) {
   const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
-  if (segment_size > limit() || taken > limit() - segment_size) {
+  const size_t limit = allowed().value_or(native_backend().host().total_memory);
+  if (segment_size > limit || taken > limit - segment_size) {
     return nullptr;
   }
   auto* base = static_cast<char*>(native_backend().allocate_segment(segment_size));
@@ -152,6 +159,7 @@ void DevicePool::free_uncached(Segment& segment, const void* memory) {
 
 void DevicePool::empty_cache() {
   const Guard guard(lock_);
+  end_repetition();
   release_cached_segments();
 }
 
@@ -160,6 +168,7 @@ void DevicePool::release_cached_segments() {
   lock_.unlock();
   native_backend().synchronize();
   lock_.lock();
+  end_repetition();
   stats_.stream_syncs += 1;
   complete_deferred();
   for (const auto& blocks : streams_) {
@@ -192,14 +201,15 @@ void DevicePool::raise_out_of_memory(size_t segment_size) {
   stats_.ooms += 1;
   const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
   const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
-  const std::string allowed = allowed_.has_value() ? format_size(*allowed_) + " allowed; " : "";
+  const std::optional<size_t> limit = allowed();
+  const std::string allowance = limit.has_value() ? format_size(*limit) + " allowed; " : "";
   const size_t total = native_backend().host().total_memory;
   const size_t free = free_memory();
   c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved,
                                    {c10::DeviceType::CUDA, device_});
   TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
                    ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
-                   format_size(free), " is free. ", allowed, "Of the allocated memory ", format_size(allocated),
+                   format_size(free), " is free. ", allowance, "Of the allocated memory ", format_size(allocated),
                    " is allocated by PyTorch, and ", format_size(reserved - allocated),
                    " is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
                    " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for"

@@ -74,7 +74,7 @@ class SmallBlocks {
 
  private:
   static constexpr size_t kClasses = kSmallSegment / kMinBlockSize;
-  static_assert(kClasses == 64 * 64);
+  static_assert(kClasses == size_t{64} * 64);
 
   static size_t class_of(size_t size) noexcept { return size / kMinBlockSize - 1; }
 
@@ -133,8 +133,7 @@ class StreamBlocks {
 
   const c10::StreamId stream;
   Block* parked = nullptr;
-  bool parked_as_hole = false;  ///< the first of the two cases
-  uint32_t epoch = 0;           ///< counts merges and cuts of small blocks
+  uint32_t epoch = 0;  ///< counts merges and cuts of small blocks
   SmallBlocks small;
   LargeBlocks large;
 };

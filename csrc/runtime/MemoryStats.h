@@ -32,6 +32,8 @@ class Gauge {
     level.current -= amount;
     level.freed += amount;
   }
+  /// Rises and falls back to what it was before, below the peak.
+  void rise_and_fall(PoolKind kind, int64_t amount) noexcept { levels_[static_cast<size_t>(kind)].freed += amount; }
   /// Rise by a positive amount, fall by a negative one.
   void change(PoolKind kind, int64_t amount) noexcept {
     if (amount > 0) {

@@ -17,14 +17,14 @@
 namespace torchdevice {
 namespace {
 
-constexpr int kStreamsPerPool = 32;
+constexpr unsigned kStreamsPerPool = 32;
 constexpr int kPriorities = 4;
 
 // Note [Stream ids]
 // As in a CUDA build: 0 is the default stream; an even id is an external stream's handle; an odd one is
 // (index in pool << 5) | ((1 - priority) << 1) | 1. torch prints and pickles ids, and external handles must fit.
-constexpr int kIndexShift = 5;
-constexpr int kKindMask = 0xF;
+constexpr unsigned kIndexShift = 5;
+constexpr uint64_t kKindMask = 0xF;
 
 /// An address of its own, which serves as the stream's native handle.
 struct alignas(16) PoolStream {
@@ -40,9 +40,16 @@ using StreamIds = std::array<c10::StreamId, kMaxDevices>;
 constinit thread_local std::unique_ptr<StreamIds> current_ids;
 constinit std::atomic<SyncDebugMode> debug_mode{SyncDebugMode::off};
 
-bool is_external(c10::StreamId id) { return id != 0 && (id & 1) == 0; }
+bool is_external(c10::StreamId id) { return id != 0 && id % 2 == 0; }
 
-int kind_of(c10::StreamId id) { return static_cast<int>(id >> 1) & kKindMask; }
+int kind_of(c10::StreamId id) { return static_cast<int>(static_cast<uint64_t>(id) / 2 & kKindMask); }
+
+size_t pool_index(c10::StreamId id) { return static_cast<uint64_t>(id) >> kIndexShift & (kStreamsPerPool - 1); }
+
+c10::StreamId pool_stream_id(uint64_t index, int level) {
+  const auto kind = static_cast<uint64_t>(level) + 1;
+  return static_cast<c10::StreamId>((index << kIndexShift) + 2 * kind + 1);
+}
 
 c10::Stream make_stream(c10::DeviceIndex device, c10::StreamId id) {
   return c10::Stream(c10::Stream::UNSAFE, c10::Device(c10::kCUDA, device), id);
@@ -59,7 +66,7 @@ void trace_pool_creation(c10::DeviceIndex device) {
   const auto* interpreter = c10::impl::GPUTrace::get_trace();
   if (!interpreter) return;
   static constinit std::atomic<uint64_t> traced{0};
-  const auto bit = uint64_t{1} << device;
+  const auto bit = uint64_t{1} << static_cast<unsigned>(device);
   if (traced.fetch_or(bit) & bit) return;
   for (const auto& streams : pools[device]) {
     for (const auto& stream : streams) {
@@ -89,8 +96,8 @@ c10::Stream pool_stream(int priority, c10::DeviceIndex device) {
   note_context(index);
   trace_pool_creation(index);
   const int level = std::clamp(-priority, 0, kPriorities - 1);
-  const c10::StreamId slot = next_in_pool[index][level].fetch_add(1, std::memory_order_relaxed) % kStreamsPerPool;
-  return make_stream(index, slot << kIndexShift | static_cast<c10::StreamId>(level + 1) << 1 | 1);
+  const auto turn = next_in_pool[index][level].fetch_add(1, std::memory_order_relaxed);
+  return make_stream(index, pool_stream_id(turn % kStreamsPerPool, level));
 }
 
 c10::Stream external_stream(void* handle, c10::DeviceIndex device) {
@@ -100,11 +107,12 @@ c10::Stream external_stream(void* handle, c10::DeviceIndex device) {
 void* stream_handle(c10::Stream stream) {
   const auto id = stream.id();
   if (id == 0) return nullptr;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): another library's pointer, which torch carries as a number
   if (is_external(id)) return reinterpret_cast<void*>(static_cast<intptr_t>(id));
   const int kind = kind_of(id);
   TORCH_INTERNAL_ASSERT(kind >= 1 && kind <= kPriorities, "Unrecognized stream ", stream,
                         " (I didn't recognize the stream type, PRIORITY ", kind, ")");
-  return &pools[checked(stream.device_index())][kind - 1][id >> kIndexShift & (kStreamsPerPool - 1)];
+  return &pools[checked(stream.device_index())][kind - 1][pool_index(id)];
 }
 
 int stream_priority(c10::Stream stream) {

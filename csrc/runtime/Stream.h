@@ -4,6 +4,7 @@
 
 #include <c10/core/Stream.h>
 
+#include <cstdint>
 #include <utility>
 
 namespace torchdevice {
@@ -45,7 +46,7 @@ void synchronize_stream(c10::Stream stream);
 void synchronize_device(c10::DeviceIndex device);
 
 /// torch.cuda.set_sync_debug_mode: what a synchronizing operation does beside its work.
-enum class SyncDebugMode : int { off = 0, warn = 1, error = 2 };
+enum class SyncDebugMode : uint8_t { off = 0, warn = 1, error = 2 };
 
 SyncDebugMode sync_debug_mode() noexcept;
 void set_sync_debug_mode(SyncDebugMode mode) noexcept;

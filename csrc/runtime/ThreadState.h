@@ -9,10 +9,15 @@ struct RecordFunctionTLS;
 }
 
 namespace torchdevice {
+namespace forward {
+class AliasPool;
+}
 
 struct ThreadState {
   /// The CUDA device that the running native kernel works for; -1 outside of kernels.
   c10::DeviceIndex forwarding_device = -1;
+  /// This thread's aliases, once it has forwarded an operator.
+  forward::AliasPool* aliases = nullptr;
   /// torch's record of this thread's profilers, once it was asked for.
   const at::RecordFunctionTLS* profilers = nullptr;
 };

@@ -150,12 +150,6 @@ def test_conjugate_and_negative_bits_cross() -> None:
     assert torch.equal(x.conj().imag.cpu(), x.cpu().conj().imag)
 
 
-def test_named_tensors_keep_their_names() -> None:
-    x = torch.ones(2, 3, device="cuda").rename("n", "c")
-    assert (x + x).names == ("n", "c")
-    assert x.sum("c").names == ("n",)
-
-
 def test_inference_mode() -> None:
     with torch.inference_mode():
         x = torch.ones(2, device="cuda") + 1

@@ -116,7 +116,8 @@ def test_two_cuda_devices(run_python) -> None:
             raise SystemExit("no error")
         assert "found at least two devices, cuda:0 and cuda:1!" in message(lambda: a + b)
         assert "mat2 is on cuda:1, different from other tensors on cuda:0" in message(lambda: a @ b)
-        assert "same device as the indexed tensor (cuda:0)" in message(lambda: a[torch.zeros(1, dtype=int, device="cuda:1")])
+        index = torch.zeros(1, dtype=int, device="cuda:1")
+        assert "same device as the indexed tensor (cuda:0)" in message(lambda: a[index])
         assert (a + b.to("cuda:0")).device == torch.device("cuda:0")
         assert (b + 1).device == torch.device("cuda:1")
         """,

@@ -14,11 +14,9 @@ def test_memory_stats_have_every_key_of_a_cuda_build() -> None:
     torch.ones(1, device="cuda")
     stats = torch.cuda.memory_stats()
     pools, values = ("all", "small_pool", "large_pool"), ("current", "peak", "allocated", "freed")
-    metrics = (
-        "allocation segment active inactive_split allocated_bytes reserved_bytes active_bytes inactive_split_bytes "
-        "requested_bytes"
-    ).split()
-    expected = {f"{metric}.{pool}.{value}" for metric in metrics for pool in pools for value in values}
+    counts = ("allocation", "segment", "active", "inactive_split")
+    sizes = ("allocated_bytes", "reserved_bytes", "active_bytes", "inactive_split_bytes", "requested_bytes")
+    expected = {f"{metric}.{pool}.{value}" for metric in counts + sizes for pool in pools for value in values}
     expected |= {f"{metric}.{value}" for metric in ("oversize_allocations", "oversize_segments") for value in values}
     expected |= {
         "num_alloc_retries",
@@ -135,7 +133,9 @@ def test_backend_is_native() -> None:
     assert torch.cuda.get_allocator_backend() == "native"
 
 
-@pytest.mark.parametrize("call", ["_cuda_memoryStats", "_cuda_resetPeakMemoryStats", "_cuda_resetAccumulatedMemoryStats"])
+@pytest.mark.parametrize(
+    "call", ["_cuda_memoryStats", "_cuda_resetPeakMemoryStats", "_cuda_resetAccumulatedMemoryStats"]
+)
 def test_a_device_that_does_not_exist(call: str) -> None:
     with pytest.raises(RuntimeError, match="^Invalid device argument 5: did you call init\\?"):
         getattr(torch._C, call)(5)

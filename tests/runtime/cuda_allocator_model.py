@@ -1,7 +1,7 @@
 """CUDA's caching allocator, written down as plainly as possible: the reference for statistics.
 
-Follows c10/cuda/CUDACachingAllocator.cpp of PyTorch (malloc, free, free_block, try_merge_blocks, release_cached_blocks),
-without graphs, expandable segments and settings. Sizes are bytes.
+Follows c10/cuda/CUDACachingAllocator.cpp of PyTorch (malloc, free, free_block, try_merge_blocks,
+release_cached_blocks), without graphs, expandable segments and settings. Sizes are bytes.
 """
 
 from __future__ import annotations

@@ -40,21 +40,21 @@ def test_bad_ordinal_raises_as_cuda(action) -> None:
 
 
 def test_bad_ordinal_in_device_context() -> None:
-    with pytest.raises(torch.AcceleratorError, match="invalid device ordinal"), torch.cuda.device(7):
+    with pytest.raises(torch.AcceleratorError, match=r"invalid device ordinal"), torch.cuda.device(7):
         pass
     assert torch.cuda.current_device() == 0
 
 
 def test_bad_ordinal_in_queries() -> None:
-    with pytest.raises(AssertionError, match="Invalid device id"):
+    with pytest.raises(AssertionError, match=r"Invalid device id"):
         torch.cuda.get_device_properties(1)
-    with pytest.raises(AssertionError, match="Invalid peer device id"):
+    with pytest.raises(AssertionError, match=r"Invalid peer device id"):
         torch.cuda.can_device_access_peer(0, 1)
     with pytest.raises(RuntimeError, match=r"^Device index value 5 is out of index range \[0, 1\)$"):
         torch.cuda.current_stream(5)
-    with pytest.raises(RuntimeError, match="Overflow when unpacking DeviceIndex"):
+    with pytest.raises(RuntimeError, match=r"Overflow when unpacking DeviceIndex"):
         torch._C._cuda_setDevice(1000)
-    with pytest.raises(RuntimeError, match="invalid argument to setDevice"):
+    with pytest.raises(RuntimeError, match=r"invalid argument to setDevice"):
         torch._C._cuda_setDevice("0")
 
 
@@ -78,7 +78,9 @@ def test_properties_are_the_hosts_and_agree() -> None:
     assert properties.shared_memory_per_multiprocessor > properties.shared_memory_per_block_optin
     assert bytes(properties.uuid.bytes).startswith(b"torchdevice")
     assert str(properties.uuid) == "746f7263-6864-6576-6963-650000000000"
-    assert repr(properties).startswith(f"_CudaDeviceProperties(name='{properties.name}', major=8, minor=0, total_memory=")
+    assert repr(properties).startswith(
+        f"_CudaDeviceProperties(name='{properties.name}', major=8, minor=0, total_memory="
+    )
     assert type(properties).__module__ == "torch._C"
     assert torch.cuda.is_bf16_supported(including_emulation=False)
 
@@ -92,7 +94,7 @@ def test_free_memory_is_within_the_total() -> None:
 def test_library_handles_say_why_there_are_none() -> None:
     with pytest.raises(NotImplementedError, match=r"torch.cuda.current_blas_handle\(\).*without cuBLAS"):
         torch.cuda.current_blas_handle()
-    with pytest.raises(NotImplementedError, match="without cuSOLVER"):
+    with pytest.raises(NotImplementedError, match=r"without cuSOLVER"):
         torch.cuda.current_solver_handle()
 
 
@@ -100,12 +102,12 @@ def test_sync_debug_mode() -> None:
     try:
         torch.cuda.set_sync_debug_mode("error")
         assert torch.cuda.get_sync_debug_mode() == 2
-        with pytest.raises(RuntimeError, match="^called a synchronizing CUDA operation"):
+        with pytest.raises(RuntimeError, match=r"^called a synchronizing CUDA operation"):
             torch.cuda.current_stream().synchronize()
         torch.cuda.set_sync_debug_mode("warn")
-        with pytest.warns(UserWarning, match="called a synchronizing CUDA operation"):
+        with pytest.warns(UserWarning, match=r"called a synchronizing CUDA operation"):
             torch.cuda.current_stream().synchronize()
-        with pytest.raises(RuntimeError, match="invalid value of debug_mode, expected one of 0,1,2"):
+        with pytest.raises(RuntimeError, match=r"invalid value of debug_mode, expected one of 0,1,2"):
             torch._C._cuda_set_sync_debug_mode(3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -329,7 +331,9 @@ def test_initialisation_from_many_threads_happens_once(run_python) -> None:
         """
         import threading, torch
         results = []
-        threads = [threading.Thread(target=lambda: results.append(torch.ones(1, device="cuda").item())) for _ in range(8)]
+        def work():
+            results.append(torch.ones(1, device="cuda").item())
+        threads = [threading.Thread(target=work) for _ in range(8)]
         [t.start() for t in threads]; [t.join() for t in threads]
         assert results == [1.0] * 8
         """

@@ -55,13 +55,13 @@ def test_a_second_record_moves_the_event() -> None:
 
 def test_elapsed_time_errors() -> None:
     timed, untimed = torch.cuda.Event(enable_timing=True), torch.cuda.Event()
-    with pytest.raises(ValueError, match="^Both events must be recorded before calculating elapsed time.$"):
+    with pytest.raises(ValueError, match=r"^Both events must be recorded before calculating elapsed time.$"):
         timed.elapsed_time(torch.cuda.Event(enable_timing=True))
     timed.record()
     untimed.record()
-    with pytest.raises(ValueError, match="^Both events must be created with argument 'enable_timing=True'.$"):
+    with pytest.raises(ValueError, match=r"^Both events must be created with argument 'enable_timing=True'.$"):
         timed.elapsed_time(untimed)
-    with pytest.raises(TypeError, match="expected a torch.cuda.Event, but got int"):
+    with pytest.raises(TypeError, match=r"expected a torch.cuda.Event, but got int"):
         timed.elapsed_time(3)
 
 
@@ -78,7 +78,7 @@ def test_wrong_stream_types() -> None:
 def test_ipc_says_what_to_do_instead() -> None:
     with pytest.raises(NotImplementedError, match=r"call synchronize\(\) before handing over the data"):
         torch.cuda.Event(interprocess=True).ipc_handle()
-    with pytest.raises(NotImplementedError, match="make a new event"):
+    with pytest.raises(NotImplementedError, match=r"make a new event"):
         torch.cuda.Event.from_ipc_handle(torch.device("cuda"), bytes(64))
 
 

@@ -72,7 +72,7 @@ def test_fft_plan_cache() -> None:
         cache.max_size = 10
         assert torch.backends.cuda.cufft_plan_cache[0].max_size == 10
         cache.clear()
-        with pytest.raises(RuntimeError, match="^cuFFT plan cache size must be non-negative, but got -1$"):
+        with pytest.raises(RuntimeError, match=r"^cuFFT plan cache size must be non-negative, but got -1$"):
             cache.max_size = -1
     finally:
         cache.max_size = 4096
@@ -85,7 +85,7 @@ def test_linear_algebra_preference() -> None:
     before = torch.backends.cuda.preferred_linalg_library()
     try:
         torch.backends.cuda.preferred_linalg_library("magma")
-        with pytest.raises(RuntimeError, match="cuSOLVER"):
+        with pytest.raises(RuntimeError, match=r"cuSOLVER"):
             torch.backends.cuda.preferred_linalg_library("cusolver")
     finally:
         torch.backends.cuda.preferred_linalg_library(before)
@@ -105,7 +105,7 @@ def test_device_of_a_foreign_pointer() -> None:
     y = torch.as_tensor(Array(x.data_ptr() + 4), device="cuda")
     assert y.tolist() == [1.0, 2.0]
     assert y.data_ptr() == x.data_ptr() + 4
-    message = "^The specified pointer resides on host memory and is not registered with any CUDA device.$"
+    message = r"^The specified pointer resides on host memory and is not registered with any CUDA device.$"
     with pytest.raises(RuntimeError, match=message):
         torch.as_tensor(Array(torch.zeros(2).data_ptr()), device="cuda")
 

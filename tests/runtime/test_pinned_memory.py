@@ -30,13 +30,9 @@ def test_views_of_pinned_memory_are_pinned() -> None:
 
 
 def test_memory_is_no_longer_pinned_when_freed() -> None:
-    y = torch.empty(1 << 20, pin_memory=True)
-    address = y.data_ptr()
-    is_pinned = torch._C._host_is_pinned if hasattr(torch._C, "_host_is_pinned") else None
-    del y
-    z = torch.empty(1 << 20)
-    assert is_pinned is None or not is_pinned(address)
-    assert not z.is_pinned()
+    for _ in range(10):
+        torch.empty(1 << 20, pin_memory=True)
+        assert not torch.empty(1 << 20).is_pinned(), "most likely the same memory"
 
 
 def test_copies_from_pinned_memory() -> None:
@@ -50,7 +46,8 @@ def test_copies_from_pinned_memory() -> None:
 
 
 def test_only_cpu_tensors_can_be_pinned() -> None:
-    with pytest.raises(RuntimeError, match="^cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
+    message = r"^cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"
+    with pytest.raises(RuntimeError, match=message):
         torch.ones(2, device="cuda").pin_memory()
 
 
@@ -117,7 +114,6 @@ def test_forking_while_other_threads_pin(run_python) -> None:
             child = os.fork()
             if child == 0:
                 torch.UntypedStorage(16)
-                x = torch._C._cuda_isInBadFork()
                 torch.cuda._cudart.cudaHostUnregister(8)  # takes the lock
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == 0

@@ -105,7 +105,7 @@ def test_external_streams() -> None:
         assert (torch.ones(2, device="cuda") + 1).tolist() == [2.0, 2.0]
     assert int(cudart.cudaStreamDestroy(handle.value)) == 0
     assert int(cudart.cudaStreamDestroy(handle.value)) == 400
-    with pytest.raises(RuntimeError, match="Priority was explicitly set for a external stream"):
+    with pytest.raises(RuntimeError, match=r"Priority was explicitly set for a external stream"):
         torch.cuda.ExternalStream(0x1000, priority=-1)
 
 
@@ -198,9 +198,9 @@ def test_sanitizer_callbacks(run_python) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(RuntimeError, match="Expected a CUDA stream"):
+    with pytest.raises(RuntimeError, match=r"Expected a CUDA stream"):
         torch._C._cuda_setStream(stream_id=0, device_index=0, device_type=0)
-    with pytest.raises(torch.AcceleratorError, match="invalid device ordinal"):
+    with pytest.raises(torch.AcceleratorError, match=r"invalid device ordinal"):
         torch._C._cuda_setStream(stream_id=0, device_index=3, device_type=1)
     with pytest.raises(TypeError):
         torch.cuda.Stream(priority="high")

@@ -1,0 +1,99 @@
+"""Instructions of one C++ call of a small operator, cuda over native CPU, counted by callgrind.
+
+The counts repeat exactly for the same binary, so a ratio can be trusted where a time cannot. Needs valgrind and a
+compiler. Run by `python -m benchmarks`, or alone: `python -m benchmarks.instructions`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Count:
+    """Instructions of one call."""
+
+    operator: str
+    cpu: int
+    cuda: int
+
+    @property
+    def ratio(self) -> float:
+        return self.cuda / self.cpu
+
+
+def load_loops(folder: str) -> Any:
+    from torch.utils.cpp_extension import load
+
+    return load(
+        name="loops",
+        sources=[str(HERE / "loops.cpp")],
+        extra_cflags=["-O2"],
+        build_directory=folder,
+        with_cuda=False,
+    )
+
+
+def run_under_valgrind(folder: str) -> None:
+    """What the child process does: warm up outside of the loops' counts, then every loop once per device."""
+    import torch
+
+    torch.set_num_threads(1)
+    loops = load_loops(folder)
+    for device in ("cpu", "cuda"):
+        loops.run(device, False)
+
+
+def inclusive_counts(profile: Path) -> dict[str, int]:
+    """Instructions of each loop, with everything it calls."""
+    report = subprocess.run(
+        ["callgrind_annotate", "--inclusive=yes", "--threshold=100", str(profile)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = re.findall(r"^\s*([\d,]+)\s.*?\bloop_(\w+)", report, re.MULTILINE)
+    return {name: int(count.replace(",", "")) for count, name in found}
+
+
+def measure() -> list[Count]:
+    with tempfile.TemporaryDirectory() as folder:
+        loops = load_loops(folder)
+        profile = Path(folder) / "callgrind.out"
+        subprocess.run(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={profile}",
+                "--toggle-collect=loop_*",
+                sys.executable,
+                "-c",
+                f"from benchmarks.instructions import run_under_valgrind as run; run({folder!r})",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=HERE.parent,
+        )
+        counts = inclusive_counts(profile)
+        return [
+            Count(name, counts[f"{name}_cpu"] // loops.repeats, counts[f"{name}_cuda"] // loops.repeats)
+            for name in loops.names()
+        ]
+
+
+def show(counts: list[Count]) -> None:
+    print(f"{'instructions':14} {'cpu':>8} {'cuda':>8} {'ratio':>6}")
+    for count in counts:
+        print(f"{count.operator:14} {count.cpu:8,} {count.cuda:8,} {count.ratio:6.2f}")
+
+
+if __name__ == "__main__":
+    show(measure())
