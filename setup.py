@@ -18,14 +18,16 @@ class CMakeBuild(build_ext):
     """Configure, build and install into the wheel, or, for an editable install, beside the Python sources."""
 
     def build_extension(self, ext: Extension) -> None:
-        if shutil.which(os.environ.get("CXX", "c++")) is None:
+        compiler = os.environ.get("CXX", "c++")
+        if shutil.which(compiler) is None:
             raise RuntimeError(
-                "torchdevice: no C++ compiler found (looked for 'c++', or $CXX). Install g++ 12 or clang 15 or newer "
+                f"torchdevice: no C++ compiler found (looked for '{compiler}'; $CXX overrides). Install g++ 12 or clang 15 or newer "
                 "(Debian: apt-get install g++; macOS: xcode-select --install) and run pip again."
             )
         build = Path(os.environ.get("TORCHDEVICE_BUILD_DIR", ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"))
-        prefix = Path(self.get_ext_fullpath(ext.name)).resolve().parent.parent
-        options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        staging = build / "staging"
+        options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={staging}"]
         if os.environ.get("TORCHDEVICE_SANITIZE") == "1":
             options.append("-DTORCHDEVICE_SANITIZE=ON")
         # While torch is imported to ask for its paths, no other back end may activate itself.
@@ -36,6 +38,11 @@ class CMakeBuild(build_ext):
             ["cmake", "--install", str(build), "--strip"],
         ):
             subprocess.run(command, check=True, env=environment)
+        # Renamed into place: processes that have the old file mapped keep it.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_suffix(".fresh")
+        shutil.copy2(staging / "torchdevice" / target.name, fresh)
+        fresh.replace(target)
 
 
 setup(ext_modules=[Extension("torchdevice._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

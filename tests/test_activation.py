@@ -100,6 +100,41 @@ def test_a_failure_inside_never_breaks_import_torch(run_python) -> None:
     assert result.stderr.count("torchdevice is not active: activation failed: ZeroDivisionError") == 1
 
 
+def test_a_failure_half_way_leaves_torch_as_it_was(run_python) -> None:
+    result = run_python(
+        """
+        import sys, types
+        patches = types.ModuleType("torchdevice.torch_patches")
+        patches.apply = lambda: 1 / 0
+        import torchdevice
+        sys.modules["torchdevice.torch_patches"] = torchdevice.torch_patches = patches
+        import torch
+        assert not torch.cuda.is_available()
+        print(torch.ones(2).sum().item())
+        try:
+            torch.ones(2, device="cuda")
+        except AssertionError as error:
+            print(error)
+        """
+    )
+    assert result.stdout == "2.0\nTorch not compiled with CUDA enabled\n"
+    assert result.stderr.count("torchdevice is not active: activation failed: ZeroDivisionError") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("TORCHDEVICE_COUNT", "many", "TORCHDEVICE_COUNT"),
+        ("TORCHDEVICE_COUNT", "65", "TORCHDEVICE_COUNT"),
+        ("TORCHDEVICE_CAPABILITY", "ampere", "TORCHDEVICE_CAPABILITY"),
+    ],
+)
+def test_bad_settings_are_named(run_python, variable: str, value: str, message: str) -> None:
+    result = run_python("import torch; assert not torch.cuda.is_available()", **{variable: value})
+    assert "torchdevice is not active: activation failed: ValueError" in result.stderr
+    assert message in result.stderr
+
+
 def test_late_import_after_a_backward_is_refused(run_python) -> None:
     result = run_python(
         """

@@ -120,5 +120,12 @@ def _install() -> None:
         )
     from torchdevice import torch_patches
 
-    _C.activate()
-    torch_patches.apply()
+    names = dict(vars(torch._C))
+    try:
+        _C.activate()
+        torch_patches.apply()
+    except BaseException:
+        # Without the names that were added, torch answers again as the CPU build that it is.
+        vars(torch._C).clear()
+        vars(torch._C).update(names)
+        raise

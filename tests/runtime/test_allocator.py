@@ -132,6 +132,14 @@ def test_every_statistic_equals_cudas_after_any_sequence(run_python) -> None:
                     torch.cuda.reset_peak_memory_stats(), model.reset_peak()
                 else:
                     torch.cuda.reset_accumulated_memory_stats(), model.reset_accumulated()
+                if rng.random() < 0.05:
+                    nbytes = rng.randint(1, 3000)
+                    for _ in range(rng.randint(1, 4)):
+                        tensor, block = torch.empty(nbytes, dtype=torch.uint8, device="cuda"), model.malloc(nbytes, 0)
+                        base = bases.setdefault(block.segment, tensor.data_ptr() - block.offset)
+                        assert tensor.data_ptr() - base == block.offset, (seed, step)
+                        del tensor
+                        model.release(block)
                 if step % 5 == 0:
                     stats = torch.cuda.memory_stats_as_nested_dict()
                     assert {{m: stats[m] for m in METRICS}} == model.as_dict(), (seed, step)

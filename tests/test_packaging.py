@@ -1,0 +1,70 @@
+"""What gets built: the wheel, the sdist, and the message when there is no compiler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+def setup_py(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *arguments],
+        cwd=root,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_no_compiler(root: Path, tmp_path: Path) -> None:
+    process = setup_py(root, "build_ext", "--build-lib", str(tmp_path), CXX="no-such-compiler")
+    assert process.returncode != 0
+    assert (
+        "torchdevice: no C++ compiler found (looked for 'no-such-compiler'; $CXX overrides). Install g++ 12 or clang 15 or "
+        "newer (Debian: apt-get install g++; macOS: xcode-select --install) and run pip again."
+    ) in process.stderr
+
+
+def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
+    process = setup_py(root, "egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    names = {name.split("/", 1)[-1] for name in tarfile.open(archive).getnames()}
+    tracked = subprocess.run(
+        ["git", "ls-files", "csrc", "codegen", "cmake", "torchdevice"], cwd=root, capture_output=True, text=True
+    )
+    if tracked.returncode == 0:
+        assert set(tracked.stdout.split()) <= names
+    assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "torchdevice_ext.py", "LICENSE"} <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc")) or name.startswith(("build", ".venv"))]
+
+
+def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> None:
+    builds = sorted((root / "build").glob("*/CMakeCache.txt"))
+    if not builds:
+        pytest.skip("no build folder to reuse; a wheel from nothing takes minutes")
+    process = setup_py(
+        root,
+        "egg_info", "--egg-base", str(tmp_path),
+        "build", "--build-base", str(tmp_path / "build"),
+        "bdist_wheel", "--dist-dir", str(tmp_path), "--bdist-dir", str(tmp_path / "bdist"),
+        TORCHDEVICE_BUILD_DIR=str(builds[0].parent),
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    (wheel,) = tmp_path.glob("torchdevice_ext-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    package = sorted(Path(name).name for name in names if name.startswith("torchdevice/"))
+    sources = sorted(path.name for path in (root / "torchdevice").glob("*.py"))
+    extension = [name for name in package if name.startswith("_C.") and name.endswith(".so")]
+    assert len(extension) == 1
+    assert set(package) == {*sources, *extension, "py.typed", "_C.pyi"}
+    assert [n for n in names if "/" not in n] == ["torchdevice_ext.py"]
+    metadata = next(name for name in names if name.endswith("entry_points.txt"))
+    assert "[torch.backends]\ntorchdevice = torchdevice.activation:autoload" in zipfile.ZipFile(wheel).read(metadata).decode()
