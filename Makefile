@@ -33,6 +33,18 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
+# purpose, and CPython does the same.
+ASAN_DIR := build/asan
+ASAN_TESTS := tests/forward tests/aten tests/autograd tests/runtime/test_allocator.py tests/runtime/test_generator.py \
+              tests/runtime/test_streams.py tests/runtime/test_events.py tests/test_identity.py
+
+test-asan: install
+	$(BIN)/cmake -S . -B $(ASAN_DIR) -G Ninja -DTORCHDEVICE_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	$(BIN)/cmake --build $(ASAN_DIR)
+	$(BIN)/python .ci/asan.py $(ASAN_DIR) -n $(WORKERS) $(ASAN_TESTS)
+
 $(VENV)/.lint: Makefile | install
 	$(BIN)/pip install -q $(LINT_TOOLS)
 	touch $@

@@ -21,8 +21,9 @@ class CMakeBuild(build_ext):
         compiler = os.environ.get("CXX", "c++")
         if shutil.which(compiler) is None:
             raise RuntimeError(
-                f"torchdevice: no C++ compiler found (looked for '{compiler}'; $CXX overrides). Install g++ 12 or clang 15 or newer "
-                "(Debian: apt-get install g++; macOS: xcode-select --install) and run pip again."
+                f"torchdevice: no C++ compiler found (looked for '{compiler}'; $CXX overrides). "
+                "Install g++ 12 or clang 15 or newer (Debian: apt-get install g++; macOS: "
+                "xcode-select --install) and run pip again."
             )
         build = Path(os.environ.get("TORCHDEVICE_BUILD_DIR", ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"))
         target = Path(self.get_ext_fullpath(ext.name)).resolve()

@@ -20,28 +20,28 @@ struct Inputs {
 constexpr int kRepeats = 200;
 
 // The loop's name is what the report looks for, hence extern "C" and no inlining.
-#define LOOP(name, expression)                                                   \
-  extern "C" __attribute__((noinline)) void loop_##name##_cpu(const Inputs& x) { \
-    for (int i = 0; i < kRepeats; ++i) expression;                               \
-  }                                                                              \
-  extern "C" __attribute__((noinline)) void loop_##name##_cuda(const Inputs& x) {\
-    for (int i = 0; i < kRepeats; ++i) expression;                               \
-    asm volatile("");                                                            \
+#define LOOP(name, expression)                                                    \
+  extern "C" __attribute__((noinline)) void loop_##name##_cpu(const Inputs& x) {  \
+    for (int i = 0; i < kRepeats; ++i) expression;                                \
+  }                                                                               \
+  extern "C" __attribute__((noinline)) void loop_##name##_cuda(const Inputs& x) { \
+    for (int i = 0; i < kRepeats; ++i) expression;                                \
+    asm volatile("");                                                             \
   }
 
-#define LOOPS(X)                                                                 \
-  X(add, at::add(x.ten, x.other))                                                \
-  X(mul_, x.ten.mul_(x.other))                                                   \
-  X(relu, at::relu(x.ten))                                                       \
-  X(sum, at::sum(x.ten))                                                         \
-  X(mm, at::mm(x.square, x.square))                                              \
-  X(linear, at::linear(x.square, x.square, x.bias))                              \
-  X(layer_norm, at::layer_norm(x.square, {16}, x.bias, x.bias))                  \
-  X(softmax, at::softmax(x.square, 1))                                           \
-  X(index_select, at::index_select(x.square, 0, x.index))                        \
-  X(index, x.square.index({x.index}))                                            \
-  X(copy_, x.out.copy_(x.ten))                                                   \
-  X(cat, at::cat({x.ten, x.other, x.ten, x.other}))                              \
+#define LOOPS(X)                                                \
+  X(add, at::add(x.ten, x.other))                               \
+  X(mul_, x.ten.mul_(x.other))                                  \
+  X(relu, at::relu(x.ten))                                      \
+  X(sum, at::sum(x.ten))                                        \
+  X(mm, at::mm(x.square, x.square))                             \
+  X(linear, at::linear(x.square, x.square, x.bias))             \
+  X(layer_norm, at::layer_norm(x.square, {16}, x.bias, x.bias)) \
+  X(softmax, at::softmax(x.square, 1))                          \
+  X(index_select, at::index_select(x.square, 0, x.index))       \
+  X(index, x.square.index({x.index}))                           \
+  X(copy_, x.out.copy_(x.ten))                                  \
+  X(cat, at::cat({x.ten, x.other, x.ten, x.other}))             \
   X(empty, at::empty({10}, x.options))
 
 LOOPS(LOOP)

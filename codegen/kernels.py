@@ -110,9 +110,9 @@ def select_kernels(operators: Operators) -> list[Kernel]:
     """The operators that get a typed kernel: those with a CPU kernel, and composite ones worth forwarding whole."""
     kernels = []
     for function in operators.functions:
-        if operators.has_cpu_kernel(function) or operators.is_composite_explicit(function):
-            if not must_compose(function, operators):
-                kernels.append(Kernel(function, mixing_of(function, operators)))
+        can_forward = operators.has_cpu_kernel(function) or operators.is_composite_explicit(function)
+        if can_forward and not must_compose(function, operators):
+            kernels.append(Kernel(function, mixing_of(function, operators)))
     return kernels
 
 

@@ -27,8 +27,9 @@ def test_no_compiler(root: Path, tmp_path: Path) -> None:
     process = setup_py(root, "build_ext", "--build-lib", str(tmp_path), CXX="no-such-compiler")
     assert process.returncode != 0
     assert (
-        "torchdevice: no C++ compiler found (looked for 'no-such-compiler'; $CXX overrides). Install g++ 12 or clang 15 or "
-        "newer (Debian: apt-get install g++; macOS: xcode-select --install) and run pip again."
+        "torchdevice: no C++ compiler found (looked for 'no-such-compiler'; $CXX overrides). "
+        "Install g++ 12 or clang 15 or newer (Debian: apt-get install g++; macOS: "
+        "xcode-select --install) and run pip again."
     ) in process.stderr
 
 
@@ -36,7 +37,8 @@ def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
     process = setup_py(root, "egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path))
     assert process.returncode == 0, process.stderr
     (archive,) = tmp_path.glob("*.tar.gz")
-    names = {name.split("/", 1)[-1] for name in tarfile.open(archive).getnames()}
+    with tarfile.open(archive) as contents:
+        names = {name.split("/", 1)[-1] for name in contents.getnames()}
     tracked = subprocess.run(
         ["git", "ls-files", "csrc", "codegen", "cmake", "torchdevice"], cwd=root, capture_output=True, text=True
     )
@@ -67,4 +69,7 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     assert set(package) == {*sources, *extension, "py.typed", "_C.pyi"}
     assert [n for n in names if "/" not in n] == ["torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
-    assert "[torch.backends]\ntorchdevice = torchdevice.activation:autoload" in zipfile.ZipFile(wheel).read(metadata).decode()
+    assert (
+        "[torch.backends]\ntorchdevice = torchdevice.activation:autoload"
+        in zipfile.ZipFile(wheel).read(metadata).decode()
+    )

@@ -46,7 +46,7 @@ class PooledAllocator final : public CachingAllocator {
   }
 
   c10::DataPtr allocate_on(size_t nbytes, c10::DeviceIndex owner, c10::Device reported) override {
-    void* memory = nbytes != 0 ? take(nbytes, owner, current_stream(owner).id()) : nullptr;
+    void* memory = nbytes != 0 ? take(nbytes, owner, current_stream_id(owner)) : nullptr;
     return {memory, memory, &free_cuda_memory, reported};
   }
 

@@ -79,9 +79,11 @@ void trace_pool_creation(c10::DeviceIndex device) {
 
 c10::Stream default_stream(c10::DeviceIndex device) { return make_stream(checked(device), 0); }
 
+c10::StreamId current_stream_id(c10::DeviceIndex device) noexcept { return current_ids ? (*current_ids)[device] : 0; }
+
 c10::Stream current_stream(c10::DeviceIndex device) {
   const auto index = checked(device);
-  return make_stream(index, current_ids ? (*current_ids)[index] : 0);
+  return make_stream(index, current_stream_id(index));
 }
 
 c10::Stream exchange_stream(c10::Stream stream) {

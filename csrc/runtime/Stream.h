@@ -19,6 +19,9 @@ c10::Stream default_stream(c10::DeviceIndex device);
 /// This thread's current stream of `device` (-1: the current one).
 c10::Stream current_stream(c10::DeviceIndex device);
 
+/// The id of this thread's current stream of `device`, which exists: the allocator asks at every allocation.
+c10::StreamId current_stream_id(c10::DeviceIndex device) noexcept;
+
 /// Make `stream` this thread's current one on its device and return the previous one; the device stays.
 c10::Stream exchange_stream(c10::Stream stream);
 

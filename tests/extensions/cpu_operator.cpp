@@ -9,9 +9,7 @@ at::Tensor twice(const at::Tensor& x) { return x.add(x); }
 
 at::Tensor& increment_(at::Tensor& x) { return x.add_(1); }
 
-std::vector<at::Tensor> reversed(const std::vector<at::Tensor>& tensors) {
-  return {tensors.rbegin(), tensors.rend()};
-}
+std::vector<at::Tensor> reversed(const std::vector<at::Tensor>& tensors) { return {tensors.rbegin(), tensors.rend()}; }
 
 at::Tensor fails_half_way(const at::Tensor& x) {
   at::Tensor partial = x.add(1);
