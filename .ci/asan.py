@@ -33,12 +33,16 @@ def main(build: Path, arguments: list[str]) -> int:
         environment = {
             **os.environ,
             "PYTHONPATH": folder,
+            # Else the working directory, with the ordinary build, would come first.
+            "PYTHONSAFEPATH": "1",
             # libstdc++ comes along so that the sanitizer finds the real __cxa_throw.
             "LD_PRELOAD": " ".join([runtime("libasan.so"), runtime("libubsan.so"), runtime("libstdc++.so")]),
             # torch's own initialisation order is not ours to check.
             "ASAN_OPTIONS": "detect_leaks=0:check_initialization_order=0:abort_on_error=1",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         }
+        where = f"import torch, torchdevice._C as c; assert c.__file__.startswith('{folder}'), c.__file__"
+        subprocess.run([sys.executable, "-c", where], cwd=ROOT, env=environment, check=True)
         return subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT, env=environment).returncode
 
 
