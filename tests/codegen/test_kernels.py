@@ -1,0 +1,58 @@
+"""The generator of the typed kernels: what it registers, with which device rule, and that it keeps time stamps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def generate(root: Path, folder: Path) -> str:
+    process = subprocess.run(
+        [sys.executable, str(root / "codegen" / "kernels.py"), str(folder), "4"],
+        env={**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def generated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("kernels")
+    generate(root, folder)
+    return folder, "".join(path.read_text() for path in sorted(folder.glob("kernels_*.cpp")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'constexpr CheckedArgument addmm_checked[] = {{0, "self"}, {1, "mat1"}, {2, "mat2"}};',
+        'constexpr Rule addmm_rule{Mixing::kSameDevice, "wrapper_CUDA_addmm", addmm_checked,',
+        'constexpr CheckedArgument mm_out_checked[] = {{2, "out"}, {0, "self"}, {1, "mat2"}};',
+        'constexpr Rule index_select_rule{Mixing::kSameDevice, "wrapper_CUDA__index_select", index_select_checked,',
+        "constexpr Rule add_Tensor_rule{Mixing::kTensorIterator};",
+        "constexpr Rule index_Tensor_rule{Mixing::kIndices};",
+        "constexpr Rule embedding_rule{Mixing::kComposite};",
+        "constexpr Rule convolution_rule{Mixing::kConvolution};",
+        "constexpr Rule copy__rule{Mixing::kAnyDevice};",
+    ],
+)
+def test_rules(generated: tuple[Path, str], line: str) -> None:
+    assert line in generated[1]
+
+
+@pytest.mark.parametrize("name", ["view", "empty_memory_format", "select_int", "zeros", "randn", "_to_copy", "detach"])
+def test_operators_that_are_not_forwarded(generated: tuple[Path, str], name: str) -> None:
+    assert f"registrar.forward<at::_ops::{name}, " not in generated[1]
+
+
+def test_unchanged_files_keep_their_time_stamps(root: Path, generated: tuple[Path, str]) -> None:
+    folder, _ = generated
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert generate(root, folder) == "1417 typed kernels in 4 shards\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
