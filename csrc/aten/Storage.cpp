@@ -16,7 +16,7 @@ namespace {
 
 at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
                              at::IntArrayRef stride) {
-  at::native::checkSetStorage(self, source, offset, size, stride);
+  at::native::checkSetStorage(self, std::move(source), offset, size, stride);
   c10::TensorImpl& tensor = *self.unsafeGetTensorImpl();
   tensor.set_storage_offset(offset);
   if (stride.data() != nullptr) {

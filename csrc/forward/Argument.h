@@ -22,7 +22,7 @@ template <class T, Access access>
 class Argument {
  public:
   Argument(Frame&, T value) : value_(value) {}
-  T native() { return static_cast<T>(value_); }
+  T native() { return value_; }
   void commit(Frame&) {}
   void see(int, std::vector<SeenTensor>&) const {}
 
@@ -123,14 +123,14 @@ class Argument<const c10::List<std::optional<at::Tensor>>&, access> {
  public:
   Argument(Frame& frame, const c10::List<std::optional<at::Tensor>>& tensors) : source_(tensors) {
     native_.reserve(tensors.size());
-    for (const std::optional<at::Tensor>& tensor : tensors) {
+    for (const std::optional<at::Tensor> tensor : tensors) {
       native_.push_back(tensor.has_value() ? std::optional(frame.pass(*tensor)) : std::nullopt);
     }
   }
   const c10::List<std::optional<at::Tensor>>& native() { return native_; }
   void commit(Frame&) {}
   void see(int position, std::vector<SeenTensor>& seen) const {
-    for (const std::optional<at::Tensor>& tensor : source_) {
+    for (const std::optional<at::Tensor> tensor : source_) {
       if (tensor.has_value()) {
         seen.push_back({position, *tensor, false});
       }

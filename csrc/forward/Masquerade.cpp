@@ -16,7 +16,7 @@ constexpr uint64_t kCudaAutocastKey = bits(c10::DispatchKeySet(c10::DispatchKey:
 
 }  // namespace
 
-Masquerade masquerade;
+Masquerade masquerade;  // NOLINT(bugprone-throwing-static-initialization): c10::Device checks a constant
 
 c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda) {
   return {c10::DispatchKeySet::RAW, (cuda.raw_repr() & kAliasKeys) | masquerade.native_backend_bit};
