@@ -1,5 +1,7 @@
 // forward/Boxed.cpp: the fallback for operators that other libraries register: the typed kernel's work on a stack.
 
+#include "forward/Boxed.h"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "forward/Argument.h"
@@ -8,7 +10,13 @@
 namespace torchdevice::forward {
 namespace {
 
-bool is_tensor_list(const c10::IValue& value) { return value.isTensorList() || value.isOptionalTensorList(); }
+bool is_list_of_tensor_lists(const c10::IValue& value) {
+  return value.isList() && *value.toList().elementType() == *c10::ListType::ofTensors();
+}
+
+bool holds_tensors(const c10::IValue& value) {
+  return value.isTensor() || value.isTensorList() || value.isOptionalTensorList() || is_list_of_tensor_lists(value);
+}
 
 /// The native counterpart of one argument.
 c10::IValue pass_value(Frame& frame, const c10::IValue& value, bool written) {
@@ -26,6 +34,13 @@ c10::IValue pass_value(Frame& frame, const c10::IValue& value, bool written) {
     c10::List<std::optional<at::Tensor>> natives;
     for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
       natives.push_back(tensor.has_value() ? std::optional(frame.pass(*tensor, written)) : std::nullopt);
+    }
+    return natives;
+  }
+  if (is_list_of_tensor_lists(value)) {
+    c10::impl::GenericList natives(c10::ListType::ofTensors());
+    for (const c10::IValue& list : value.toList()) {
+      natives.push_back(pass_value(frame, list, written));
     }
     return natives;
   }
@@ -59,6 +74,10 @@ void see_value(const c10::IValue& value, int position, bool written, std::vector
         seen.push_back({position, *tensor, written});
       }
     }
+  } else if (is_list_of_tensor_lists(value)) {
+    for (const c10::IValue& list : value.toList()) {
+      see_value(list, position, written, seen);
+    }
   }
 }
 
@@ -68,6 +87,10 @@ void commit_value(Frame& frame, const c10::IValue& value) {
   } else if (value.isTensorList()) {
     for (const at::Tensor& tensor : value.toTensorVector()) {
       frame.commit(tensor);
+    }
+  } else if (is_list_of_tensor_lists(value)) {
+    for (const c10::IValue& list : value.toList()) {
+      commit_value(frame, list);
     }
   }
 }
@@ -80,6 +103,13 @@ c10::IValue adopt_value(Frame& frame, c10::IValue&& value) {
     c10::List<at::Tensor> adopted;
     for (at::Tensor& tensor : value.toTensorVector()) {
       adopted.push_back(frame.adopt(std::move(tensor)));
+    }
+    return adopted;
+  }
+  if (is_list_of_tensor_lists(value)) {
+    c10::impl::GenericList adopted(c10::ListType::ofTensors());
+    for (const c10::IValue& list : value.toList()) {
+      adopted.push_back(adopt_value(frame, c10::IValue(list)));
     }
     return adopted;
   }
@@ -105,7 +135,7 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     (*stack)[first + i] = pass_value(frame, arguments[i], is_written(formals[i]));
   }
   for (size_t i = 0; i < formals.size(); ++i) {
-    if (!arguments[i].isTensor() && !is_tensor_list(arguments[i])) {
+    if (!holds_tensors(arguments[i])) {
       (*stack)[first + i] = pass_factory_value(frame, formals[i], arguments[i]);
     }
   }
@@ -132,9 +162,11 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 
 }  // namespace
 
+c10::KernelFunction boxed_kernel() { return c10::KernelFunction::makeFromBoxedFunction<&forward_boxed>(); }
+
 void register_boxed_fallback() {
-  static auto* handle = new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
-      c10::DispatchKey::CUDA, c10::KernelFunction::makeFromBoxedFunction<&forward_boxed>(), "torchdevice"));
+  static auto* handle = new c10::RegistrationHandleRAII(
+      c10::Dispatcher::singleton().registerFallback(c10::DispatchKey::CUDA, boxed_kernel(), "torchdevice"));
   static_cast<void>(handle);
 }
 

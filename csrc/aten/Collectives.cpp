@@ -1,0 +1,36 @@
+// aten/Collectives.cpp: torch.distributed's operators, which a CPU build of torch sends to gloo with CUDA tensors as
+// they are: gloo would dereference what it does not know. On aliases it runs without a copy.
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <vector>
+
+#include "aten/Kernels.h"
+#include "forward/Boxed.h"
+
+namespace torchdevice::aten {
+namespace {
+
+/// torch warns of every kernel that is replaced; here that is the purpose.
+struct SilentWarnings final : c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
+
+}  // namespace
+
+void register_collectives() {
+  static auto* handles = new std::vector<c10::RegistrationHandleRAII>();
+  SilentWarnings silent;
+  const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+  auto& dispatcher = c10::Dispatcher::singleton();
+  for (const c10::OperatorName& name : dispatcher.getAllOpNames()) {
+    const auto op = dispatcher.findSchema(name);
+    // An asynchronous collective keeps its aliases, which thereby come to own the memory that they point to.
+    if (name.getNamespace() == "c10d" && op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
+      handles->push_back(dispatcher.registerImpl(name, c10::DispatchKey::CUDA, forward::boxed_kernel(), std::nullopt,
+                                                 nullptr, "torchdevice"));
+    }
+  }
+}
+
+}  // namespace torchdevice::aten
