@@ -8,6 +8,7 @@
 #include <torch/csrc/utils/python_numbers.h>
 
 #include "python/Names.h"
+#include "runtime/Capture.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
 
@@ -127,8 +128,11 @@ PyObject* get_external_stream(PyObject* /*self*/, PyObject* args) {
   END_HANDLE_TH_ERRORS
 }
 
-// Nothing captures streams: torch.cuda.CUDAGraph does not exist yet.
-PyObject* is_capturing(PyObject* /*self*/, PyObject* /*none*/) { Py_RETURN_FALSE; }
+PyObject* is_capturing(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  return PyBool_FromLong(current_capture(current_device()) != 0);
+  END_HANDLE_TH_ERRORS
+}
 
 PyMethodDef stream_methods[] = {{"priority_range", priority_range, METH_STATIC | METH_NOARGS, nullptr},
                                 {nullptr, nullptr, 0, nullptr}};

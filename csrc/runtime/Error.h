@@ -14,9 +14,18 @@ enum class CudaError : int32_t {
   memory_allocation = 2,
   invalid_device = 101,
   invalid_resource_handle = 400,
+  illegal_state = 401,
   host_memory_already_registered = 712,
   host_memory_not_registered = 713,
   not_supported = 801,
+  stream_capture_unsupported = 900,
+  stream_capture_invalidated = 901,
+  stream_capture_merge = 902,
+  stream_capture_unmatched = 903,
+  stream_capture_unjoined = 904,
+  stream_capture_implicit = 906,
+  captured_event = 907,
+  stream_capture_wrong_thread = 908,
 };
 
 /// What cudaGetErrorString says of `code`.

@@ -26,8 +26,9 @@ Event::~Event() {
 }
 
 void Event::record(c10::Stream stream) {
+  captured_ = capture_point(stream);
   // A time means something only once the work before it is done, so a timing event waits for that work.
-  if (timing_) native_backend().synchronize();
+  if (timing_ && !captured_) native_backend().synchronize();
   recorded_at_ = std::chrono::steady_clock::now();
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_record(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
@@ -36,17 +37,25 @@ void Event::record(c10::Stream stream) {
 
 // See Note [Streams without queues]: later work comes after earlier work anyway.
 void Event::block(c10::Stream stream) const {
+  if (captured_) join_capture(stream, *captured_);
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_wait(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
   }
 }
 
+void Event::forbid_during_capture(const char* function) const {
+  forbid_unsafe_call(function);
+  if (captured_ && is_underway(*captured_)) throw_cuda_error(CudaError::captured_event, function);
+}
+
 bool Event::query() const {
+  forbid_during_capture("query");
   if (!timing_) native_backend().synchronize();
   return true;
 }
 
 void Event::synchronize() const {
+  forbid_during_capture("synchronize");
   if (const auto* trace = tracer()) (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));
   if (!timing_) native_backend().synchronize();
 }

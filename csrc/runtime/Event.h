@@ -6,6 +6,9 @@
 #include <c10/core/Stream.h>
 
 #include <chrono>
+#include <optional>
+
+#include "runtime/Capture.h"
 
 namespace torchdevice {
 
@@ -33,9 +36,13 @@ class Event {
   c10::DeviceIndex device() const { return device_; }
 
  private:
+  /// To be called before the host asks or waits for the event.
+  void forbid_during_capture(const char* function) const;
+
   const c10::DeviceIndex device_;
   const bool timing_;
   std::chrono::steady_clock::time_point recorded_at_;
+  std::optional<CapturePoint> captured_;  ///< if the stream that it was last recorded on was captured
 };
 
 }  // namespace torchdevice

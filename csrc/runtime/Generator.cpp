@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "runtime/Capture.h"
 #include "runtime/Device.h"
 
 namespace torchdevice {
@@ -24,33 +25,48 @@ CudaGenerator::CudaGenerator(c10::DeviceIndex device)
     : c10::GeneratorImpl({c10::kCUDA, device}, c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
 
 void CudaGenerator::set_current_seed(uint64_t seed) {
+  if (current_capture(current_device()) != 0) {
+    TORCH_CHECK(state_->seed == seed,
+                "CUDAGeneratorImpl::set_current_seed can be called during stream capture only if new seed is the same "
+                "as the original seed.");
+    return;
+  }
   state_->seed = seed;
   state_->offset = 0;
 }
 
-uint64_t CudaGenerator::current_seed() const { return state_->seed; }
+uint64_t CudaGenerator::current_seed() const {
+  assert_not_capturing("Cannot call CUDAGeneratorImpl::current_seed");
+  return state_->seed;
+}
 
 uint64_t CudaGenerator::seed() {
+  assert_not_capturing("Cannot call CUDAGeneratorImpl::seed");
   const uint64_t random = c10::detail::getNonDeterministicRandom(/*is_cuda=*/true);
   set_current_seed(random);
   return random;
 }
 
 void CudaGenerator::set_offset(uint64_t offset) {
+  assert_not_capturing("Cannot call CUDAGeneratorImpl::set_offset");
   TORCH_CHECK(offset % 4 == 0, "offset must be a multiple of 4");
   state_->offset = offset;
 }
 
-uint64_t CudaGenerator::get_offset() const { return state_->offset; }
+uint64_t CudaGenerator::get_offset() const {
+  assert_not_capturing("Cannot call CUDAGeneratorImpl::get_offset");
+  return state_->offset;
+}
 
 c10::intrusive_ptr<c10::TensorImpl> CudaGenerator::get_state() const {
   at::Tensor bytes = at::detail::empty_cpu({kStateBytes}, at::kByte);
-  const std::array<uint64_t, 2> words{state_->seed, state_->offset};
+  const std::array<uint64_t, 2> words{current_seed(), state_->offset};
   std::memcpy(bytes.mutable_data_ptr(), words.data(), kStateBytes);
   return bytes.getIntrusivePtr();
 }
 
 void CudaGenerator::set_state(const c10::TensorImpl& state) {
+  assert_not_capturing("Please ensure to utilize the CUDAGeneratorImpl::set_state_index method during capturing.");
   at::detail::check_rng_state(state);
   const int64_t nbytes = state.numel();
   // The seed alone was the whole state before torch 1.6, and torch still reads it.
@@ -83,6 +99,10 @@ CudaGenerator* CudaGenerator::clone_impl() const {
 std::pair<uint64_t, uint64_t> CudaGenerator::reserve(uint64_t increment) {
   const std::lock_guard guard(mutex_);
   const uint64_t offset = state_->offset;
+  // Only replays draw from the generator.
+  if (const CaptureId capture = current_capture(device().index())) {
+    at_capture_end(capture, state_.get(), [state = state_, offset] { state->offset = offset; });
+  }
   state_->offset += (increment + 3) / 4 * 4;
   return {state_->seed, offset};
 }

@@ -5,6 +5,7 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "runtime/CachingAllocator.h"
+#include "runtime/Capture.h"
 #include "runtime/Device.h"
 #include "runtime/Event.h"
 #include "runtime/Stream.h"
@@ -44,7 +45,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void* getStreamNativeHandle(const c10::Stream stream) const override { return stream_handle(stream); }
   bool queryStream(const c10::Stream& stream) const override { return stream_is_done(stream); }
   void synchronizeStream(const c10::Stream& stream) const override { synchronize_stream(stream); }
-  bool isStreamCapturing(const c10::Stream& /*stream*/) const override { return false; }
+  bool isStreamCapturing(const c10::Stream& stream) const override { return capture_of(stream) != 0; }
   void recordDataPtrOnStream(const c10::DataPtr& data, const c10::Stream& stream) const override {
     caching_allocator().recordStream(data, stream);
   }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "native/Backend.h"
+#include "runtime/Capture.h"
 #include "runtime/Device.h"
 
 namespace torchdevice {
@@ -90,6 +91,7 @@ c10::Stream exchange_stream(c10::Stream stream) {
   const auto previous = current_stream(stream.device_index());
   if (!current_ids) current_ids = std::make_unique<StreamIds>();
   (*current_ids)[previous.device_index()] = stream.id();
+  follow_capture(stream);
   return previous;
 }
 
@@ -124,12 +126,14 @@ int stream_priority(c10::Stream stream) {
 
 std::pair<int, int> stream_priority_range() noexcept { return {0, 1 - kPriorities}; }
 
-bool stream_is_done(c10::Stream /*stream*/) {
+bool stream_is_done(c10::Stream stream) {
+  forbid_wait_for(stream, "stream_is_done");
   native_backend().synchronize();
   return true;
 }
 
 void synchronize_stream(c10::Stream stream) {
+  forbid_wait_for(stream, "synchronize_stream");
   warn_or_error_on_sync();
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
     (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
@@ -139,6 +143,7 @@ void synchronize_stream(c10::Stream stream) {
 
 void synchronize_device(c10::DeviceIndex device) {
   check_device(resolve_device(device));
+  forbid_wait_for_device("synchronize_device");
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
     (*interpreter)->trace_gpu_device_synchronization(c10::kCUDA);
   }

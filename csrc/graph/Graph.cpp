@@ -1,0 +1,152 @@
+// graph/Graph.cpp: torch.cuda.CUDAGraph: a capture, and what it recorded.
+
+#include "graph/Graph.h"
+
+#include <c10/util/Exception.h>
+
+#include <atomic>
+#include <fstream>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include "graph/Recorder.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/Device.h"
+#include "runtime/Stream.h"
+
+namespace torchdevice::graph {
+namespace {
+
+constinit std::atomic<bool> debug_mode{false};
+
+std::mutex mutex;
+
+std::unordered_map<CaptureId, Graph*>& capturing_graphs() {
+  static auto* const all = new std::unordered_map<CaptureId, Graph*>();
+  return *all;
+}
+
+}  // namespace
+
+Graph::~Graph() { reset(); }
+
+void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
+  TORCH_CHECK(!instantiated_,
+              "This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.");
+  const c10::Stream stream = current_stream(current_device());
+  TORCH_CHECK(stream.id() != 0,
+              "CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on "
+              "the default stream.)");
+  TORCH_INTERNAL_ASSERT(pool.first == 0 || pool.second == 0);
+  reset();
+  stream_ = stream;
+  pool_ = pool != c10::MempoolId_t{0, 0} ? pool : graph_pool_handle(/*is_user_created=*/false);
+  recording_ = std::make_unique<Recording>(stream.device_index(), pool_);
+  capture_ = begin_capture(stream, mode);
+  caching_allocator().begin_allocate_to_pool(
+      stream.device_index(), pool_, [capture = capture_, device = stream.device()](c10::StreamId id) {
+        return capture_of(c10::Stream(c10::Stream::UNSAFE, device, id)) == capture;
+      });
+  start_recording(capture_, *recording_);
+  const std::lock_guard guard(mutex);
+  capturing_graphs().emplace(capture_, this);
+}
+
+void Graph::leave_capture() noexcept {
+  stop_recording(capture_);
+  {
+    const std::lock_guard guard(mutex);
+    capturing_graphs().erase(capture_);
+  }
+  caching_allocator().end_allocate_to_pool(stream_.device_index(), pool_);
+  recording_->restore_memory();
+  capture_ = 0;
+}
+
+void Graph::capture_end() {
+  TORCH_CHECK(current_stream(current_device()) == stream_, "Capture must end on the same stream it began on.");
+  TORCH_CHECK(capture_ != 0, "capture_end() called before capture_begin().");
+  try {
+    end_capture(stream_);
+  } catch (...) {
+    leave_capture();
+    caching_allocator().release_pool(stream_.device_index(), pool_);
+    recording_.reset();
+    throw;
+  }
+  leave_capture();
+  captured_ = true;
+  if (recording_->empty()) {
+    TORCH_WARN(
+        "The CUDA Graph is empty. This usually means that the graph was attempted to be captured on wrong device or "
+        "stream.");
+  }
+  if (!keep_graph_) {
+    instantiate();
+  }
+}
+
+void Graph::instantiate() {
+  TORCH_CHECK(captured_, "capture_end() must have been called before calling instantiate");
+  TORCH_CHECK(!instantiated_ || keep_graph_,
+              "instantiate() is intended to be called by the user only when keep_graph=true");
+  instantiated_ = true;
+}
+
+void Graph::replay() {
+  TORCH_CHECK(captured_, "Called CUDAGraph::replay without a preceding successful capture.");
+  assert_not_capturing("Cannot replay a CUDA graph");
+  instantiated_ = true;
+  recording_->replay();
+}
+
+void Graph::reset() {
+  if (capture_ != 0) {
+    // The program gave up in the middle of a capture.
+    try {
+      end_capture(stream_);
+    } catch (const c10::Error&) {  // NOLINT(bugprone-empty-catch): it has ended, valid or not
+    }
+    leave_capture();
+    captured_ = true;
+  }
+  if (std::exchange(captured_, false)) {
+    caching_allocator().release_pool(stream_.device_index(), pool_);
+  }
+  recording_.reset();
+  instantiated_ = false;
+}
+
+c10::MempoolId_t Graph::pool() const {
+  TORCH_CHECK(captured_, "Called CUDAGraph::pool() without a preceding successful capture.");
+  return pool_;
+}
+
+void Graph::enable_debug_mode() { debug_mode = true; }
+
+void Graph::debug_dump(const std::string& path) {
+  if (!debug_mode && !keep_graph_) {
+    TORCH_WARN("CUDA Graphs debug not enabled, set with [graph].enable_debug_mode()");
+    return;
+  }
+  TORCH_WARN("DEBUG: calling debug_dump()");
+  if (captured_) {
+    TORCH_WARN("DEBUG: calling cudaGraphDebugDotPrint() with ", path);
+    std::ofstream file(path);
+    recording_->write_dot(file);
+  }
+}
+
+Graph& Graph::currently_capturing() {
+  const CaptureId capture = current_capture(current_device());
+  TORCH_CHECK(capture != 0, "The current stream is not currently capturing.");
+  const std::lock_guard guard(mutex);
+  const auto known = capturing_graphs().find(capture);
+  TORCH_CHECK(known != capturing_graphs().end(),
+              "get_currently_capturing_graph() can be used only between capture_begin() and capture_end(). Did you use a "
+              "stream without making it depend upon the original stream used for capture?");
+  return *known->second;
+}
+
+}  // namespace torchdevice::graph

@@ -1,0 +1,50 @@
+// graph/Graph.h: torch.cuda.CUDAGraph: a capture, and what it recorded.
+
+#pragma once
+
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Stream.h>
+
+#include <memory>
+#include <string>
+
+#include "graph/Recording.h"
+#include "runtime/Capture.h"
+
+namespace torchdevice::graph {
+
+/// Methods, their order and their errors are those of at::cuda::CUDAGraph (aten/src/ATen/cuda/CUDAGraph.cpp).
+class Graph {
+ public:
+  explicit Graph(bool keep_graph) : keep_graph_(keep_graph) {}
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  /// `pool`: a private pool to share, or {0, 0} for one of its own.
+  void capture_begin(c10::MempoolId_t pool, CaptureMode mode);
+  void capture_end();
+  void instantiate();
+  void replay();
+  void reset();
+  c10::MempoolId_t pool() const;
+
+  static void enable_debug_mode();
+  void debug_dump(const std::string& path);
+
+  /// The graph that the current stream's capture goes into.
+  static Graph& currently_capturing();
+
+ private:
+  void leave_capture() noexcept;
+
+  const bool keep_graph_;
+  bool captured_ = false;
+  bool instantiated_ = false;
+  CaptureId capture_ = 0;
+  c10::MempoolId_t pool_{0, 0};
+  c10::Stream stream_{c10::Stream::DEFAULT, c10::Device(c10::kCUDA, 0)};
+  std::unique_ptr<Recording> recording_;
+};
+
+}  // namespace torchdevice::graph

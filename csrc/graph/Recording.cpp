@@ -1,0 +1,294 @@
+// graph/Recording.cpp: the operators of one captured graph, and how they run again on the same memory.
+
+#include "graph/Recording.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/clone.h>
+#include <ATen/ops/copy_ops.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <algorithm>
+#include <ostream>
+#include <string_view>
+
+#include "native/Backend.h"
+#include "runtime/CachingAllocator.h"
+#include "runtime/Capture.h"
+
+namespace torchdevice::graph {
+namespace {
+
+constexpr c10::DispatchKeySet kCuda{c10::DispatchKey::CUDA};
+
+bool is_written(const c10::Argument& argument) {
+  if (argument.alias_info() != nullptr) {
+    return argument.alias_info()->isWrite();
+  }
+  // The batch norms of schemas that are older than alias annotations.
+  return argument.name() == "running_mean" || argument.name() == "running_var";
+}
+
+/// The tensors in a value: a tensor, or lists of tensors to any depth.
+template <class Visit>
+void for_each_tensor(const c10::IValue& value, const Visit& visit) {
+  if (value.isTensor()) {
+    if (value.toTensor().defined()) {
+      visit(value.toTensor());
+    }
+  } else if (value.isList()) {
+    for (const c10::IValue& element : value.toListRef()) {
+      for_each_tensor(element, visit);
+    }
+  }
+}
+
+/// Operators on CUDA tensors that write no memory, whatever their schema says.
+bool writes_only_metadata(const c10::OperatorHandle& op) {
+  static const std::unordered_set<std::string_view> names{"aten::record_stream", "aten::resize_", "aten::set_"};
+  return op.hasTag(at::Tag::inplace_view) || names.contains(op.schema().name());
+}
+
+/// Factories whose results hold whatever was there.
+bool gives_uninitialized_memory(const c10::OperatorHandle& op) {
+  const std::string_view name = op.schema().name();
+  return name.starts_with("aten::empty") || name.starts_with("aten::new_empty") || name.starts_with("aten::_empty");
+}
+
+/// A CPU scalar whose value a GPU kernel takes when it is launched. Python numbers are fresh tensors already.
+bool is_kernel_argument(const c10::OperatorHandle& op, const at::Tensor& tensor) {
+  return tensor.is_cpu() && tensor.dim() == 0 && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
+         op.schema().name() != "aten::copy_";
+}
+
+/// The overload that writes the results of `op` to given tensors: the same arguments, then one for each result.
+std::optional<c10::OperatorHandle> find_out_overload(const c10::OperatorHandle& op) {
+  static const auto& overloads = *[] {
+    auto* by_name = new std::unordered_multimap<std::string, c10::OperatorName>();
+    for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames()) {
+      if (name.overload_name.ends_with("out")) {
+        by_name->emplace(name.name, name);
+      }
+    }
+    return by_name;
+  }();
+  const c10::FunctionSchema& schema = op.schema();
+  const auto [first, last] = overloads.equal_range(schema.name());
+  for (auto candidate = first; candidate != last; ++candidate) {
+    const auto handle = c10::Dispatcher::singleton().findSchema(candidate->second);
+    if (!handle.has_value() || !handle->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) {
+      continue;
+    }
+    const auto& arguments = handle->schema().arguments();
+    const size_t shared = schema.arguments().size();
+    bool fits = arguments.size() == shared + schema.returns().size();
+    for (size_t i = 0; fits && i < arguments.size(); ++i) {
+      fits = i < shared ? arguments[i].name() == schema.arguments()[i].name() &&
+                              *arguments[i].type() == *schema.arguments()[i].type()
+                        : arguments[i].type()->kind() == c10::TypeKind::TensorType;
+    }
+    if (fits) {
+      return handle;
+    }
+  }
+  return std::nullopt;
+}
+
+Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vector<c10::IValue> arguments,
+               std::vector<at::Tensor> results, bool writes) {
+  const bool fills_all = !writes && results.size() == op.schema().returns().size() &&
+                         std::all_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined(); });
+  if (const auto out = fills_all ? find_out_overload(op) : std::nullopt) {
+    arguments.insert(arguments.end(), results.begin(), results.end());
+    return {*out, keys, std::move(arguments), {}};
+  }
+  return {op, keys, std::move(arguments), std::move(results)};
+}
+
+/// Nothing above the CUDA kernels (autograd, autocast, modes) takes part in a replay.
+class BareDispatch {
+ public:
+  BareDispatch() : outer_(c10::impl::tls_local_dispatch_key_set()) {
+    const c10::DispatchKeySet above =
+        c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
+        c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::PythonTLSSnapshot,
+                             c10::DispatchKey::FuncTorchDynamicLayerFrontMode,
+                             c10::DispatchKey::FuncTorchDynamicLayerBackMode});
+    c10::impl::PODLocalDispatchKeySet bare{};
+    bare.set_included(c10::DispatchKeySet(c10::DispatchKey::BackendSelect));
+    bare.set_excluded(above);
+    c10::impl::_force_tls_local_dispatch_key_set(bare);
+  }
+  ~BareDispatch() { c10::impl::_force_tls_local_dispatch_key_set(outer_); }
+  BareDispatch(const BareDispatch&) = delete;
+  BareDispatch& operator=(const BareDispatch&) = delete;
+
+ private:
+  const c10::impl::LocalDispatchKeySet outer_;
+  const at::NoGradGuard no_grad_;
+};
+
+}  // namespace
+
+void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const c10::impl::ExcludeDispatchKeyGuard nested(kCaptureKey);
+  const auto& formals = op.schema().arguments();
+  const std::vector<c10::IValue> arguments(stack->end() - static_cast<std::ptrdiff_t>(formals.size()), stack->end());
+
+  std::unordered_set<const c10::StorageImpl*> known;
+  bool on_device = false;
+  bool writes = false;
+  for (size_t i = 0; i < formals.size(); ++i) {
+    for_each_tensor(arguments[i], [&](const at::Tensor& tensor) {
+      on_device |= tensor.is_cuda();
+      writes |= is_written(formals[i]);
+      if (tensor.has_storage()) {
+        known.insert(tensor.storage().unsafeGetStorageImpl());
+      }
+    });
+  }
+  writes &= on_device && !writes_only_metadata(op);
+
+  // What the arguments are before the operator runs; those that it writes, as it leaves them: it may resize them.
+  std::vector<c10::IValue> recorded(formals.size());
+  std::unique_lock lock(mutex_);
+  for (size_t i = 0; i < formals.size(); ++i) {
+    if (!is_written(formals[i])) {
+      recorded[i] = stand_in(op, arguments[i]);
+    } else if (writes) {
+      save_before_write(arguments[i]);
+    }
+  }
+  // Kernels of other libraries may wait for Python's lock.
+  lock.unlock();
+  op.redispatchBoxed(keys, stack);
+  lock.lock();
+
+  std::vector<at::Tensor> results = fresh_results(op, *stack, known);
+  const bool gives = std::any_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined(); });
+  if ((!writes && !gives) || gives_uninitialized_memory(op)) {
+    return;
+  }
+  for (size_t i = 0; i < formals.size(); ++i) {
+    if (is_written(formals[i])) {
+      recorded[i] = stand_in(op, arguments[i]);
+    }
+  }
+  nodes_.push_back(make_node(op, keys, std::move(recorded), std::move(results), writes));
+}
+
+/// The results that are new memory, in the order of all tensors returned; undefined for the others.
+std::vector<at::Tensor> Recording::fresh_results(const c10::OperatorHandle& op, const torch::jit::Stack& stack,
+                                                 const std::unordered_set<const c10::StorageImpl*>& known) {
+  std::vector<at::Tensor> results;
+  for (size_t i = stack.size() - op.schema().returns().size(); i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
+      const bool fresh =
+          tensor.is_cuda() && tensor.has_storage() && !known.contains(tensor.storage().unsafeGetStorageImpl());
+      if (fresh) {
+        born_.insert(tensor.storage().data());
+      }
+      results.push_back(fresh ? stand_in(op, tensor) : at::Tensor());
+    });
+  }
+  return results;
+}
+
+c10::IValue Recording::stand_in(const c10::OperatorHandle& op, const c10::IValue& value) {
+  if (value.isTensor()) {
+    return stand_in(op, value.toTensor());
+  }
+  if (value.isTensorList()) {
+    c10::List<at::Tensor> tensors;
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      tensors.push_back(stand_in(op, tensor));
+    }
+    return tensors;
+  }
+  if (value.isOptionalTensorList()) {
+    c10::List<std::optional<at::Tensor>> tensors;
+    for (const std::optional<at::Tensor>& tensor : value.toOptionalTensorVector()) {
+      tensors.push_back(tensor.has_value() ? std::optional(stand_in(op, *tensor)) : std::nullopt);
+    }
+    return tensors;
+  }
+  return value;
+}
+
+at::Tensor Recording::stand_in(const c10::OperatorHandle& op, const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.has_storage()) {
+    return tensor;
+  }
+  if (!tensor.is_cuda()) {
+    return is_kernel_argument(op, tensor) ? tensor.detach().clone() : tensor;
+  }
+  auto impl = tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0),
+                                                                    /*allow_tensor_metadata_change=*/true);
+  impl->set_storage_keep_dtype(stand_in(tensor.storage()));
+  return at::Tensor(std::move(impl));
+}
+
+c10::Storage Recording::stand_in(const c10::Storage& storage) {
+  c10::StorageImpl* source = storage.unsafeGetStorageImpl();
+  const void* data = source->data();
+  const auto known = storages_.find(source);
+  if (known != storages_.end() && known->second.data == data && !known->second.source.expired()) {
+    return known->second.stand_in;
+  }
+  c10::Storage result = storage;
+  if (data == nullptr || pool_of(data) == pool_) {
+    result = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
+        c10::StorageImpl::use_byte_size_t(), source->nbytes(),
+        at::DataPtr(source->mutable_data(), source->device()), source->allocator(), /*resizable=*/false));
+  }
+  storages_.insert_or_assign(
+      source, KnownStorage{c10::weak_intrusive_ptr<c10::StorageImpl>(storage.getWeakStorageImpl()), data, result});
+  return result;
+}
+
+void Recording::save_before_write(const c10::IValue& value) {
+  for_each_tensor(value, [&](const at::Tensor& tensor) {
+    if (tensor.has_storage() && !born_.contains(tensor.storage().data())) {
+      saved_.save(tensor.storage().mutable_data(), tensor.storage().nbytes());
+    }
+  });
+}
+
+void Recording::restore_memory() {
+  saved_.restore();
+  storages_.clear();
+  born_.clear();
+}
+
+void Recording::replay() {
+  const c10::DeviceGuard device({c10::kCUDA, device_});
+  const BareDispatch bare;
+  const std::lock_guard guard(mutex_);
+  torch::jit::Stack stack;
+  for (const Node& node : nodes_) {
+    stack.assign(node.arguments.begin(), node.arguments.end());
+    node.op.redispatchBoxed(node.keys, &stack);
+    size_t next = 0;
+    for (const c10::IValue& value : stack) {
+      for_each_tensor(value, [&](const at::Tensor& tensor) {
+        if (next < node.results.size() && node.results[next].defined()) {
+          at::_ops::copy_::redispatch(kCuda, const_cast<at::Tensor&>(node.results[next]), tensor, false);
+        }
+        ++next;
+      });
+    }
+  }
+}
+
+void Recording::write_dot(std::ostream& out) const {
+  out << "digraph cuda_graph {\n";
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    out << "  node" << i << " [label=\"" << nodes_[i].op.operator_name() << "\"];\n";
+    if (i > 0) {
+      out << "  node" << i - 1 << " -> node" << i << ";\n";
+    }
+  }
+  out << "}\n";
+}
+
+}  // namespace torchdevice::graph

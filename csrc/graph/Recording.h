@@ -1,0 +1,77 @@
+// graph/Recording.h: the operators of one captured graph, and how they run again on the same memory.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+
+#include <iosfwd>
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "graph/SavedMemory.h"
+
+namespace torchdevice::graph {
+
+// Note [Recorded tensors]
+// A recorded operator keeps tensors of its own, stand-ins with the shape that its arguments and results had then.
+// - Memory from the graph's private pool: a stand-in only points to it. The pool outlives the graph, and the blocks
+//   in it are reused during capture as they will be during replay.
+// - Other CUDA memory (parameters, static inputs): a stand-in keeps it alive. A GPU would read whatever is there.
+// - CPU scalars: copied, since a GPU takes them as kernel arguments. Other CPU tensors (pinned memory): kept as they
+//   are, since a GPU reads them at every replay.
+
+/// One operator, ready to run again.
+struct Node {
+  c10::OperatorHandle op;
+  c10::DispatchKeySet keys;
+  std::vector<c10::IValue> arguments;
+  /// Where results go that the operator does not write there itself; an undefined tensor for a result that is a view.
+  std::vector<at::Tensor> results;
+};
+
+class Recording {
+ public:
+  /// For work on cuda:`device` with memory from the private pool `pool`.
+  Recording(c10::DeviceIndex device, c10::MempoolId_t pool) : device_(device), pool_(pool) {}
+
+  /// Runs `op` with the arguments on `stack`, and records it unless it changes nothing on the device.
+  void run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+
+  /// The capture is over: memory that the operators wrote to is as it was before, since a GPU has run nothing yet.
+  void restore_memory();
+
+  /// Runs every operator again, in order.
+  void replay();
+
+  bool empty() const noexcept { return nodes_.empty(); }
+  /// The operators as a graph in the language of Graphviz.
+  void write_dot(std::ostream& out) const;
+
+ private:
+  struct KnownStorage {
+    c10::weak_intrusive_ptr<c10::StorageImpl> source;  ///< keeps the address from being reused
+    const void* data;
+    c10::Storage stand_in;
+  };
+
+  c10::IValue stand_in(const c10::OperatorHandle& op, const c10::IValue& value);
+  at::Tensor stand_in(const c10::OperatorHandle& op, const at::Tensor& tensor);
+  c10::Storage stand_in(const c10::Storage& storage);
+  void save_before_write(const c10::IValue& value);
+  std::vector<at::Tensor> fresh_results(const c10::OperatorHandle& op, const torch::jit::Stack& stack,
+                                        const std::unordered_set<const c10::StorageImpl*>& known);
+
+  const c10::DeviceIndex device_;
+  const c10::MempoolId_t pool_;
+  std::mutex mutex_;  ///< forward and backward run on different threads
+  std::vector<Node> nodes_;
+  std::unordered_map<const c10::StorageImpl*, KnownStorage> storages_;
+  std::unordered_set<const void*> born_;  ///< memory of results: nothing to restore
+  SavedMemory saved_;
+};
+
+}  // namespace torchdevice::graph

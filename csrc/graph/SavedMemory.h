@@ -1,0 +1,43 @@
+// graph/SavedMemory.h: what device memory held before a capture wrote to it.
+
+#pragma once
+
+#include <cstddef>
+#include <unordered_map>
+#include <vector>
+
+namespace torchdevice::graph {
+
+/// The copies lie in segments of the native backend, outside of all memory statistics.
+class SavedMemory {
+ public:
+  SavedMemory() = default;
+  ~SavedMemory() { clear(); }
+  SavedMemory(const SavedMemory&) = delete;
+  SavedMemory& operator=(const SavedMemory&) = delete;
+
+  /// Copies `nbytes` at `memory`, the first time it is called for that place. Throws OutOfMemoryError.
+  void save(void* memory, size_t nbytes);
+
+  /// Writes everything back, and forgets it.
+  void restore();
+
+ private:
+  struct Copy {
+    void* bytes;
+    size_t nbytes;
+  };
+  struct Chunk {
+    char* start;
+    size_t size;
+    size_t used;
+  };
+
+  void* take(size_t nbytes);
+  void clear();
+
+  std::unordered_map<void*, Copy> copies_;
+  std::vector<Chunk> chunks_;
+};
+
+}  // namespace torchdevice::graph

@@ -1,0 +1,78 @@
+// python/Graphs.cpp: torch._C._CUDAGraph and the functions of CUDA graphs.
+
+#include <torch/csrc/utils/pybind.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "graph/Graph.h"
+#include "python/Names.h"
+#include "runtime/CachingAllocator.h"
+
+namespace torchdevice {
+namespace {
+
+using graph::Graph;
+
+CaptureMode capture_mode(const std::string& name) {
+  if (name == "global") {
+    return CaptureMode::global;
+  }
+  if (name == "thread_local") {
+    return CaptureMode::thread_local_;
+  }
+  TORCH_CHECK(name == "relaxed",
+              "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got ", name);
+  return CaptureMode::relaxed;
+}
+
+[[noreturn]] void no_handle(const char* method) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "torch.cuda.CUDAGraph.", method,
+                              "(): torchdevice replays a graph operator by operator and has no cudaGraph_t that CUDA's "
+                              "own functions could use; debug_dump() writes the operators of a graph to a file.");
+}
+
+[[noreturn]] void no_conditional_nodes() {
+  TORCH_CHECK_NOT_IMPLEMENTED(false,
+                              "torch.cuda.CUDAGraph: torchdevice has no conditional nodes, as the operators of a branch "
+                              "are recorded only by running them; capture each branch into a graph of its own and "
+                              "choose which one to replay.");
+}
+
+}  // namespace
+
+void add_graphs(PyObject* torch_c) {
+  const auto module = py::reinterpret_borrow<py::module_>(torch_c);
+  const py::call_guard<py::gil_scoped_release> no_gil;
+  py::class_<Graph, std::shared_ptr<Graph>>(module, "_CUDAGraph")
+      .def(py::init<bool>(), py::arg("keep_graph") = false)
+      .def(
+          "capture_begin",
+          [](Graph& self, std::optional<c10::MempoolId_t> pool, const std::string& mode) {
+            const CaptureMode known_mode = capture_mode(mode);
+            const py::gil_scoped_release released;
+            self.capture_begin(pool.value_or(c10::MempoolId_t{0, 0}), known_mode);
+          },
+          py::arg("pool"), py::arg("capture_error_mode") = "global")
+      .def("capture_end", &Graph::capture_end, no_gil)
+      .def("instantiate", &Graph::instantiate, no_gil)
+      // Every generator takes part in the captures in which it is used.
+      .def("register_generator_state", [](Graph&, const at::Generator& /*generator*/) {}, py::arg("Generator"))
+      .def("replay", &Graph::replay, no_gil)
+      .def("reset", &Graph::reset, no_gil)
+      .def("pool", &Graph::pool, no_gil)
+      .def("enable_debug_mode", [](Graph&) { Graph::enable_debug_mode(); })
+      .def("debug_dump", &Graph::debug_dump, py::arg("debug_path"), no_gil)
+      .def("raw_cuda_graph", [](Graph&) { no_handle("raw_cuda_graph"); })
+      .def("raw_cuda_graph_exec", [](Graph&) { no_handle("raw_cuda_graph_exec"); })
+      .def_static("get_currently_capturing_graph", &Graph::currently_capturing, py::return_value_policy::reference,
+                  no_gil)
+      .def(
+          "begin_capture_to_if_node", [](Graph&, const at::Tensor& /*predicate*/) { no_conditional_nodes(); },
+          py::arg("scalar_cuda_pred_tensor"))
+      .def("end_capture_to_conditional_node", [](Graph&) { no_conditional_nodes(); });
+  module.def("_graph_pool_handle", [] { return graph_pool_handle(); });
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,268 @@
+// runtime/Capture.cpp: which streams are being captured into a CUDA graph, and what CUDA forbids meanwhile.
+
+#include "runtime/Capture.h"
+
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "runtime/Device.h"
+#include "runtime/Error.h"
+#include "runtime/Stream.h"
+
+namespace torchdevice {
+namespace {
+
+struct Capture {
+  CaptureId id;
+  CaptureMode mode;
+  std::thread::id thread;
+  c10::Stream origin;
+  bool valid = true;
+  /// For each stream that takes part: the amount of work submitted to it.
+  std::map<c10::StreamId, uint64_t> work;
+  /// For each stream that takes part: of which work it comes after.
+  std::map<c10::StreamId, std::map<c10::StreamId, uint64_t>> seen;
+  std::vector<std::pair<const void*, std::function<void()>>> at_end;
+};
+
+// The captures underway; a program has one or two.
+std::mutex mutex;
+constinit std::atomic<size_t> underway{0};
+
+std::vector<std::unique_ptr<Capture>>& captures() {
+  static auto* const all = new std::vector<std::unique_ptr<Capture>>();
+  return *all;
+}
+
+Capture* find(c10::Stream stream) {
+  for (const auto& capture : captures()) {
+    if (capture->origin.device_index() == stream.device_index() && capture->work.contains(stream.id())) {
+      return capture.get();
+    }
+  }
+  return nullptr;
+}
+
+Capture* find(CaptureId id) {
+  for (const auto& capture : captures()) {
+    if (capture->id == id) {
+      return capture.get();
+    }
+  }
+  return nullptr;
+}
+
+/// This thread works on a captured stream.
+void record_operators() { c10::impl::tls_set_dispatch_key_included(kCaptureKey, true); }
+
+[[noreturn]] void invalidate(Capture& capture, const char* function) {
+  capture.valid = false;
+  throw_cuda_error(CudaError::stream_capture_unsupported, function);
+}
+
+void merge(std::map<c10::StreamId, uint64_t>& into, const std::map<c10::StreamId, uint64_t>& from) {
+  for (const auto& [stream, work] : from) {
+    into[stream] = std::max(into[stream], work);
+  }
+}
+
+}  // namespace
+
+CaptureId begin_capture(c10::Stream stream, CaptureMode mode) {
+  static constinit CaptureId last_id = 0;
+  const std::lock_guard guard(mutex);
+  if (stream.id() == 0 || find(stream) != nullptr) {
+    throw_cuda_error(stream.id() == 0 ? CudaError::stream_capture_unsupported : CudaError::illegal_state,
+                     "begin_capture");
+  }
+  captures().push_back(std::make_unique<Capture>(Capture{.id = ++last_id,
+                                                         .mode = mode,
+                                                         .thread = std::this_thread::get_id(),
+                                                         .origin = stream,
+                                                         .work = {{stream.id(), 0}},
+                                                         .seen = {{stream.id(), {}}},
+                                                         .at_end = {}}));
+  underway = captures().size();
+  record_operators();
+  return last_id;
+}
+
+void end_capture(c10::Stream stream) {
+  std::unique_ptr<Capture> ended;
+  {
+    const std::lock_guard guard(mutex);
+    const auto place = std::find_if(captures().begin(), captures().end(),
+                                    [&](const auto& capture) { return capture->origin == stream; });
+    if (place == captures().end()) {
+      throw_cuda_error(CudaError::illegal_state, "end_capture");
+    }
+    if ((*place)->mode != CaptureMode::relaxed && (*place)->thread != std::this_thread::get_id()) {
+      throw_cuda_error(CudaError::stream_capture_wrong_thread, "end_capture");
+    }
+    ended = std::move(*place);
+    captures().erase(place);
+    underway = captures().size();
+  }
+  c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+  for (const auto& [key, action] : ended->at_end) {
+    action();
+  }
+  if (!ended->valid) {
+    throw_cuda_error(CudaError::stream_capture_invalidated, "end_capture");
+  }
+  auto& seen = ended->seen[stream.id()];
+  for (const auto& [other, work] : ended->work) {
+    if (other != stream.id() && seen[other] < work) {
+      throw_cuda_error(CudaError::stream_capture_unjoined, "end_capture");
+    }
+  }
+}
+
+CaptureId capture_of(c10::Stream stream) noexcept {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return 0;
+  }
+  const std::lock_guard guard(mutex);
+  const Capture* capture = find(stream);
+  if (capture == nullptr) {
+    return 0;
+  }
+  return capture->id;
+}
+
+CaptureId current_capture(c10::DeviceIndex device) noexcept {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return 0;
+  }
+  return capture_of(current_stream(device));
+}
+
+void assert_not_capturing(const char* attempt) {
+  TORCH_CHECK(current_capture(current_device()) == 0, attempt,
+              " during CUDA graph capture. If you need this call to be captured, please file an issue. "
+              "Current cudaStreamCaptureStatus: cudaStreamCaptureStatusActive");
+}
+
+void note_captured_work(c10::Stream stream) {
+  const std::lock_guard guard(mutex);
+  Capture* capture = find(stream);
+  if (capture == nullptr) {
+    return;
+  }
+  if (!capture->valid) {
+    throw_cuda_error(CudaError::stream_capture_invalidated, "note_captured_work");
+  }
+  const uint64_t work = ++capture->work[stream.id()];
+  capture->seen[stream.id()][stream.id()] = work;
+}
+
+void at_capture_end(CaptureId id, const void* key, std::function<void()> action) {
+  const std::lock_guard guard(mutex);
+  Capture* capture = find(id);
+  TORCH_INTERNAL_ASSERT(capture != nullptr, "no such capture");
+  auto& actions = capture->at_end;
+  if (std::none_of(actions.begin(), actions.end(), [&](const auto& known) { return known.first == key; })) {
+    actions.emplace_back(key, std::move(action));
+  }
+}
+
+void follow_capture(c10::Stream stream) {
+  if (capture_of(stream) != 0) {
+    record_operators();
+  }
+}
+
+void leave_ended_captures() {
+  if (underway.load(std::memory_order_acquire) == 0) {
+    c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+  }
+}
+
+std::optional<CapturePoint> capture_point(c10::Stream stream) {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return std::nullopt;
+  }
+  const std::lock_guard guard(mutex);
+  Capture* capture = find(stream);
+  if (capture == nullptr) {
+    return std::nullopt;
+  }
+  return CapturePoint{capture->id, capture->seen[stream.id()]};
+}
+
+bool is_underway(const CapturePoint& point) noexcept {
+  if (underway.load(std::memory_order_acquire) == 0) {
+    return false;
+  }
+  const std::lock_guard guard(mutex);
+  return find(point.capture) != nullptr;
+}
+
+void join_capture(c10::Stream stream, const CapturePoint& point) {
+  const std::lock_guard guard(mutex);
+  Capture* capture = find(point.capture);
+  if (capture == nullptr) {
+    return;  // it has ended, and with it the work that there was to wait for
+  }
+  Capture* current = find(stream);
+  if (current != nullptr && current != capture) {
+    capture->valid = current->valid = false;
+    throw_cuda_error(CudaError::stream_capture_merge, "join_capture");
+  }
+  if (stream.id() == 0) {
+    capture->valid = false;
+    throw_cuda_error(CudaError::stream_capture_implicit, "join_capture");
+  }
+  merge(capture->seen[stream.id()], point.seen);
+  // To wait is work: CUDA wants the stream joined back also if it does nothing else.
+  if (current == nullptr) {
+    capture->seen[stream.id()][stream.id()] = capture->work[stream.id()] = 1;
+  }
+  if (stream.id() == current_stream_id(stream.device_index())) {
+    record_operators();
+  }
+}
+
+void forbid_wait_for(c10::Stream stream, const char* function) {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return;
+  }
+  const std::lock_guard guard(mutex);
+  if (Capture* capture = find(stream)) {
+    invalidate(*capture, function);
+  }
+}
+
+void forbid_wait_for_device(const char* function) {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return;
+  }
+  const std::lock_guard guard(mutex);
+  for (const auto& capture : captures()) {
+    if (capture->mode != CaptureMode::thread_local_ || capture->thread == std::this_thread::get_id()) {
+      invalidate(*capture, function);
+    }
+  }
+}
+
+void forbid_unsafe_call(const char* function) {
+  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+    return;
+  }
+  const std::lock_guard guard(mutex);
+  for (const auto& capture : captures()) {
+    if (capture->mode == CaptureMode::global ||
+        (capture->mode == CaptureMode::thread_local_ && capture->thread == std::this_thread::get_id())) {
+      invalidate(*capture, function);
+    }
+  }
+}
+
+}  // namespace torchdevice
