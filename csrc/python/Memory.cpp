@@ -241,7 +241,7 @@ PyObject* memory_snapshot(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
   py::list segments;
   if (asks_for_default_pool(argument)) {
-    for (const SegmentInfo& segment : caching_allocator().snapshot()) {
+    for (const SegmentInfo& segment : caching_allocator().snapshot({0, 0})) {
       segments.append(segment_dict(segment));
     }
   }

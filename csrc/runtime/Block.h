@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <c10/core/Allocator.h>
+
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +63,7 @@ struct Segment {
   /// small segment. The blocks of a large segment are longer than 1 MiB, so there it is every 1 MiB.
   Block* blocks;
   uint64_t order;  ///< segments made earlier come first, as lower addresses do on a GPU
+  c10::MempoolId_t pool_id;  ///< of the private pool it belongs to; {0, 0} for the default pool
   uint32_t shift;
   bool small;
 

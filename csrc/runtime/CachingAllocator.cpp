@@ -58,9 +58,9 @@ class PooledAllocator final : public CachingAllocator {
   void copy_data(void* dest, const void* src, size_t count) const override { native_backend().copy(dest, src, count); }
 
   bool initialized() override { return true; }
-  void emptyCache(c10::MempoolId_t /*mempool_id*/) override {
+  void emptyCache(c10::MempoolId_t mempool_id) override {
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
-      pool(device).empty_cache();
+      pool(device).empty_cache(mempool_id);
     }
   }
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
@@ -82,13 +82,29 @@ class PooledAllocator final : public CachingAllocator {
   void set_memory_fraction(double fraction, c10::DeviceIndex device) override { pool(device).set_fraction(fraction); }
   double memory_fraction(c10::DeviceIndex device) override { return pool(device).fraction(); }
 
-  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot() override {
+  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t id) override {
     std::vector<c10::CachingDeviceAllocator::SegmentInfo> result;
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
-      auto segments = pool(device).snapshot();
+      auto segments = pool(device).snapshot(id);
       std::move(segments.begin(), segments.end(), std::back_inserter(result));
     }
     return result;
+  }
+
+  void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) override {
+    pool(device).create_pool(id, splits);
+  }
+  void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
+                              std::function<bool(c10::StreamId)> filter) override {
+    pool(device).begin_allocate_to_pool(id, std::move(filter));
+  }
+  void end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) override {
+    pool(device).end_allocate_to_pool(id);
+  }
+  void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override { pool(device).release_pool(id); }
+  int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) override { return pool(device).pool_use_count(id); }
+  void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) override {
+    pool(device).set_pool_use_on_oom(id, use_on_oom);
   }
 
   void before_fork() noexcept {
@@ -139,6 +155,17 @@ CachingAllocator& caching_allocator() { return pooled_allocator(); }
 std::optional<c10::DeviceIndex> owner_of(const void* pointer) {
   const Segment* segment = page_map.find(pointer);
   return segment != nullptr ? std::optional(segment->pool->device()) : std::nullopt;
+}
+
+std::optional<c10::MempoolId_t> pool_of(const void* pointer) {
+  const Segment* segment = page_map.find(pointer);
+  return segment != nullptr ? std::optional(segment->pool_id) : std::nullopt;
+}
+
+c10::MempoolId_t graph_pool_handle(bool is_user_created) {
+  static std::atomic<c10::CaptureId_t> user_created{0};
+  static std::atomic<c10::CaptureId_t> made_for_graphs{0};
+  return is_user_created ? c10::MempoolId_t{0, ++user_created} : c10::MempoolId_t{++made_for_graphs, 0};
 }
 
 void free_cuda_memory(void* memory) {

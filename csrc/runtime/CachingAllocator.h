@@ -4,6 +4,7 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -26,8 +27,29 @@ class CachingAllocator : public c10::DeviceAllocator {
   virtual void set_memory_fraction(double fraction, c10::DeviceIndex device) = 0;
   virtual double memory_fraction(c10::DeviceIndex device) = 0;
 
-  /// Every segment of every device with its blocks.
-  virtual std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot() = 0;
+  /// Every segment of every device with its blocks; only those of one pool unless that is {0, 0}.
+  virtual std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool) = 0;
+
+  // Private pools: memory that only chosen allocations are served from. They follow c10::cuda::CUDACachingAllocator.
+
+  /// Makes a pool with one user, or adds a user to the one with that id. `splits` false: its segments are handed out
+  /// whole; only counts for a new pool.
+  virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) = 0;
+
+  /// From now on allocations on `device` come from pool `id`, on any thread, if `filter` says true of the stream that
+  /// they are made for; the route begun last comes first. Counts as one more user, and makes the pool if need be.
+  /// `filter` runs under a lock, in the allocating thread, and must not allocate.
+  virtual void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
+                                      std::function<bool(c10::StreamId)> filter) = 0;
+  /// Ends that route; the user stays until release_pool. Throws c10::Error when there is none.
+  virtual void end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+
+  /// One user less. Once there is none, emptyCache gives the pool's free segments back, and forgets an empty pool.
+  virtual void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+  virtual int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+
+  /// Whether the pool's free blocks may serve other allocations that would fail.
+  virtual void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) = 0;
 };
 
 /// The process's allocator; never destroyed, so that tensors may outlive interpreter exit.
@@ -35,6 +57,13 @@ CachingAllocator& caching_allocator();
 
 /// The device whose memory `pointer` lies in; interior pointers count. Takes no lock.
 std::optional<c10::DeviceIndex> owner_of(const void* pointer);
+
+/// The pool whose segment `pointer` lies in, {0, 0} for the default pool; interior pointers count. Takes no lock.
+std::optional<c10::MempoolId_t> pool_of(const void* pointer);
+
+/// A fresh pool's id: {0, n} for one that a user asked for (torch.cuda.MemPool, graph_pool_handle()), {n, 0} for one
+/// that a CUDA graph makes for itself.
+c10::MempoolId_t graph_pool_handle(bool is_user_created = true);
 
 /// Frees memory of the caching allocator; the deleter in its DataPtrs, whose context is the memory itself.
 void free_cuda_memory(void* memory);

@@ -4,6 +4,8 @@
 
 #include <ATen/record_function.h>
 
+#include <algorithm>
+
 #include "runtime/AllocatorSettings.h"
 #include "runtime/PageMap.h"
 #include "runtime/ThreadState.h"
@@ -81,35 +83,51 @@ bool is_profiled() noexcept {
 
 void raise_invalid_pointer(const void* memory) { TORCH_CHECK(false, "invalid device pointer: ", memory); }
 
+bool DevicePool::is_watched() const noexcept {
+  return static_cast<bool>(static_cast<unsigned>(is_profiled()) |
+                           static_cast<unsigned>(watched_.load(std::memory_order_relaxed)));
+}
+
 void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
-  const bool profiled = is_profiled();
+  if (is_watched()) [[unlikely]] {
+    return allocate_watched(nbytes, stream);
+  }
+  const Guard guard(lock_);
+  if (nbytes == repeat_.nbytes && stream == repeat_.stream) [[likely]] {
+    repeat_.nbytes = 0;
+    return repeat_.block->start;
+  }
+  end_repetition();
+  return allocate_block(stream_blocks(stream), nbytes).start;
+}
+
+void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
   Block* block = nullptr;
   {
     const Guard guard(lock_);
-    if (nbytes == repeat_.nbytes && stream == repeat_.stream && !profiled) [[likely]] {
-      repeat_.nbytes = 0;
-      return repeat_.block->start;
-    }
     end_repetition();
-    if (!deferred_.empty()) [[unlikely]] {
-      complete_deferred();
-    }
-    StreamBlocks& blocks = stream_blocks(stream);
-    if (nbytes <= kSmallSize) [[likely]] {
-      const size_t size = round_size(nbytes);
-      block = take_parked(blocks, size);
-      if (block == nullptr) {
-        block = &cut<PoolKind::Small>(blocks, size);
-      }
-      count_allocation<PoolKind::Small>(*block, nbytes);
-    } else {
-      block = &allocate_large(blocks, nbytes);
-    }
+    block = &allocate_block(routed_blocks(stream), nbytes);
   }
-  if (profiled) [[unlikely]] {
+  if (is_profiled()) {
     report(block->start, static_cast<int64_t>(block->size));
   }
   return block->start;
+}
+
+Block& DevicePool::allocate_block(StreamBlocks& blocks, size_t nbytes) {
+  if (!deferred_.empty()) [[unlikely]] {
+    complete_deferred();
+  }
+  if (nbytes > kSmallSize) [[unlikely]] {
+    return allocate_large(blocks, nbytes);
+  }
+  const size_t size = round_size(nbytes);
+  Block* block = take_parked(blocks, size);
+  if (block == nullptr) {
+    block = &cut<PoolKind::Small>(blocks, size);
+  }
+  count_allocation<PoolKind::Small>(*block, nbytes);
+  return *block;
 }
 
 Block& DevicePool::allocate_large(StreamBlocks& blocks, size_t nbytes) {
@@ -124,38 +142,52 @@ Block& DevicePool::allocate_large(StreamBlocks& blocks, size_t nbytes) {
 }
 
 void DevicePool::free(Segment& segment, void* memory) {
-  const bool profiled = is_profiled();
-  int64_t size = 0;
+  if (is_watched()) [[unlikely]] {
+    free_watched(segment, memory);
+    return;
+  }
+  const Guard guard(lock_);
+  if (memory == repeat_.memory && repeat_.nbytes == 0) [[likely]] {
+    repeat_.nbytes = repeat_.block->requested;
+    repeat_.count += 1;
+    return;
+  }
+  end_repetition();
+  free_block(segment, memory);
+}
+
+void DevicePool::free_watched(Segment& segment, void* memory) {
+  size_t size = 0;
   {
     const Guard guard(lock_);
-    if (memory == repeat_.memory && repeat_.nbytes == 0 && !profiled) [[likely]] {
-      repeat_.nbytes = repeat_.block->requested;
-      repeat_.count += 1;
-      return;
-    }
     end_repetition();
-    if (segment.blocks == nullptr) [[unlikely]] {
-      free_uncached(segment, memory);
-      return;
-    }
-    Block& block = segment.block_at(memory);
-    if (block.state != BlockState::Allocated || block.start != memory) [[unlikely]] {
-      raise_invalid_pointer(memory);
-    }
-    size = static_cast<int64_t>(block.size);
-    if (segment.small) [[likely]] {
-      unpark(*segment.owner);
-      const Neighbours free = free_neighbours(block);
-      if (count_release<PoolKind::Small>(block, free) && !park(*segment.owner, block, free)) {
-        merge<PoolKind::Small>(*segment.owner, block);
-      }
-    } else {
-      free_large(*segment.owner, block);
-    }
+    size = free_block(segment, memory);
   }
-  if (profiled) [[unlikely]] {
-    report(memory, -size);
+  if (is_profiled()) {
+    report(memory, -static_cast<int64_t>(size));
   }
+}
+
+size_t DevicePool::free_block(Segment& segment, const void* memory) {
+  if (segment.blocks == nullptr) [[unlikely]] {
+    free_uncached(segment, memory);
+    return 0;
+  }
+  Block& block = segment.block_at(memory);
+  if (block.state != BlockState::Allocated || block.start != memory) [[unlikely]] {
+    raise_invalid_pointer(memory);
+  }
+  const size_t size = block.size;
+  if (segment.small) [[likely]] {
+    unpark(*segment.owner);
+    const Neighbours free = free_neighbours(block);
+    if (count_release<PoolKind::Small>(block, free) && !park(*segment.owner, block, free)) {
+      merge<PoolKind::Small>(*segment.owner, block);
+    }
+  } else {
+    free_large(*segment.owner, block);
+  }
+  return size;
 }
 
 void DevicePool::free_large(StreamBlocks& blocks, Block& block) {
@@ -181,7 +213,7 @@ bool DevicePool::park(StreamBlocks& blocks, Block& block, Neighbours free) noexc
     return false;
   }
   blocks.parked = &block;
-  if (&block == last_parked_ && deferred_.empty()) {
+  if (&block == last_parked_ && deferred_.empty() && blocks.pool == nullptr) {
     repeat_ = {&block, block.start, block.requested, &blocks, blocks.stream, 0};
   }
   last_parked_ = &block;
@@ -222,18 +254,20 @@ Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   if constexpr (kind == PoolKind::Small) {
     unpark(blocks);
   }
+  StreamBlocks* owner = &blocks;
   Block* block = free_blocks<kind>(blocks).take(size);
   if (block == nullptr) [[unlikely]] {
     block = &new_segment(size, blocks);
+    owner = page_map.find(block->start)->owner;
     if constexpr (kind == PoolKind::Small) {
-      unpark(blocks);
+      unpark(*owner);
     }
   }
-  if (worth_splitting<kind>(size, block->size - size)) {
-    free_blocks<kind>(blocks).insert(split<kind>(*block, size));
+  if (worth_splitting<kind>(size, block->size - size) && owner->splits) {
+    free_blocks<kind>(*owner).insert(split<kind>(*block, size));
   }
   if constexpr (kind == PoolKind::Small) {
-    block->epoch = ++blocks.epoch;
+    block->epoch = ++owner->epoch;
   }
   return *block;
 }
@@ -314,6 +348,15 @@ void DevicePool::defer(Block& block) {
   stats_.active.defer(kind, 1);
   stats_.active_bytes.defer(kind, static_cast<int64_t>(block.size));
   deferred_.push_back(&block);
+}
+
+void DevicePool::complete_deferred(const PrivatePool* pool) {
+  const auto others = std::ranges::stable_partition(
+      deferred_, [pool](const Block* block) { return page_map.find(block->start)->owner->pool == pool; });
+  const std::vector<Block*> kept(others.begin(), others.end());
+  deferred_.erase(others.begin(), others.end());
+  complete_deferred();
+  deferred_ = kept;
 }
 
 void DevicePool::complete_deferred() {

@@ -4,6 +4,8 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <atomic>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -14,6 +16,7 @@
 #include "runtime/AdaptiveLock.h"
 #include "runtime/FreeBlocks.h"
 #include "runtime/MemoryStats.h"
+#include "runtime/PrivatePool.h"
 
 namespace torchdevice {
 
@@ -34,8 +37,17 @@ class DevicePool {
   void free(Segment& segment, void* memory);
   /// `stream` uses the block too: it stays active after its release until the next allocation.
   void record_stream(Segment& segment, const void* memory, c10::StreamId stream);
-  /// Segments without a live block go back to the native backend.
-  void empty_cache();
+  /// Segments without a live block go back to the native backend: those of the default pool and of every private pool
+  /// that nobody uses any more, or those of one such pool.
+  void empty_cache(c10::MempoolId_t pool = {0, 0});
+
+  // Private pools, in DevicePrivatePools.cpp; CachingAllocator.h says what each does.
+  void create_pool(c10::MempoolId_t id, bool splits);
+  void begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter);
+  void end_allocate_to_pool(c10::MempoolId_t id);
+  void release_pool(c10::MempoolId_t id);
+  int pool_use_count(c10::MempoolId_t id);
+  void set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom);
 
   c10::CachingDeviceAllocator::DeviceStats stats();
   void reset_peak_stats();
@@ -46,8 +58,8 @@ class DevicePool {
   double fraction();
   /// Bytes free and bytes in total, as cudaMemGetInfo tells them.
   std::pair<size_t, size_t> memory_info();
-  /// Every segment with its blocks, by address.
-  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot();
+  /// Every segment with its blocks, by address; those of one pool unless that is {0, 0}.
+  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool);
 
   c10::DeviceIndex device() const noexcept { return device_; }
 
@@ -68,6 +80,9 @@ class DevicePool {
     return stream == last_stream_ ? *last_blocks_ : find_stream_blocks(stream);
   }
   StreamBlocks& find_stream_blocks(c10::StreamId stream);
+  StreamBlocks& find_stream_blocks(PrivatePool* pool, c10::StreamId stream);
+  /// The blocks that this thread's allocations on `stream` come from, private pools considered.
+  StreamBlocks& routed_blocks(c10::StreamId stream);
 
   // Note [Repetition]
   // A loop over one operator allocates and releases the same block again and again. If the release of a parked block
@@ -89,7 +104,18 @@ class DevicePool {
   }
   void finish_repetition() noexcept;
 
+  // Note [Watched allocations]
+  // Whatever is unusual for the time being, private pools that allocations are routed to, goes through the functions
+  // below, so that the usual paths ask one question for all of it, and take part in no repetition.
+  bool is_watched() const noexcept;
+  void* allocate_watched(size_t nbytes, c10::StreamId stream);
+  void free_watched(Segment& segment, void* memory);
+  void update_watched() noexcept { watched_.store(!routes_.empty(), std::memory_order_relaxed); }
+
   // All of these run under the lock; those that say so let go of it in between.
+  C10_ALWAYS_INLINE Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
+  /// Bytes of the block that lay at `memory`, 0 for memory that went around the cache.
+  C10_ALWAYS_INLINE size_t free_block(Segment& segment, const void* memory);
   Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
   C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
   void unpark(StreamBlocks& blocks) noexcept;
@@ -110,6 +136,8 @@ class DevicePool {
   template <PoolKind kind>
   void defer(Block& block);
   void complete_deferred();
+  /// Only blocks of that pool.
+  void complete_deferred(const PrivatePool* pool);
   void report(void* memory, int64_t change);
 
   /// A block of at least `size` bytes from a new segment; throws when there is no memory left. Lets go of the lock.
@@ -117,13 +145,20 @@ class DevicePool {
   Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
   Segment* map_segment(size_t segment_size);
   void unmap_segment(Segment& segment);
+  /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.
+  Block* take_from_private_pools(size_t size, c10::StreamId stream);
   /// Lets go of the lock.
-  void release_cached_segments();
+  void release_cached_segments(c10::MempoolId_t pool);
+  void release_free_segments(const PrivatePool* pool);
+  void forget_unused_pools();
   void release_segment(const Block& block);
   void free_uncached(Segment& segment, const void* memory);
   /// Bytes that the process may take, once a fraction was set.
   std::optional<size_t> allowed() const;
   size_t free_memory() const;
+  PrivatePool& private_pool(c10::MempoolId_t id);
+  /// Bytes of free blocks that only private pools can hand out.
+  size_t free_in_private_pools() const;
   [[noreturn]] void raise_out_of_memory(size_t segment_size);
 
   AdaptiveLock lock_;
@@ -133,8 +168,11 @@ class DevicePool {
   c10::StreamId last_stream_ = std::numeric_limits<c10::StreamId>::min();  ///< no stream has this id
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
+  std::atomic<bool> watched_{false};
   std::vector<Block*> deferred_;
   std::vector<std::unique_ptr<StreamBlocks>> streams_;
+  std::vector<std::unique_ptr<PrivatePool>> private_pools_;
+  std::vector<Route> routes_;  ///< the latest one that applies counts
   std::vector<Segment*> segments_;
   std::vector<Segment*> unused_headers_;
   uint64_t next_order_ = 0;

@@ -57,7 +57,7 @@ size_t DevicePool::free_memory() const {
   return std::min(native_backend().free_memory(), total - std::min(total, taken));
 }
 
-std::vector<SegmentInfo> DevicePool::snapshot() {
+std::vector<SegmentInfo> DevicePool::snapshot(c10::MempoolId_t pool) {
   const Guard guard(lock_);
   end_repetition();
   for (const auto& blocks : streams_) {
@@ -66,6 +66,9 @@ std::vector<SegmentInfo> DevicePool::snapshot() {
   std::vector<SegmentInfo> result;
   result.reserve(segments_.size());
   for (const Segment* segment : segments_) {
+    if (pool != c10::MempoolId_t{0, 0} && segment->pool_id != pool) {
+      continue;
+    }
     SegmentInfo& info = result.emplace_back();
     info.device = device_;
     info.address = reinterpret_cast<size_t>(segment->base);
@@ -73,6 +76,7 @@ std::vector<SegmentInfo> DevicePool::snapshot() {
     info.stream =
         stream_handle(c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, segment->owner->stream));
     info.is_large = !segment->small;
+    info.owner_private_pool_id = segment->pool_id;
     for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
       BlockInfo& entry = info.blocks.emplace_back();
       entry.size = block->size;

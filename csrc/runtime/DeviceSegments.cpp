@@ -37,19 +37,42 @@ Block* make_block_table(size_t entries) noexcept {
 
 void discard_block_table(Block* table, size_t entries) noexcept { munmap(table, entries * sizeof(Block)); }
 
+/// Keeps a private pool while the lock around it is let go.
+class PoolHold {
+ public:
+  explicit PoolHold(PrivatePool* pool) noexcept : pool_(pool) {
+    if (pool_ != nullptr) {
+      pool_->segments += 1;
+    }
+  }
+  ~PoolHold() {
+    if (pool_ != nullptr) {
+      pool_->segments -= 1;
+    }
+  }
+  PoolHold(const PoolHold&) = delete;
+  PoolHold& operator=(const PoolHold&) = delete;
+
+ private:
+  PrivatePool* pool_;
+};
+
 }  // namespace
 
 StreamBlocks& DevicePool::find_stream_blocks(c10::StreamId stream) {
-  const auto known =
-      std::find_if(streams_.begin(), streams_.end(), [stream](const auto& blocks) { return blocks->stream == stream; });
-  if (known != streams_.end()) {
-    last_blocks_ = known->get();
-  } else {
-    follow_allocator_settings();
-    last_blocks_ = streams_.emplace_back(std::make_unique<StreamBlocks>(stream)).get();
-  }
+  last_blocks_ = &find_stream_blocks(nullptr, stream);
   last_stream_ = stream;
   return *last_blocks_;
+}
+
+StreamBlocks& DevicePool::find_stream_blocks(PrivatePool* pool, c10::StreamId stream) {
+  const auto known = std::ranges::find_if(
+      streams_, [pool, stream](const auto& blocks) { return blocks->pool == pool && blocks->stream == stream; });
+  if (known != streams_.end()) {
+    return **known;
+  }
+  follow_allocator_settings();
+  return *streams_.emplace_back(std::make_unique<StreamBlocks>(pool, stream, pool == nullptr || pool->splits));
 }
 
 std::optional<size_t> DevicePool::allowed() const {
@@ -63,10 +86,16 @@ std::optional<size_t> DevicePool::allowed() const {
 Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
   const bool small = size <= kSmallSize;
   const size_t segment_size = segment_size_for(size);
+  const PoolHold hold(owner.pool);
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
   }
-  release_cached_segments();
+  if (owner.pool == nullptr) {
+    if (Block* block = take_from_private_pools(size, owner.stream)) {
+      return *block;
+    }
+  }
+  release_cached_segments({0, 0});
   stats_.alloc_retries += 1;
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
@@ -92,6 +121,12 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   segment->small = small;
   segment->order = next_order_++;
   segments_.push_back(segment);
+  if (owner.pool != nullptr) {
+    segment->pool_id = owner.pool->id;
+    owner.pool->segments += 1;
+    stats_.private_reserved_bytes[owner.pool->id].rise(small ? PoolKind::Small : PoolKind::Large,
+                                                       static_cast<int64_t>(segment_size));
+  }
 
   Block& block = blocks[0];
   block.start = segment->base;
@@ -123,6 +158,7 @@ Segment* DevicePool::map_segment(size_t segment_size) {
   segment->base = base;
   segment->size = segment_size;
   segment->pool = this;
+  segment->pool_id = {0, 0};
   segment->blocks = nullptr;
   if (!page_map.set(base, segment_size, segment)) {
     unmap_segment(*segment);
@@ -157,21 +193,42 @@ void DevicePool::free_uncached(Segment& segment, const void* memory) {
   unused_headers_.push_back(&segment);
 }
 
-void DevicePool::empty_cache() {
+void DevicePool::empty_cache(c10::MempoolId_t pool) {
   const Guard guard(lock_);
   end_repetition();
-  release_cached_segments();
+  release_cached_segments(pool);
 }
 
-void DevicePool::release_cached_segments() {
+void DevicePool::release_cached_segments(c10::MempoolId_t pool) {
   // A backend's completion handlers may release tensors of this device.
   lock_.unlock();
   native_backend().synchronize();
   lock_.lock();
   end_repetition();
-  stats_.stream_syncs += 1;
-  complete_deferred();
+  const bool every_pool = pool == c10::MempoolId_t{0, 0};
+  if (every_pool) {
+    stats_.stream_syncs += 1;
+    complete_deferred();
+    release_free_segments(nullptr);
+  }
+  for (const auto& unused : private_pools_) {
+    if (unused->use_count != 0 || !(every_pool || unused->id == pool)) {
+      continue;
+    }
+    if (!every_pool) {
+      stats_.stream_syncs += 1;
+      complete_deferred(unused.get());
+    }
+    release_free_segments(unused.get());
+  }
+  forget_unused_pools();
+}
+
+void DevicePool::release_free_segments(const PrivatePool* pool) {
   for (const auto& blocks : streams_) {
+    if (blocks->pool != pool) {
+      continue;
+    }
     unpark(*blocks);
     while (const Block* block = blocks->large.take_segment()) {
       release_segment(*block);
@@ -188,6 +245,10 @@ void DevicePool::release_segment(const Block& block) {
   stats_.segments_released += 1;
   stats_.segment.fall(kind, 1);
   stats_.reserved_bytes.fall(kind, static_cast<int64_t>(segment.size));
+  if (PrivatePool* pool = segment.owner->pool; pool != nullptr) {
+    pool->segments -= 1;
+    stats_.private_reserved_bytes[pool->id].fall(kind, static_cast<int64_t>(segment.size));
+  }
   if (segment.size >= allocator_settings.max_split_size) {
     stats_.oversize_segments.decrease(1);
   }
@@ -205,12 +266,16 @@ void DevicePool::raise_out_of_memory(size_t segment_size) {
   const std::string allowance = limit.has_value() ? format_size(*limit) + " allowed; " : "";
   const size_t total = native_backend().host().total_memory;
   const size_t free = free_memory();
+  const size_t unavailable = free_in_private_pools();
+  const std::string private_pools =
+      unavailable != 0 ? "with " + format_size(unavailable) + " allocated in private pools (e.g., CUDA Graphs), " : "";
   c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved,
                                    {c10::DeviceType::CUDA, device_});
   TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
                    ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
-                   format_size(free), " is free. ", allowance, "Of the allocated memory ", format_size(allocated),
-                   " is allocated by PyTorch, and ", format_size(reserved - allocated),
+                   format_size(free), " is free. ", allowance, "Of the allocated memory ",
+                   format_size(allocated + unavailable), " is allocated by PyTorch, ", private_pools, "and ",
+                   format_size(reserved - allocated - unavailable),
                    " is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
                    " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for"
                    " Memory Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"

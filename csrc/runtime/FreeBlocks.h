@@ -126,12 +126,17 @@ class LargeBlocks {
 //   other: then what the two would make is what best fit took the first time.
 // Every other merge or cut first releases the parked block.
 
-/// Blocks are never handed from one stream to another.
+struct PrivatePool;
+
+/// The free blocks of one stream in one pool. Blocks are never handed from one to another.
 class StreamBlocks {
  public:
-  explicit StreamBlocks(c10::StreamId stream) noexcept : stream(stream) {}
+  StreamBlocks(PrivatePool* pool, c10::StreamId stream, bool splits) noexcept
+      : pool(pool), stream(stream), splits(splits) {}
 
+  PrivatePool* const pool;  ///< nullptr for the default pool
   const c10::StreamId stream;
+  const bool splits;  ///< false in a pool that hands out whole segments only
   Block* parked = nullptr;
   uint32_t epoch = 0;  ///< counts merges and cuts of small blocks
   SmallBlocks small;

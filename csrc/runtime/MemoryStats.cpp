@@ -77,6 +77,9 @@ void MemoryStats::reset_peak() noexcept {
                        &segment, &reserved_bytes}) {
     gauge->reset_peak();
   }
+  for (auto& [id, gauge] : private_reserved_bytes) {
+    gauge.reset_peak();
+  }
   active.reset_peak(allocation);
   active_bytes.reset_peak(allocated_bytes);
   oversize_allocations.reset_peak();
@@ -87,6 +90,9 @@ void MemoryStats::reset_accumulated() noexcept {
   for (Gauge* gauge : {&allocation, &allocated_bytes, &requested_bytes, &inactive_split, &inactive_split_bytes,
                        &segment, &reserved_bytes}) {
     gauge->reset_accumulated();
+  }
+  for (auto& [id, gauge] : private_reserved_bytes) {
+    gauge.reset_accumulated();
   }
   active.reset_accumulated();
   active_bytes.reset_accumulated();
@@ -103,6 +109,9 @@ c10::CachingDeviceAllocator::DeviceStats MemoryStats::device_stats() const {
   stats.inactive_split = inactive_split.stats();
   stats.allocated_bytes = allocated_bytes.stats();
   stats.reserved_bytes = reserved_bytes.stats();
+  for (const auto& [id, gauge] : private_reserved_bytes) {
+    stats.reserved_bytes_by_private_pools[id] = gauge.stats();
+  }
   stats.active_bytes = active_bytes.stats(allocated_bytes);
   stats.inactive_split_bytes = inactive_split_bytes.stats();
   stats.requested_bytes = requested_bytes.stats();

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 
 namespace torchdevice {
 
@@ -85,6 +86,7 @@ struct MemoryStats {
   Gauge inactive_split_bytes;
   Gauge segment;
   Gauge reserved_bytes;
+  std::map<c10::MempoolId_t, Gauge> private_reserved_bytes;  ///< by private pool, those that are gone included
   ActiveGauge active;
   ActiveGauge active_bytes;
   c10::CachingAllocator::Stat oversize_allocations;
