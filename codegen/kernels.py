@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torchgen
 from operators import Operators
-from rules import Mixing, mixing_of, must_compose
+from rules import WAITING, Mixing, mixing_of, must_compose
 from torchgen.api import cpp, dispatcher
 from torchgen.api.types import NativeSignature
 from torchgen.model import Argument, NativeFunction, SelfArgument
@@ -94,7 +94,14 @@ class Kernel:
             if argument.type.is_tensor_like():
                 yield position[argument.name], argument.name
 
+    @property
+    def waits(self) -> bool:
+        return str(self.function.func.name) in WAITING
+
     def registration(self) -> str:
+        if self.waits:
+            kernel = f"Waiting<at::_ops::{self.struct}, {self.struct}_rule, at::_ops::{self.struct}::schema>::call"
+            return f"  registrar.implement<at::_ops::{self.struct}>(TORCH_FN(({kernel})));\n"
         return f"  registrar.forward<at::_ops::{self.struct}, {self.struct}_rule>();\n"
 
 
@@ -128,9 +135,11 @@ def main(output: Path, shards: int) -> None:
     kernels = sorted(select_kernels(operators), key=lambda kernel: (cpp.name(kernel.function.func), kernel.struct))
     for shard in range(shards):
         mine = kernels[len(kernels) * shard // shards : len(kernels) * (shard + 1) // shards]
-        headers = sorted({kernel.function.root_name for kernel in mine})
+        headers = [f"<ATen/ops/{name}_ops.h>" for name in sorted({kernel.function.root_name for kernel in mine})]
+        if any(kernel.waits for kernel in mine):
+            headers.append('"forward/Waiting.h"')
         text = HEADER.format(
-            includes="\n".join(f"#include <ATen/ops/{header}_ops.h>" for header in headers),
+            includes="\n".join(f"#include {header}" for header in headers),
             rules="".join(f"// {kernel.function.func}\n{kernel.rule()}" for kernel in mine),
             registrations="".join(kernel.registration() for kernel in mine),
             shard=shard,

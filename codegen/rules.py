@@ -71,6 +71,31 @@ DEVICE_AWARE = {
 #: Copies between devices are what they are for.
 COPIES = {"_copy_from", "_copy_from_and_resize", "copy_"}
 
+#: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
+#: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
+WAITING = {
+    "_index_put_impl_",
+    "_linalg_check_errors",
+    "_local_scalar_dense",
+    "_unique",
+    "_unique2",
+    "allclose",
+    "bincount",
+    "copy_",
+    "embedding_renorm_",
+    "equal",
+    "histc",
+    "index.Tensor",
+    "masked_select",
+    "masked_select.out",
+    "nonzero",
+    "nonzero.out",
+    "repeat_interleave.Tensor",
+    "unique_consecutive",
+    "unique_dim",
+    "unique_dim_consecutive",
+}
+
 #: at::native moves indices to the indexed tensor's device.
 INDEXING = {"_index_put_impl_", "index.Tensor", "index.Tensor_out"}
 

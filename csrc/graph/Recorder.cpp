@@ -81,9 +81,8 @@ void install_recorder() {
   for (const c10::OperatorName& name : dispatcher.getAllOpNames()) {
     const auto op = dispatcher.findSchema(name);
     if (op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CUDA) &&
-        op->hasKernelForAnyDispatchKey(
-            c10::DispatchKeySet({c10::DispatchKey::CompositeExplicitAutograd,
-                                 c10::DispatchKey::CompositeExplicitAutogradNonFunctional}))) {
+        (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
+         op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional))) {
       handles->push_back(dispatcher.registerImpl(name, kCaptureKey, kernel(), std::nullopt, nullptr, "torchdevice"));
     }
   }

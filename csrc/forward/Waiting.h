@@ -1,0 +1,83 @@
+// forward/Waiting.h: operators for which the host waits for a GPU, as their results depend on what the device computed.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_index_put_impl_ops.h>
+#include <ATen/ops/copy_ops.h>
+#include <ATen/ops/index_ops.h>
+#include <ATen/ops/repeat_interleave_ops.h>
+
+#include "forward/Forward.h"
+
+namespace torchdevice::forward {
+
+/// The host waits for work on the tensor's device: forbidden while its current stream is captured, and what
+/// torch.cuda.set_sync_debug_mode looks for.
+void wait_for_device_of(const at::Tensor& tensor);
+
+/// Whether indices hold masks, which CUDA turns into positions on the host.
+bool has_mask(const c10::List<std::optional<at::Tensor>>& indices);
+
+/// Raises what CUDA raises for a copy from or to memory that is not pinned during a capture.
+void check_captured_copy(const at::Tensor& host, const at::Tensor& device);
+
+/// Whether a call waits. Most operators of WAITING in codegen/rules.py always do.
+template <class Op>
+struct Waits {
+  template <class... A>
+  static const at::Tensor* on(const at::Tensor& self, const A&...) {
+    return &self;
+  }
+};
+
+template <>
+struct Waits<at::_ops::copy_> {
+  static const at::Tensor* on(const at::Tensor& self, const at::Tensor& source, bool non_blocking) {
+    if (self.is_cuda() == source.is_cuda() || self.numel() == 0) {
+      return nullptr;
+    }
+    const at::Tensor& device = self.is_cuda() ? self : source;
+    check_captured_copy(self.is_cuda() ? source : self, device);
+    return non_blocking ? nullptr : &device;
+  }
+};
+
+template <>
+struct Waits<at::_ops::index_Tensor> {
+  static const at::Tensor* on(const at::Tensor& self, const c10::List<std::optional<at::Tensor>>& indices) {
+    return has_mask(indices) ? &self : nullptr;
+  }
+};
+
+template <>
+struct Waits<at::_ops::_index_put_impl_> {
+  static const at::Tensor* on(const at::Tensor& self, const c10::List<std::optional<at::Tensor>>& indices,
+                              const at::Tensor& values, bool accumulate, bool /*unsafe*/) {
+    const bool is_masked_fill = !accumulate && values.numel() == 1;
+    return !is_masked_fill && has_mask(indices) ? &self : nullptr;
+  }
+};
+
+template <>
+struct Waits<at::_ops::repeat_interleave_Tensor> {
+  static const at::Tensor* on(const at::Tensor& repeats, const std::optional<c10::SymInt>& output_size) {
+    return output_size.has_value() ? nullptr : &repeats;
+  }
+};
+
+template <class Op, const Rule& rule, class Signature>
+struct Waiting;
+
+/// Forward, preceded by what waiting means.
+template <class Op, const Rule& rule, class R, class... A>
+struct Waiting<Op, rule, R(A...)> {
+  static R call(A... arguments) {
+    if (const at::Tensor* tensor = Waits<Op>::on(arguments...)) {
+      wait_for_device_of(*tensor);
+    }
+    return Forward<Op, rule, R(A...)>::call(arguments...);
+  }
+};
+
+}  // namespace torchdevice::forward
