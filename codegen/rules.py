@@ -86,6 +86,8 @@ WAITING = {
     "equal",
     "histc",
     "index.Tensor",
+    "index_put",
+    "index_put_",
     "masked_select",
     "masked_select.out",
     "nonzero",

@@ -1,4 +1,5 @@
-// forward/Waiting.cpp: operators for which the host waits for a GPU, as their results depend on what the device computed.
+// forward/Waiting.cpp: operators for which the host waits for a GPU, as their results depend on what the device
+// computed.
 
 #include "forward/Waiting.h"
 
@@ -15,11 +16,13 @@ void wait_for_device_of(const at::Tensor& tensor) {
   warn_or_error_on_sync();
 }
 
-bool has_mask(const c10::List<std::optional<at::Tensor>>& indices) {
+bool wait_for_indices(const c10::List<std::optional<at::Tensor>>& indices) {
   for (const std::optional<at::Tensor> index : indices) {
-    if (index.has_value() && index->defined() &&
-        (index->scalar_type() == at::kBool || index->scalar_type() == at::kByte)) {
-      return true;
+    if (index.has_value() && index->defined()) {
+      const bool is_mask = index->scalar_type() == at::kBool || index->scalar_type() == at::kByte;
+      if (is_mask == index->is_cuda()) {
+        return true;
+      }
     }
   }
   return false;

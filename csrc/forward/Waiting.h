@@ -6,6 +6,7 @@
 #include <ATen/ops/_index_put_impl_ops.h>
 #include <ATen/ops/copy_ops.h>
 #include <ATen/ops/index_ops.h>
+#include <ATen/ops/index_put_ops.h>
 #include <ATen/ops/repeat_interleave_ops.h>
 
 #include "forward/Forward.h"
@@ -16,8 +17,9 @@ namespace torchdevice::forward {
 /// torch.cuda.set_sync_debug_mode looks for.
 void wait_for_device_of(const at::Tensor& tensor);
 
-/// Whether indices hold masks, which CUDA turns into positions on the host.
-bool has_mask(const c10::List<std::optional<at::Tensor>>& indices);
+/// Whether CUDA copies indices, or how many there are, between host and device: masks on the device are counted, and
+/// positions on the host are sent. Masks on the host become positions in pinned memory, which nobody waits for.
+bool wait_for_indices(const c10::List<std::optional<at::Tensor>>& indices);
 
 /// Raises what CUDA raises for a copy from or to memory that is not pinned during a capture.
 void check_captured_copy(const at::Tensor& host, const at::Tensor& device);
@@ -46,18 +48,26 @@ struct Waits<at::_ops::copy_> {
 template <>
 struct Waits<at::_ops::index_Tensor> {
   static const at::Tensor* on(const at::Tensor& self, const c10::List<std::optional<at::Tensor>>& indices) {
-    return has_mask(indices) ? &self : nullptr;
+    return wait_for_indices(indices) ? &self : nullptr;
+  }
+};
+
+struct IndexPutWaits {
+  template <class... Unsafe>
+  static const at::Tensor* on(const at::Tensor& self, const c10::List<std::optional<at::Tensor>>& indices,
+                              const at::Tensor& values, bool accumulate, Unsafe... /*unsafe*/) {
+    // at::native turns this into masked_fill_, which needs no positions.
+    const bool may_be_masked_fill = !accumulate && values.numel() == 1 && values.is_cpu();
+    return !may_be_masked_fill && wait_for_indices(indices) ? &self : nullptr;
   }
 };
 
 template <>
-struct Waits<at::_ops::_index_put_impl_> {
-  static const at::Tensor* on(const at::Tensor& self, const c10::List<std::optional<at::Tensor>>& indices,
-                              const at::Tensor& values, bool accumulate, bool /*unsafe*/) {
-    const bool is_masked_fill = !accumulate && values.numel() == 1;
-    return !is_masked_fill && has_mask(indices) ? &self : nullptr;
-  }
-};
+struct Waits<at::_ops::index_put> : IndexPutWaits {};
+template <>
+struct Waits<at::_ops::index_put_> : IndexPutWaits {};
+template <>
+struct Waits<at::_ops::_index_put_impl_> : IndexPutWaits {};
 
 template <>
 struct Waits<at::_ops::repeat_interleave_Tensor> {

@@ -35,9 +35,10 @@ void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
   TORCH_CHECK(!instantiated_,
               "This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.");
   const c10::Stream stream = current_stream(current_device());
-  TORCH_CHECK(stream.id() != 0,
-              "CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on "
-              "the default stream.)");
+  TORCH_CHECK(
+      stream.id() != 0,
+      "CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on "
+      "the default stream.)");
   TORCH_INTERNAL_ASSERT(pool.first == 0 || pool.second == 0);
   reset();
   stream_ = stream;
@@ -143,9 +144,10 @@ Graph& Graph::currently_capturing() {
   TORCH_CHECK(capture != 0, "The current stream is not currently capturing.");
   const std::lock_guard guard(mutex);
   const auto known = capturing_graphs().find(capture);
-  TORCH_CHECK(known != capturing_graphs().end(),
-              "get_currently_capturing_graph() can be used only between capture_begin() and capture_end(). Did you use a "
-              "stream without making it depend upon the original stream used for capture?");
+  TORCH_CHECK(
+      known != capturing_graphs().end(),
+      "get_currently_capturing_graph() can be used only between capture_begin() and capture_end(). Did you use a "
+      "stream without making it depend upon the original stream used for capture?");
   return *known->second;
 }
 

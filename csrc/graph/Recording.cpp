@@ -130,6 +130,18 @@ class BareDispatch {
 
 }  // namespace
 
+Recording::Recording(c10::DeviceIndex device, c10::MempoolId_t pool) : device_(device), pool_(pool) {
+  for (const auto& segment : caching_allocator().snapshot(pool)) {
+    size_t address = segment.address;
+    for (const auto& block : segment.blocks) {
+      if (block.allocated) {
+        pool_before_.insert(reinterpret_cast<const void*>(address));  // NOLINT(performance-no-int-to-ptr): c10's type
+      }
+      address += block.size;
+    }
+  }
+}
+
 void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   const c10::impl::ExcludeDispatchKeyGuard nested(kCaptureKey);
   const auto& formals = op.schema().arguments();
@@ -185,9 +197,6 @@ std::vector<at::Tensor> Recording::fresh_results(const c10::OperatorHandle& op, 
     for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
       const bool fresh =
           tensor.is_cuda() && tensor.has_storage() && !known.contains(tensor.storage().unsafeGetStorageImpl());
-      if (fresh) {
-        born_.insert(tensor.storage().data());
-      }
       results.push_back(fresh ? stand_in(op, tensor) : at::Tensor());
     });
   }
@@ -237,9 +246,9 @@ c10::Storage Recording::stand_in(const c10::Storage& storage) {
   }
   c10::Storage result = storage;
   if (data == nullptr || pool_of(data) == pool_) {
-    result = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
-        c10::StorageImpl::use_byte_size_t(), source->nbytes(),
-        at::DataPtr(source->mutable_data(), source->device()), source->allocator(), /*resizable=*/false));
+    result = c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), source->nbytes(),
+                                                                at::DataPtr(source->mutable_data(), source->device()),
+                                                                source->allocator(), /*resizable=*/false));
   }
   storages_.insert_or_assign(
       source, KnownStorage{c10::weak_intrusive_ptr<c10::StorageImpl>(storage.getWeakStorageImpl()), data, result});
@@ -248,8 +257,13 @@ c10::Storage Recording::stand_in(const c10::Storage& storage) {
 
 void Recording::save_before_write(const c10::IValue& value) {
   for_each_tensor(value, [&](const at::Tensor& tensor) {
-    if (tensor.has_storage() && !born_.contains(tensor.storage().data())) {
-      saved_.save(tensor.storage().mutable_data(), tensor.storage().nbytes());
+    if (!tensor.has_storage()) {
+      return;
+    }
+    const void* memory = tensor.storage().data();
+    const bool made_by_the_capture = pool_of(memory) == pool_ && !pool_before_.contains(memory);
+    if (!made_by_the_capture) {
+      saved_.save(tensor.storage());
     }
   });
 }
@@ -257,7 +271,6 @@ void Recording::save_before_write(const c10::IValue& value) {
 void Recording::restore_memory() {
   saved_.restore();
   storages_.clear();
-  born_.clear();
 }
 
 void Recording::replay() {

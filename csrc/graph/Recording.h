@@ -36,7 +36,7 @@ struct Node {
 class Recording {
  public:
   /// For work on cuda:`device` with memory from the private pool `pool`.
-  Recording(c10::DeviceIndex device, c10::MempoolId_t pool) : device_(device), pool_(pool) {}
+  Recording(c10::DeviceIndex device, c10::MempoolId_t pool);
 
   /// Runs `op` with the arguments on `stack`, and records it unless it changes nothing on the device.
   void run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
@@ -70,7 +70,7 @@ class Recording {
   std::mutex mutex_;  ///< forward and backward run on different threads
   std::vector<Node> nodes_;
   std::unordered_map<const c10::StorageImpl*, KnownStorage> storages_;
-  std::unordered_set<const void*> born_;  ///< memory of results: nothing to restore
+  std::unordered_set<const void*> pool_before_;  ///< blocks of the pool that were in use before the capture
   SavedMemory saved_;
 };
 

@@ -11,15 +11,15 @@
 
 namespace torchdevice::graph {
 
-void SavedMemory::save(void* memory, size_t nbytes) {
-  const auto known = copies_.find(memory);
-  if (nbytes == 0 || (known != copies_.end() && known->second.nbytes >= nbytes)) {
+void SavedMemory::save(const c10::Storage& storage) {
+  void* memory = storage.mutable_data();
+  const size_t nbytes = storage.nbytes();
+  if (nbytes == 0 || copies_.contains(memory)) {
     return;
   }
-  TORCH_INTERNAL_ASSERT(known == copies_.end(), "memory grew during a capture");
   void* bytes = take(nbytes);
   native_backend().copy(bytes, memory, nbytes);
-  copies_.emplace(memory, Copy{bytes, nbytes});
+  copies_.emplace(memory, Copy{storage, bytes, nbytes});
 }
 
 void SavedMemory::restore() {
@@ -33,7 +33,8 @@ void SavedMemory::restore() {
 void* SavedMemory::take(size_t nbytes) {
   const size_t size = (nbytes + kMinBlockSize - 1) / kMinBlockSize * kMinBlockSize;
   if (chunks_.empty() || chunks_.back().size - chunks_.back().used < size) {
-    const size_t chunk = std::max(kLargeSegment, (size + kSegmentAlignment - 1) / kSegmentAlignment * kSegmentAlignment);
+    const size_t chunk =
+        std::max(kLargeSegment, (size + kSegmentAlignment - 1) / kSegmentAlignment * kSegmentAlignment);
     auto* start = static_cast<char*>(native_backend().allocate_segment(chunk));
     TORCH_CHECK_WITH(OutOfMemoryError, start != nullptr, "CUDA out of memory. A CUDA graph capture needs ", chunk,
                      " bytes to keep what the captured work overwrites.");

@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <c10/core/Storage.h>
+
 #include <cstddef>
 #include <unordered_map>
 #include <vector>
@@ -16,14 +18,16 @@ class SavedMemory {
   SavedMemory(const SavedMemory&) = delete;
   SavedMemory& operator=(const SavedMemory&) = delete;
 
-  /// Copies `nbytes` at `memory`, the first time it is called for that place. Throws OutOfMemoryError.
-  void save(void* memory, size_t nbytes);
+  /// Copies what the storage holds, the first time it is called for that memory, and keeps the storage alive. Throws
+  /// OutOfMemoryError.
+  void save(const c10::Storage& storage);
 
   /// Writes everything back, and forgets it.
   void restore();
 
  private:
   struct Copy {
+    c10::Storage storage;
     void* bytes;
     size_t nbytes;
   };

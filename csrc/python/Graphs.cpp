@@ -22,8 +22,8 @@ CaptureMode capture_mode(const std::string& name) {
   if (name == "thread_local") {
     return CaptureMode::thread_local_;
   }
-  TORCH_CHECK(name == "relaxed",
-              "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got ", name);
+  TORCH_CHECK(name == "relaxed", "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got ",
+              name);
   return CaptureMode::relaxed;
 }
 
@@ -34,10 +34,11 @@ CaptureMode capture_mode(const std::string& name) {
 }
 
 [[noreturn]] void no_conditional_nodes() {
-  TORCH_CHECK_NOT_IMPLEMENTED(false,
-                              "torch.cuda.CUDAGraph: torchdevice has no conditional nodes, as the operators of a branch "
-                              "are recorded only by running them; capture each branch into a graph of its own and "
-                              "choose which one to replay.");
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false,
+      "torch.cuda.CUDAGraph: torchdevice has no conditional nodes, as the operators of a branch "
+      "are recorded only by running them; capture each branch into a graph of its own and "
+      "choose which one to replay.");
 }
 
 }  // namespace
@@ -59,7 +60,8 @@ void add_graphs(PyObject* torch_c) {
       .def("capture_end", &Graph::capture_end, no_gil)
       .def("instantiate", &Graph::instantiate, no_gil)
       // Every generator takes part in the captures in which it is used.
-      .def("register_generator_state", [](Graph&, const at::Generator& /*generator*/) {}, py::arg("Generator"))
+      .def(
+          "register_generator_state", [](Graph&, const at::Generator& /*generator*/) {}, py::arg("Generator"))
       .def("replay", &Graph::replay, no_gil)
       .def("reset", &Graph::reset, no_gil)
       .def("pool", &Graph::pool, no_gil)
