@@ -22,6 +22,7 @@ class Mixing(Enum):
 #: Implemented by hand in csrc/aten, where the reason stands.
 HANDWRITTEN = {
     "_fused_sdp_choice",
+    "_nested_view_from_buffer",
     "as_strided",
     "_reshape_alias",
     "empty.memory_format",
@@ -114,8 +115,7 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
         return True
     arguments = function.func.arguments
     if operators.has_cpu_kernel(function):
-        # Other layouts than strided have tensor implementations of their own.
-        return name.startswith(("_nested", "_to_sparse", "_sparse", "quantize_"))
+        return False
     if name in COPIES:
         return False
     has_tensor = any(argument.type.is_tensor_like() for argument in arguments.flat_all)

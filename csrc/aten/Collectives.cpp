@@ -3,8 +3,6 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include <vector>
-
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
 
@@ -18,8 +16,7 @@ struct SilentWarnings final : c10::WarningHandler {
 
 }  // namespace
 
-void register_collectives() {
-  static auto* handles = new std::vector<c10::RegistrationHandleRAII>();
+void register_collectives(forward::Registrar& registrar) {
   SilentWarnings silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
   auto& dispatcher = c10::Dispatcher::singleton();
@@ -27,8 +24,7 @@ void register_collectives() {
     const auto op = dispatcher.findSchema(name);
     // An asynchronous collective keeps its aliases, which thereby come to own the memory that they point to.
     if (name.getNamespace() == "c10d" && op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
-      handles->push_back(dispatcher.registerImpl(name, c10::DispatchKey::CUDA, forward::boxed_kernel(), std::nullopt,
-                                                 nullptr, "torchdevice"));
+      registrar.implement_boxed(name, c10::DispatchKey::CUDA, forward::boxed_kernel<c10::DispatchKey::Dense>());
     }
   }
 }

@@ -12,7 +12,8 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_attention(registrar);
   aten::register_rnn(registrar);
   aten::register_ctc_loss(registrar);
-  aten::register_collectives();
+  aten::register_collectives(registrar);
+  aten::register_layouts(registrar);
 }
 
 }  // namespace torchdevice::forward

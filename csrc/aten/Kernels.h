@@ -14,6 +14,7 @@ void register_attention(forward::Registrar& registrar);
 void register_rnn(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
 /// Boxed, as their C++ types are not public.
-void register_collectives();
+void register_collectives(forward::Registrar& registrar);
+void register_layouts(forward::Registrar& registrar);
 
 }  // namespace torchdevice::aten

@@ -120,9 +120,17 @@ bool is_written(const c10::Argument& argument) {
   return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
 }
 
+/// The native backend's keys for tensors of one kind: dense, sparse ...
+c10::DispatchKeySet native_keys(c10::DispatchKey functionality) {
+  return c10::DispatchKeySet(functionality) |
+         c10::DispatchKeySet(c10::DispatchKeySet::RAW, masquerade.native_backend_bit);
+}
+
+template <c10::DispatchKey functionality>
 void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const c10::DispatchKeySet native = native_keys(functionality);
   TORCH_CHECK_NOT_IMPLEMENTED(
-      op.hasKernelForDispatchKey(masquerade.native_dense.highestPriorityTypeId()), "Could not run '",
+      op.hasKernelForDispatchKey(native.highestPriorityTypeId()), "Could not run '",
       op.operator_name(), "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ",
       masquerade.native_device,
       " kernel that torchdevice could forward to. Register one of them, for instance with torch.library.impl.");
@@ -148,7 +156,7 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     check_devices(rule, seen);
   }
   frame.enter();
-  op.redispatchBoxed(masquerade.native_dense, stack);
+  op.redispatchBoxed(native, stack);
 
   for (size_t i = 0; i < formals.size(); ++i) {
     if (is_written(formals[i])) {
@@ -160,13 +168,37 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+/// The native backend's kernel on the CUDA tensors as they are.
+template <c10::DispatchKey functionality>
+void run_shared(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  op.redispatchBoxed(native_keys(functionality), stack);
+}
+
 }  // namespace
 
-c10::KernelFunction boxed_kernel() { return c10::KernelFunction::makeFromBoxedFunction<&forward_boxed>(); }
+template <c10::DispatchKey functionality>
+c10::KernelFunction boxed_kernel() {
+  return c10::KernelFunction::makeFromBoxedFunction<&forward_boxed<functionality>>();
+}
+
+template <c10::DispatchKey functionality>
+c10::KernelFunction shared_kernel() {
+  return c10::KernelFunction::makeFromBoxedFunction<&run_shared<functionality>>();
+}
+
+template c10::KernelFunction boxed_kernel<c10::DispatchKey::Dense>();
+template c10::KernelFunction boxed_kernel<c10::DispatchKey::NestedTensor>();
+template c10::KernelFunction boxed_kernel<c10::DispatchKey::Quantized>();
+template c10::KernelFunction boxed_kernel<c10::DispatchKey::Sparse>();
+template c10::KernelFunction boxed_kernel<c10::DispatchKey::SparseCsr>();
+template c10::KernelFunction shared_kernel<c10::DispatchKey::NestedTensor>();
+template c10::KernelFunction shared_kernel<c10::DispatchKey::Quantized>();
+template c10::KernelFunction shared_kernel<c10::DispatchKey::Sparse>();
+template c10::KernelFunction shared_kernel<c10::DispatchKey::SparseCsr>();
 
 void register_boxed_fallback() {
   static auto* handle = new c10::RegistrationHandleRAII(
-      c10::Dispatcher::singleton().registerFallback(c10::DispatchKey::CUDA, boxed_kernel(), "torchdevice"));
+      c10::Dispatcher::singleton().registerFallback(c10::DispatchKey::CUDA, boxed_kernel<c10::DispatchKey::Dense>(), "torchdevice"));
   static_cast<void>(handle);
 }
 

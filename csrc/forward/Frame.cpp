@@ -2,6 +2,7 @@
 
 #include "forward/Frame.h"
 
+#include "forward/Layouts.h"
 #include "forward/TensorAccess.h"
 #include "runtime/CachingAllocator.h"
 
@@ -31,6 +32,11 @@ c10::Storage share_storage(c10::Storage native, c10::Device device) {
                                                             &caching_allocator(), /*resizable=*/true));
 }
 
+bool is_dense_cuda(const c10::TensorImpl& tensor) {
+  constexpr uint64_t kDenseCuda = kDenseKey | kCudaBackendBit;
+  return (tensor.key_set().raw_repr() & kDenseCuda) == kDenseCuda;
+}
+
 bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
   const auto& left = TensorAccess::geometry(a);
   const auto& right = TensorAccess::geometry(b);
@@ -42,13 +48,12 @@ bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
 
 const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
   c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
-  if (C10_LIKELY((impl.key_set().raw_repr() & kCudaBackendBit) != 0)) {
-    const c10::DeviceIndex index = TensorAccess::device(impl)->index();
-    if (device_ < 0) {
-      device_ = index;
-    }
-    foreign_ |= device_ != index;
+  if (C10_LIKELY(is_dense_cuda(impl))) {
+    see_device(TensorAccess::device(impl)->index());
     return pool_.alias(impl, base_).native;
+  }
+  if (tensor.is_cuda()) {
+    return pass_other_layout(tensor);
   }
   if (tensor.defined()) {
     const bool scalar = !written && impl.is_cpu() && impl.dim() == 0;
@@ -56,6 +61,16 @@ const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
   }
   return tensor;
 }
+
+const at::Tensor& Frame::pass_other_layout(const at::Tensor& tensor) {
+  see_device(tensor.device().index());
+  if (layouts_ == nullptr) {
+    layouts_ = new LayoutAliases();
+  }
+  return layouts_->pass(*this, tensor);
+}
+
+void Frame::release_layouts() noexcept { delete layouts_; }
 
 at::Tensor Frame::adopt(at::Tensor&& result) {
   if (!result.defined()) {
@@ -82,6 +97,10 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
   if (impl.device().type() == c10::DeviceType::CUDA) {
     return std::move(result);
   }
+  if (has_known_layout(impl)) {
+    const at::Tensor source = layouts_ != nullptr ? layouts_->source_of(result) : at::Tensor();
+    return source.defined() ? source : adopt_layout(*this, result);
+  }
   c10::StorageImpl* native = TensorAccess::storage(impl).unsafeGetStorageImpl();
   TORCH_CHECK_NOT_IMPLEMENTED((impl.key_set().raw_repr() & kDenseKey) != 0 && native != nullptr,
                               "torchdevice: this operator's result has layout ", impl.layout(),
@@ -99,7 +118,10 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
 
 void Frame::commit(const at::Tensor& source) {
   c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
-  if ((impl.key_set().raw_repr() & kCudaBackendBit) == 0) {
+  if (!is_dense_cuda(impl)) {
+    if (layouts_ != nullptr) {
+      layouts_->commit(*this, source);
+    }
     return;  // undefined, or passed as it is
   }
   AliasSlot& slot = pool_.alias(impl, base_);

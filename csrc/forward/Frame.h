@@ -9,12 +9,17 @@
 
 namespace torchdevice::forward {
 
+class LayoutAliases;
+
 /// Lives on the stack of a kernel. Its destructor gives back the aliases and restores the thread's state, also when
 /// the native kernel throws.
 class Frame {
  public:
   Frame() : pool_(alias_pool()), base_(pool_.size()), outer_device_(forwarding_device()) {}
   ~Frame() {
+    if (C10_UNLIKELY(layouts_ != nullptr)) {
+      release_layouts();
+    }
     pool_.release(base_);
     forwarding_device() = outer_device_;
   }
@@ -49,10 +54,19 @@ class Frame {
   void commit(const at::Tensor& source);
 
  private:
+  const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
+  void release_layouts() noexcept;
+  void see_device(c10::DeviceIndex index) noexcept {
+    if (device_ < 0) {
+      device_ = index;
+    }
+    foreign_ |= device_ != index;
+  }
 
   AliasPool& pool_;
   size_t base_;
+  LayoutAliases* layouts_ = nullptr;  ///< made for the first argument that is not strided
   c10::DeviceIndex outer_device_;
   c10::DeviceIndex device_ = -1;
   bool foreign_ = false;

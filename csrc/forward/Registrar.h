@@ -15,17 +15,24 @@ class Registrar {
   template <class Op, const Rule& rule>
   void forward() {
     using Kernel = Forward<Op, rule, typename Op::schema>;
-    add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(Kernel::call)));
+    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
+        c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(Kernel::call)));
   }
 
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
   template <class Op, class Function>
   void implement(Function function) {
-    add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(function));
+    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
+        c10::KernelFunction::makeFromUnboxedFunction(function));
+  }
+
+  /// A boxed kernel for any operator under any key.
+  void implement_boxed(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel) {
+    add(name, key, std::move(kernel));
   }
 
  private:
-  void add(const char* name, const char* overload, c10::KernelFunction kernel);
+  void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 };
 
 /// Every typed kernel that the build generated from native_functions.yaml.

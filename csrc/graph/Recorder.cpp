@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "forward/Registrar.h"
 #include "runtime/Device.h"
 #include "runtime/Error.h"
 #include "runtime/Stream.h"
@@ -76,14 +77,16 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
 void install_recorder() {
   auto& dispatcher = c10::Dispatcher::singleton();
   const auto kernel = [] { return c10::KernelFunction::makeFromBoxedFunction<&record>(); };
-  static auto* const handles = new std::vector<c10::RegistrationHandleRAII>();
-  handles->push_back(dispatcher.registerFallback(kCaptureKey, kernel(), "torchdevice"));
+  static auto* const fallback =
+      new c10::RegistrationHandleRAII(dispatcher.registerFallback(kCaptureKey, kernel(), "torchdevice"));
+  static_cast<void>(fallback);
+  forward::Registrar registrar;
   for (const c10::OperatorName& name : dispatcher.getAllOpNames()) {
     const auto op = dispatcher.findSchema(name);
     if (op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CUDA) &&
         (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
          op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional))) {
-      handles->push_back(dispatcher.registerImpl(name, kCaptureKey, kernel(), std::nullopt, nullptr, "torchdevice"));
+      registrar.implement_boxed(name, kCaptureKey, kernel());
     }
   }
 }

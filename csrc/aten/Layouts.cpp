@@ -1,0 +1,130 @@
+// aten/Layouts.cpp: operators on sparse, compressed sparse, nested and quantized tensors.
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <string>
+#include <unordered_set>
+
+#include "aten/Kernels.h"
+#include "forward/Boxed.h"
+#include "native/Backend.h"
+
+namespace torchdevice::aten {
+namespace {
+
+using Names = std::unordered_set<std::string>;
+
+// For most operators on sparse and nested tensors torch has one kernel for CPU and CUDA, which works on the dense
+// tensors inside by calling other operators. Here it runs on CUDA tensors as it does on a GPU. The following have
+// kernels of their own for each device (native_functions.yaml), or ask a DispatchStub for one.
+
+const Names& sparse_forwarded() {
+  static const auto& names = *new Names{"aten::_coalesce",
+                                        "aten::_sparse_log_softmax",
+                                        "aten::_sparse_log_softmax_backward_data",
+                                        "aten::_sparse_mask_projection",
+                                        "aten::_sparse_softmax",
+                                        "aten::_sparse_softmax_backward_data",
+                                        "aten::_sparse_sparse_matmul",
+                                        "aten::_sparse_sum_backward",
+                                        "aten::add.out",
+                                        "aten::addmm",
+                                        "aten::addmm.out",
+                                        "aten::addmm_",
+                                        "aten::bmm",
+                                        "aten::bmm.out",
+                                        "aten::hspmm",
+                                        "aten::hspmm.out",
+                                        "aten::index_select",
+                                        "aten::mul.out",
+                                        "aten::sparse_mask",
+                                        "aten::sspaddmm.out"};
+  return names;
+}
+
+const Names& compressed_forwarded() {
+  static const auto& names = *new Names{"aten::_sparse_csr_prod.dim_dtype",
+                                        "aten::_sparse_csr_sum.dim_dtype",
+                                        "aten::_sparse_mm_reduce_impl",
+                                        "aten::_sparse_mm_reduce_impl_backward",
+                                        "aten::add.out",
+                                        "aten::addmm.out",
+                                        "aten::addmv.out",
+                                        "aten::sparse_sampled_addmm",
+                                        "aten::sparse_sampled_addmm.out",
+                                        "aten::triangular_solve.X"};
+  return names;
+}
+
+const Names& nested_forwarded() {
+  static const auto& names = *new Names{"aten::_fused_sdp_choice",
+                                        "aten::_native_multi_head_attention",
+                                        "aten::_nested_sum_backward",
+                                        "aten::_nested_tensor_softmax_with_shape",
+                                        "aten::_transform_bias_rescale_qkv",
+                                        "aten::bmm",
+                                        "aten::sum.dim_IntList",
+                                        "aten::to_padded_tensor"};
+  return names;
+}
+
+// Quantized kernels compute on the memory itself, so nearly all are forwarded; these only make tensors and views.
+const Names& quantized_shared() {
+  static const auto& names = *new Names{"aten::_empty_affine_quantized",
+                                        "aten::_empty_per_channel_affine_quantized",
+                                        "aten::_reshape_alias",
+                                        "aten::as_strided",
+                                        "aten::empty.memory_format",
+                                        "aten::empty_like",
+                                        "aten::empty_quantized",
+                                        "aten::empty_strided",
+                                        "aten::q_per_channel_axis",
+                                        "aten::q_per_channel_scales",
+                                        "aten::q_per_channel_zero_points",
+                                        "aten::q_scale",
+                                        "aten::q_zero_point",
+                                        "aten::qscheme",
+                                        "aten::set_.source_Storage_storage_offset",
+                                        "aten::squeeze",
+                                        "aten::squeeze.dim",
+                                        "aten::squeeze.dims",
+                                        "aten::unfold",
+                                        "aten::unsqueeze",
+                                        "aten::view"};
+  return names;
+}
+
+c10::DispatchKey runtime_key(c10::DispatchKey functionality, c10::BackendComponent backend) {
+  return c10::toRuntimePerBackendFunctionalityKey(functionality, backend);
+}
+
+/// Every operator that the native backend has a kernel for gets one for CUDA.
+template <c10::DispatchKey functionality, class IsShared>
+void register_kind(forward::Registrar& registrar, const IsShared& is_shared) {
+  auto& dispatcher = c10::Dispatcher::singleton();
+  const c10::DispatchKey native = runtime_key(functionality, native_backend().component());
+  const c10::DispatchKey cuda = runtime_key(functionality, c10::BackendComponent::CUDABit);
+  for (const c10::OperatorName& name : dispatcher.getRegistrationsForDispatchKey(native)) {
+    const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";
+    if (!about_host_memory) {
+      registrar.implement_boxed(name, cuda,
+                                is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
+                                                               : forward::boxed_kernel<functionality>());
+    }
+  }
+}
+
+}  // namespace
+
+void register_layouts(forward::Registrar& registrar) {
+  const auto is_not_in = [](const Names& names) {
+    return [&names](const std::string& name) { return !names.contains(name); };
+  };
+  register_kind<c10::DispatchKey::Sparse>(registrar, is_not_in(sparse_forwarded()));
+  register_kind<c10::DispatchKey::SparseCsr>(registrar, is_not_in(compressed_forwarded()));
+  register_kind<c10::DispatchKey::NestedTensor>(registrar, is_not_in(nested_forwarded()));
+  register_kind<c10::DispatchKey::Quantized>(
+      registrar, [](const std::string& name) { return quantized_shared().contains(name); });
+}
+
+}  // namespace torchdevice::aten
