@@ -62,7 +62,15 @@ const Names& nested_forwarded() {
                                         "aten::_nested_sum_backward",
                                         "aten::_nested_tensor_softmax_with_shape",
                                         "aten::_transform_bias_rescale_qkv",
+                                        "aten::add.Tensor",
+                                        "aten::add_.Tensor",
                                         "aten::bmm",
+                                        "aten::div.Tensor",
+                                        "aten::mul.Tensor",
+                                        "aten::mul_.Tensor",
+                                        "aten::native_layer_norm",
+                                        "aten::native_layer_norm_backward",
+                                        "aten::sub.Tensor",
                                         "aten::sum.dim_IntList",
                                         "aten::to_padded_tensor"};
   return names;
@@ -123,8 +131,11 @@ void register_layouts(forward::Registrar& registrar) {
   register_kind<c10::DispatchKey::Sparse>(registrar, is_not_in(sparse_forwarded()));
   register_kind<c10::DispatchKey::SparseCsr>(registrar, is_not_in(compressed_forwarded()));
   register_kind<c10::DispatchKey::NestedTensor>(registrar, is_not_in(nested_forwarded()));
-  register_kind<c10::DispatchKey::Quantized>(
-      registrar, [](const std::string& name) { return quantized_shared().contains(name); });
+  register_kind<c10::DispatchKey::Quantized>(registrar,
+                                             [](const std::string& name) { return quantized_shared().contains(name); });
+  // Its composite kernel asks a DispatchStub.
+  registrar.implement_boxed({"aten::copy_", ""}, c10::DispatchKey::QuantizedCUDA,
+                            forward::boxed_kernel<c10::DispatchKey::Quantized>());
 }
 
 }  // namespace torchdevice::aten

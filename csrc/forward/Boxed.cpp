@@ -130,9 +130,8 @@ template <c10::DispatchKey functionality>
 void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const c10::DispatchKeySet native = native_keys(functionality);
   TORCH_CHECK_NOT_IMPLEMENTED(
-      op.hasKernelForDispatchKey(native.highestPriorityTypeId()), "Could not run '",
-      op.operator_name(), "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ",
-      masquerade.native_device,
+      op.hasComputedKernelForDispatchKey(native.highestPriorityTypeId()), "Could not run '", op.operator_name(),
+      "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ", masquerade.native_device,
       " kernel that torchdevice could forward to. Register one of them, for instance with torch.library.impl.");
   const auto& formals = op.schema().arguments();
   const size_t first = stack->size() - formals.size();
@@ -147,7 +146,8 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       (*stack)[first + i] = pass_factory_value(frame, formals[i], arguments[i]);
     }
   }
-  if (frame.has_foreign_tensor()) {
+  const bool copies_between_devices = op.operator_name().name == "aten::copy_";
+  if (frame.has_foreign_tensor() && !copies_between_devices) {
     static constexpr Rule rule{Mixing::kTensorIterator};
     std::vector<SeenTensor> seen;
     for (size_t i = 0; i < formals.size(); ++i) {
@@ -197,8 +197,8 @@ template c10::KernelFunction shared_kernel<c10::DispatchKey::Sparse>();
 template c10::KernelFunction shared_kernel<c10::DispatchKey::SparseCsr>();
 
 void register_boxed_fallback() {
-  static auto* handle = new c10::RegistrationHandleRAII(
-      c10::Dispatcher::singleton().registerFallback(c10::DispatchKey::CUDA, boxed_kernel<c10::DispatchKey::Dense>(), "torchdevice"));
+  static auto* handle = new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
+      c10::DispatchKey::CUDA, boxed_kernel<c10::DispatchKey::Dense>(), "torchdevice"));
   static_cast<void>(handle);
 }
 

@@ -50,9 +50,9 @@ at::Tensor cross_compressed(Frame& frame, const at::Tensor& tensor, Way way) {
   const auto* from = at::sparse_csr::get_sparse_csr_impl(tensor);
   auto result = at::detail::make_tensor<at::SparseCsrTensorImpl>(keys(c10::DispatchKey::SparseCsr, way),
                                                                  device(frame, way), tensor.layout(), tensor.dtype());
-  at::sparse_csr::get_sparse_csr_impl(result)->set_member_tensors(
-      cross(frame, from->compressed_indices(), way), cross(frame, from->plain_indices(), way),
-      cross(frame, from->values(), way), tensor.sizes());
+  at::sparse_csr::get_sparse_csr_impl(result)->set_member_tensors(cross(frame, from->compressed_indices(), way),
+                                                                  cross(frame, from->plain_indices(), way),
+                                                                  cross(frame, from->values(), way), tensor.sizes());
   return result;
 }
 
@@ -74,8 +74,8 @@ at::QuantizerPtr cross_quantizer(Frame& frame, const at::QuantizerPtr& quantizer
 
 /// A dense tensor over the memory of a quantized one.
 at::Tensor as_dense(const at::Tensor& quantized, c10::DispatchKeySet dense_keys) {
-  auto dense = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(quantized.storage()), dense_keys,
-                                                        quantized.dtype());
+  auto dense =
+      at::detail::make_tensor<c10::TensorImpl>(c10::Storage(quantized.storage()), dense_keys, quantized.dtype());
   dense.unsafeGetTensorImpl()->set_sizes_and_strides(quantized.sizes(), quantized.strides(),
                                                      quantized.storage_offset());
   return dense;
@@ -175,8 +175,8 @@ at::Tensor adopt_layout(Frame& frame, const at::Tensor& native) {
     return wrap_nested(frame.adopt(impl.get_unsafe_storage_as_tensor()), impl);
   }
   auto quantizer = cross_quantizer(frame, at::get_qtensorimpl(native)->quantizer(), Way::kOut);
-  return as_quantized(frame.adopt(as_dense(native, masquerade.native_dense)), keys(c10::DispatchKey::Quantized, Way::kOut),
-                      std::move(quantizer));
+  return as_quantized(frame.adopt(as_dense(native, masquerade.native_dense)),
+                      keys(c10::DispatchKey::Quantized, Way::kOut), std::move(quantizer));
 }
 
 }  // namespace torchdevice::forward
