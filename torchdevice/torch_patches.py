@@ -57,7 +57,7 @@ def patches() -> Iterator[Patch]:
     import torch
     import torch.cuda
 
-    from torchdevice import _C, compile, cuda_sources
+    from torchdevice import _C, compile, cuda_sources, profiler
     from torchdevice.on_import import when_imported
 
     cuda = torch.cuda
@@ -128,6 +128,11 @@ def patches() -> Iterator[Patch]:
         lambda: _set_all(
             cuda, {"_raw_device_count_nvml": _C.configured_device_count, "_raw_device_uuid_nvml": _C.device_uuids}
         ),
+    )
+    yield Patch(
+        "torch.profiler.supported_activities, _KinetoProfile.__init__",
+        "without CUPTI torch neither offers ProfilerActivity.CUDA nor takes it without the CPU's",
+        lambda: profiler.offer_cuda_activity(sys.modules["torch.profiler.profiler"]),
     )
     yield Patch(
         "torch.cuda._utils._get_nvrtc_library, _get_cuda_library",

@@ -1,5 +1,5 @@
-// python/Libraries.cpp: torch._C's names of cuBLAS, cuSOLVER, cuDNN, NCCL and jiterator: libraries that do not exist here,
-// but whose settings and versions programs read and write.
+// python/Libraries.cpp: torch._C's names of cuBLAS, cuSOLVER, cuDNN and jiterator: libraries that do not exist here, but
+// whose settings and versions programs read and write.
 
 #include <ATen/Context.h>
 #include <c10/util/env.h>
@@ -191,13 +191,6 @@ void add_cudnn(py::module& m) {
   cudnn.def("getCompileVersion", parts);
 }
 
-PyObject* nccl_version(PyObject* /*self*/, PyObject* /*none*/) {
-  const auto& [major, minor, patch] = cuda_release().nccl;
-  return THPUtils_packUInt64(uint64_t(major) << 32U | uint64_t(minor) << 16U | uint64_t(patch));
-}
-
-PyObject* nccl_version_suffix(PyObject* /*self*/, PyObject* /*none*/) { return PyBytes_FromString(""); }
-
 PyObject* jiterator(PyObject* /*self*/, PyObject* /*arguments*/) {
   HANDLE_TH_ERRORS
   TORCH_CHECK_NOT_IMPLEMENTED(
@@ -220,8 +213,6 @@ PyMethodDef functions[] = {
     {"_cuda_set_cudnn_benchmark_limit", set_benchmark_limit, METH_O, nullptr},
     {"_cuda_get_conv_benchmark_empty_cache", get_benchmark_empty_cache, METH_NOARGS, nullptr},
     {"_cudnn_set_conv_benchmark_empty_cache", set_benchmark_empty_cache, METH_O, nullptr},
-    {"_nccl_version", nccl_version, METH_NOARGS, nullptr},
-    {"_nccl_version_suffix", nccl_version_suffix, METH_NOARGS, nullptr},
     {"_cuda_jiterator_compile_and_launch_kernel", jiterator, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 

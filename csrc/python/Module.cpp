@@ -45,6 +45,7 @@ void add_names(PyObject* torch_c) {
   add_memory(torch_c);
   add_runtime(torch_c);
   add_libraries(torch_c);
+  add_nccl(torch_c);
   add_tunable(torch_c);
   add_gds(torch_c);
   add_inductor(torch_c);

@@ -30,8 +30,11 @@ void add_memory(PyObject* torch_c);
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 
-/// Libraries.cpp: what torch asks of cuBLAS, cuSOLVER, cuDNN, NCCL and jiterator: settings, versions, clear errors.
+/// Libraries.cpp: what torch asks of cuBLAS, cuSOLVER, cuDNN and jiterator: settings, versions, clear errors.
 void add_libraries(PyObject* torch_c);
+
+/// Nccl.cpp: torch.cuda.nccl between the devices of one process.
+void add_nccl(PyObject* torch_c);
 
 /// Tunable.cpp: torch.cuda.tunable's settings and files.
 void add_tunable(PyObject* torch_c);

@@ -60,7 +60,20 @@ std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
 
 void add_cudart(py::module& m) {
   auto cudart = m.def_submodule("_cudart", "libcudart.so bindings");
-  py::enum_<CudaError>(cudart, "cudaError", py::module_local()).value("success", CudaError::success);
+  py::enum_<CudaError> error(cudart, "cudaError", py::module_local());
+  error.value("success", CudaError::success);
+  // As the plain C enumeration of a CUDA build, an error equals its number: torch.cuda.check_error(0) passes.
+  const auto number = [](const py::object& value) { return py::int_(value); };
+  error.attr("__eq__") = py::cpp_function(
+      [number](const py::object& self, const py::object& other) {
+        return PyIndex_Check(other.ptr()) && number(self).equal(number(other));
+      },
+      py::name("__eq__"), py::is_method(error));
+  error.attr("__ne__") = py::cpp_function(
+      [number](const py::object& self, const py::object& other) {
+        return !PyIndex_Check(other.ptr()) || !number(self).equal(number(other));
+      },
+      py::name("__ne__"), py::is_method(error));
   cudart.def("cudaGetErrorString", [](CudaError error) { return cuda_error_string(static_cast<int32_t>(error)); });
   // A profiler of CUDA would attach to the driver; there is none, and starting none succeeds in a CUDA build too.
   cudart.def("cudaProfilerStart", [] { return CudaError::success; });
