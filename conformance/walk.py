@@ -42,8 +42,10 @@ def _offered(module: types.ModuleType) -> list[str]:
 
 
 def _is_own(name: str, value: Any, module: types.ModuleType) -> bool:
-    return not name.startswith("_") and getattr(value, "__module__", module.__name__) == module.__name__ and not isinstance(
-        value, types.ModuleType | bool | str | None.__class__
+    return (
+        not name.startswith("_")
+        and getattr(value, "__module__", module.__name__) == module.__name__
+        and not isinstance(value, types.ModuleType | bool | str | None.__class__)
     )
 
 

@@ -51,7 +51,7 @@ class _Watcher(MetaPathFinder):
         loader, execute = spec.loader, spec.loader.exec_module
 
         def execute_and_change(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[method-assign]
+            del loader.exec_module
             execute(module)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)

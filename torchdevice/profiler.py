@@ -1,4 +1,4 @@
-"""torch.profiler where there is CUDA but no CUPTI: device time comes from events around the CPU's record of operators."""
+"""torch.profiler where there is CUDA but no CUPTI: device time comes from events around each operator."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-// python/Libraries.cpp: torch._C's names of cuBLAS, cuSOLVER, cuDNN and jiterator: libraries that do not exist here, but
-// whose settings and versions programs read and write.
+// python/Libraries.cpp: torch._C's names of cuBLAS, cuSOLVER, cuDNN and jiterator: libraries that do not exist here,
+// but whose settings and versions programs read and write.
 
 #include <ATen/Context.h>
 #include <c10/util/env.h>
 #include <torch/csrc/Exceptions.h>
-#include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils.h>
+#include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils/python_numbers.h>
 
 #include <atomic>
@@ -199,22 +199,21 @@ PyObject* jiterator(PyObject* /*self*/, PyObject* /*arguments*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {
-    {"_cuda_getCublasWorkspaceSize", get_cublas_workspace, METH_NOARGS, nullptr},
-    {"_cuda_setCublasWorkspaceSize", set_cublas_workspace, METH_O, nullptr},
-    {"_cuda_resetCublasWorkspaceSize", reset_cublas_workspace, METH_NOARGS, nullptr},
-    {"_cuda_getCublasLtWorkspaceSize", get_cublaslt_workspace, METH_NOARGS, nullptr},
-    {"_cuda_setCublasLtWorkspaceSize", set_cublaslt_workspace, METH_O, nullptr},
-    {"_cuda_resetCublasLtWorkspaceSize", reset_cublaslt_workspace, METH_NOARGS, nullptr},
-    {"_cuda_clearCublasWorkspaces", clear_cublas_workspaces, METH_NOARGS, nullptr},
-    {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
-    {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
-    {"_cuda_get_cudnn_benchmark_limit", get_benchmark_limit, METH_NOARGS, nullptr},
-    {"_cuda_set_cudnn_benchmark_limit", set_benchmark_limit, METH_O, nullptr},
-    {"_cuda_get_conv_benchmark_empty_cache", get_benchmark_empty_cache, METH_NOARGS, nullptr},
-    {"_cudnn_set_conv_benchmark_empty_cache", set_benchmark_empty_cache, METH_O, nullptr},
-    {"_cuda_jiterator_compile_and_launch_kernel", jiterator, METH_VARARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr}};
+PyMethodDef functions[] = {{"_cuda_getCublasWorkspaceSize", get_cublas_workspace, METH_NOARGS, nullptr},
+                           {"_cuda_setCublasWorkspaceSize", set_cublas_workspace, METH_O, nullptr},
+                           {"_cuda_resetCublasWorkspaceSize", reset_cublas_workspace, METH_NOARGS, nullptr},
+                           {"_cuda_getCublasLtWorkspaceSize", get_cublaslt_workspace, METH_NOARGS, nullptr},
+                           {"_cuda_setCublasLtWorkspaceSize", set_cublaslt_workspace, METH_O, nullptr},
+                           {"_cuda_resetCublasLtWorkspaceSize", reset_cublaslt_workspace, METH_NOARGS, nullptr},
+                           {"_cuda_clearCublasWorkspaces", clear_cublas_workspaces, METH_NOARGS, nullptr},
+                           {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
+                           {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
+                           {"_cuda_get_cudnn_benchmark_limit", get_benchmark_limit, METH_NOARGS, nullptr},
+                           {"_cuda_set_cudnn_benchmark_limit", set_benchmark_limit, METH_O, nullptr},
+                           {"_cuda_get_conv_benchmark_empty_cache", get_benchmark_empty_cache, METH_NOARGS, nullptr},
+                           {"_cudnn_set_conv_benchmark_empty_cache", set_benchmark_empty_cache, METH_O, nullptr},
+                           {"_cuda_jiterator_compile_and_launch_kernel", jiterator, METH_VARARGS, nullptr},
+                           {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 

@@ -50,8 +50,7 @@ void check_streams_and_comms(PyObject* streams, PyObject* comms, size_t inputs) 
 
 void check_tensor(const at::Tensor& tensor, const at::Tensor& first) {
   TORCH_CHECK(tensor.is_cuda() && !tensor.is_sparse(), "input and output elements have to be cuda dense Tensors");
-  TORCH_CHECK(tensor.scalar_type() == first.scalar_type(),
-              "all inputs and outputs must be of the same Tensor dtype");
+  TORCH_CHECK(tensor.scalar_type() == first.scalar_type(), "all inputs and outputs must be of the same Tensor dtype");
   TORCH_CHECK(tensor.is_contiguous(), "all inputs and outputs have to be contiguous");
 }
 
@@ -88,10 +87,17 @@ at::Tensor combine(const Tensors& inputs, int op, const at::Tensor& like) {
   for (size_t i = 1; i < inputs.size(); ++i) {
     const auto other = inputs[i].view(-1).to(like.device());
     switch (static_cast<ReduceOp>(op)) {
-      case ReduceOp::prod: result.mul_(other); break;
-      case ReduceOp::max: result = at::maximum(result, other); break;
-      case ReduceOp::min: result = at::minimum(result, other); break;
-      default: result.add_(other);
+      case ReduceOp::prod:
+        result.mul_(other);
+        break;
+      case ReduceOp::max:
+        result = at::maximum(result, other);
+        break;
+      case ReduceOp::min:
+        result = at::minimum(result, other);
+        break;
+      default:
+        result.add_(other);
     }
   }
   if (static_cast<ReduceOp>(op) == ReduceOp::avg) {

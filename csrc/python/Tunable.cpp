@@ -2,8 +2,8 @@
 
 #include <c10/util/env.h>
 #include <torch/csrc/Exceptions.h>
-#include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils.h>
+#include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils/python_numbers.h>
 #include <torch/csrc/utils/python_strings.h>
 #include <torch/version.h>
@@ -118,7 +118,8 @@ const Results& results() {
   auto& tunable = state();
   if (!std::exchange(tunable.file_was_read, true)) {
     if (tunable.filename.empty()) {
-      tunable.filename = with_ordinal(c10::utils::get_env("PYTORCH_TUNABLEOP_FILENAME").value_or("tunableop_results.csv"));
+      tunable.filename =
+          with_ordinal(c10::utils::get_env("PYTORCH_TUNABLEOP_FILENAME").value_or("tunableop_results.csv"));
     }
     if (!tunable.recording) read_results(tunable.filename);
   }
@@ -201,8 +202,7 @@ PyObject* get_max_tuning_iterations(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* set_rotating_buffer_size(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
-  state().rotating_buffer_bytes =
-      int_argument(argument, "cuda_tunableop_set_rotating_buffer_size") * kBytesPerMegabyte;
+  state().rotating_buffer_bytes = int_argument(argument, "cuda_tunableop_set_rotating_buffer_size") * kBytesPerMegabyte;
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }

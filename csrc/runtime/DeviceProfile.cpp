@@ -77,9 +77,7 @@ const DeviceProfile* device_profile() {
   return profile;
 }
 
-const CudaRelease& cuda_release() {
-  return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13;
-}
+const CudaRelease& cuda_release() { return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13; }
 
 std::string architecture_flags() {
   const auto [major, minor] = compute_capability();

@@ -10,14 +10,14 @@ namespace torchdevice {
 
 /// A named GPU, from TORCHDEVICE_PROFILE. Everything that its compute capability fixes is not here.
 struct DeviceProfile {
-  const char* key;         ///< the setting's value
-  const char* name;        ///< what torch.cuda.get_device_name() says
-  int major;               ///< compute capability
+  const char* key;   ///< the setting's value
+  const char* name;  ///< what torch.cuda.get_device_name() says
+  int major;         ///< compute capability
   int minor;
   int multiprocessors;
-  size_t memory_bytes;     ///< the data sheet's capacity; a card reports up to 8 % less (ECC, the driver's own share)
+  size_t memory_bytes;  ///< the data sheet's capacity; a card reports up to 8 % less (ECC, the driver's own share)
   size_t l2_cache_bytes;
-  int clock_khz;           ///< boost clock
+  int clock_khz;  ///< boost clock
   int memory_clock_khz;
   int memory_bus_bits;
 };
@@ -28,8 +28,8 @@ const DeviceProfile* device_profile();
 
 /// The versions of NVIDIA's libraries in the torch wheel that serves a compute capability.
 struct CudaRelease {
-  int cuda;                   ///< as CUDART_VERSION counts: 12060 is 12.6
-  int cudnn;                  ///< as cudnnGetVersion() counts: 91002 is 9.10.2
+  int cuda;   ///< as CUDART_VERSION counts: 12060 is 12.6
+  int cudnn;  ///< as cudnnGetVersion() counts: 91002 is 9.10.2
   std::array<int, 3> nccl;
   const char* architectures;  ///< what the wheel was compiled for, as torch.cuda.get_arch_list() splits it
 

@@ -14,9 +14,9 @@
 #include "runtime/Stream.h"
 
 // Note [Profiling without CUPTI]
-// With CUPTI torch's profiler records what runs on the GPU: kernels and copies. Without it, also on NVIDIA's machines, it
-// records an event before and one after each operator and calls the time between them device time. That is what these
-// methods are for. A trace therefore has no kernel and no memcpy events.
+// With CUPTI torch's profiler records what runs on the GPU: kernels and copies. Without it, also on NVIDIA's machines,
+// it records an event before and one after each operator and calls the time between them device time. That is what
+// these methods are for. A trace therefore has no kernel and no memcpy events.
 
 namespace torchdevice {
 namespace {

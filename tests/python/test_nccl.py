@@ -42,27 +42,30 @@ def test_collectives_and_errors(run_python) -> None:
         assert leaf.tolist() == [2, 2]
 
         here, there = pair([1.0, 2.0], [3.0, 4.0])
-        for call, text in [
-            (lambda: nccl.all_reduce([]), "input sequence can't be empty"),
-            (lambda: nccl.all_reduce([here, here]), "inputs must be on unique devices"),
-            (lambda: nccl.all_reduce([here, there[:1]]), "all inputs must have the same number of elements"),
-            (lambda: nccl.all_reduce([here, there.double()]), "all inputs and outputs must be of the same Tensor dtype"),
-            (lambda: nccl.all_reduce([here.cpu()]), "input and output elements have to be cuda dense Tensors"),
-            (lambda: nccl.all_reduce([here.repeat(2)[::2]]), "all inputs and outputs have to be contiguous"),
-            (lambda: nccl.all_reduce([here, there], [there, here]), "input and output must be on the same device"),
-            (lambda: nccl.all_gather([here], [here, there]), "inputs and outputs sequences have to be of the same length, "
-             "but got input of length 1 and output of length 2"),
-            (lambda: nccl.all_gather([here, there], [here, there]), "output must be of size input_size * size_multiplier"),
-            (lambda: nccl.reduce([here, there], here, root=2), "invalid root"),
-            (lambda: nccl.all_reduce([here], op=9), "NCCL Error 4: invalid argument"),
-            (lambda: nccl.broadcast([here, there], streams=[None]), "number of streams is not equal to number of inputs"),
-        ]:
+        def fails(text, call, *arguments, **keywords):
             try:
-                call()
+                call(*arguments, **keywords)
             except RuntimeError as error:
                 assert str(error).splitlines()[0] == text, error
             else:
                 raise AssertionError(text)
+
+        fails("input sequence can't be empty", nccl.all_reduce, [])
+        fails("inputs must be on unique devices", nccl.all_reduce, [here, here])
+        fails("all inputs must have the same number of elements", nccl.all_reduce, [here, there[:1]])
+        fails("all inputs and outputs must be of the same Tensor dtype", nccl.all_reduce, [here, there.double()])
+        fails("input and output elements have to be cuda dense Tensors", nccl.all_reduce, [here.cpu()])
+        fails("all inputs and outputs have to be contiguous", nccl.all_reduce, [here.repeat(2)[::2]])
+        fails("input and output must be on the same device", nccl.all_reduce, [here, there], [there, here])
+        fails(
+            "inputs and outputs sequences have to be of the same length, "
+            "but got input of length 1 and output of length 2",
+            nccl.all_gather, [here], [here, there],
+        )
+        fails("output must be of size input_size * size_multiplier", nccl.all_gather, [here, there], [here, there])
+        fails("invalid root", nccl.reduce, [here, there], here, root=2)
+        fails("NCCL Error 4: invalid argument", nccl.all_reduce, [here], op=9)
+        fails("number of streams is not equal to number of inputs", nccl.broadcast, [here, there], streams=[None])
         assert len(nccl.unique_id()) == 128 and nccl.unique_id() != nccl.unique_id()
         try:
             nccl.init_rank(2, nccl.unique_id(), 0)

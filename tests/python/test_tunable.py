@@ -31,13 +31,13 @@ def test_defaults_and_settings(run_python) -> None:
             assert t.get_filename() == expected, t.get_filename()
         t.set_filename("a.csv")
         assert t.get_filename() == "a.csv"
-        for call, text in [
-            (lambda: t.enable(1), "cuda_tunableop_enable expects a bool, but got int"),
-            (lambda: t.set_max_tuning_duration("1"), "cuda_tunableop_set_max_tuning_duration expects an int, but got str"),
-            (lambda: t.set_numerical_check_tolerances(True, 0.0, 1.0), "Numerical check tolerances must be positive"),
+        for call, arguments, text in [
+            (t.enable, [1], "cuda_tunableop_enable expects a bool, but got int"),
+            (t.set_max_tuning_duration, ["1"], "cuda_tunableop_set_max_tuning_duration expects an int, but got str"),
+            (t.set_numerical_check_tolerances, [True, 0.0, 1.0], "Numerical check tolerances must be positive"),
         ]:
             try:
-                call()
+                call(*arguments)
             except RuntimeError as error:
                 assert str(error).splitlines()[0] == text, error
             else:

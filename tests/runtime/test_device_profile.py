@@ -1,4 +1,4 @@
-"""TORCHDEVICE_PROFILE: a named GPU's properties, the branches that programs take under it, and that nothing contradicts.
+"""TORCHDEVICE_PROFILE: a named GPU's properties, the branches that programs take, and that nothing contradicts.
 
 The figures are those of NVIDIA's data sheets and white papers; they were not compared with the GPUs.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-PROFILES = "v100 t4 a100 a100-40gb a10g rtx3090 l4 l40s rtx4090 h100 h200 rtx5090".split()
+PROFILES = ["v100", "t4", "a100", "a100-40gb", "a10g", "rtx3090", "l4", "l40s", "rtx4090", "h100", "h200", "rtx5090"]
 
 #: How programs choose between kernels, data types and libraries.
 BRANCHES = {
@@ -52,16 +52,23 @@ def ask(run_python, expressions: dict[str, str], profile: str | None, **environm
 
 
 def test_figures_of_a_profile(run_python) -> None:
-    fields = (
-        "name major minor multi_processor_count L2_cache_size clock_rate memory_clock_rate memory_bus_width "
-        "is_integrated max_threads_per_multi_processor shared_memory_per_block shared_memory_per_block_optin "
-        "shared_memory_per_multiprocessor regs_per_multiprocessor warp_size"
-    ).split()
-    seen = ask(run_python, {field: f"properties.{field}" for field in fields}, "A100")
-    assert list(seen.values()) == [
-        *("NVIDIA A100-SXM4-80GB", 8, 0, 108, 40 * 2**20, 1_410_000, 1_593_000, 5120),
-        *(0, 2048, 48 * 1024, 163 * 1024, 164 * 1024, 65536, 32),
-    ]
+    figures = {
+        "name": "NVIDIA A100-SXM4-80GB",
+        "major": 8,
+        "minor": 0,
+        "multi_processor_count": 108,
+        "L2_cache_size": 40 * 2**20,
+        "clock_rate": 1_410_000,
+        "memory_clock_rate": 1_593_000,
+        "memory_bus_width": 5120,
+        "max_threads_per_multi_processor": 2048,
+        "shared_memory_per_block": 48 * 1024,
+        "shared_memory_per_block_optin": 163 * 1024,
+        "shared_memory_per_multiprocessor": 164 * 1024,
+        "regs_per_multiprocessor": 65536,
+        "warp_size": 32,
+    }
+    assert ask(run_python, {field: f"properties.{field}" for field in figures}, "A100") == figures
 
 
 #: What must be true of every profile; or what it must be.
@@ -92,7 +99,11 @@ def test_branches_that_programs_take_and_nothing_contradicts(run_python, profile
 
 
 def test_the_capability_setting_wins(run_python) -> None:
-    asked = {"name": "properties.name", "capability": "capability", "threads": "properties.max_threads_per_multi_processor"}
+    asked = {
+        "name": "properties.name",
+        "capability": "capability",
+        "threads": "properties.max_threads_per_multi_processor",
+    }
     seen = ask(run_python, asked, "a100", TORCHDEVICE_CAPABILITY="8.6")
     assert seen == {"name": "NVIDIA A100-SXM4-80GB", "capability": [8, 6], "threads": 1536}
 
