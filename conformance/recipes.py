@@ -30,7 +30,8 @@ _ATTENTION = "q = torch.ones(1, 1, 8, 16, device='cuda', dtype=torch.half)\n"
 _PARAMS = _ATTENTION + "p = torch.backends.cuda.SDPAParams(q, q, q, None, 0.0, False, False)\n"
 _STORAGE = "assert torch.cuda.{0}(2).device.type == 'cuda'"
 _TENSOR = "assert torch.cuda.{0}(2).is_cuda"
-_DTYPES = "BFloat16 Bool Byte Char ComplexDouble ComplexFloat Double Float Half Int Long Short".split()
+_FLOATS = ["BFloat16", "Half", "Float", "Double", "ComplexFloat", "ComplexDouble"]
+_DTYPES = [*_FLOATS, "Bool", "Byte", "Char", "Short", "Int", "Long"]
 _SPARSE = "i = torch.zeros(1, 2).long().cuda()\nassert torch.cuda.sparse.{0}(i, torch.cuda.{0}(2)).is_sparse"
 
 #: Modules whose public names are walked, in this order.

@@ -116,7 +116,8 @@ def test_cpu_graphs_are_inductors(run_python) -> None:
         compiled = torch.compile(lambda x: x.sin() + 1, backend=lambda m, i: compile_fx.compile_fx(m, i, spy))
         assert torch.allclose(compiled(torch.ones(3)), torch.ones(3).sin() + 1)
         assert seen
-        """
+        """,
+        TORCHINDUCTOR_FORCE_DISABLE_CACHES="1",
     )
     assert NOTICE not in process.stderr
 
