@@ -1,6 +1,6 @@
-"""Calls the public names of one module by their recipes, in this process: `python -m conformance.walk torch.cuda`.
+"""Calls the public names of a package by their recipes, in this process: `python -m conformance.walk torch.cuda`.
 
-Prints one JSON object: name -> null where the call worked, else [type of the error, its text].
+Prints one JSON object: module -> its public names, and name -> null where the call worked, else [error, text].
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from conformance.recipes import CLASSES, RECIPES
+
+
+def package_of(module_name: str) -> str:
+    """What is walked in one process: torch.cuda with all of its submodules, torch.backends ..."""
+    return ".".join(module_name.split(".")[:2])
 
 
 def public_names(module_name: str) -> list[str]:
@@ -38,15 +43,13 @@ def _offered(module: types.ModuleType) -> list[str]:
     if listed is not None:
         return list(listed)
     defined = vars(getattr(module, "m", module))  # torch.backends.cudnn is an object in front of the module
-    return [name for name, value in defined.items() if _is_own(name, value, module)]
-
-
-def _is_own(name: str, value: Any, module: types.ModuleType) -> bool:
-    return (
-        not name.startswith("_")
+    return [
+        name
+        for name, value in defined.items()
+        if not name.startswith("_")
+        and not isinstance(value, types.ModuleType)
         and getattr(value, "__module__", module.__name__) == module.__name__
-        and not isinstance(value, types.ModuleType | bool | str | None.__class__)
-    )
+    ]
 
 
 def _offered_before(module_name: str, value: Any) -> bool:
@@ -81,6 +84,6 @@ def walk(module_name: str) -> dict[str, list[str] | None]:
 
 
 if __name__ == "__main__":
-    (chosen,) = sys.argv[1:]
-    report = {"names": public_names(chosen), "outcomes": walk(chosen)}
-    print(json.dumps(report))
+    (package,) = sys.argv[1:]
+    modules = [module for module in RECIPES if package_of(module) == package]
+    print(json.dumps({module: {"names": public_names(module), "outcomes": walk(module)} for module in modules}))

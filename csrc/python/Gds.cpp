@@ -35,7 +35,8 @@ int64_t register_handle(int fd) {
   const int flags = fcntl(fd, F_GETFL);
   TORCH_CHECK(flags >= 0, "cuFileHandleRegister failed: ", last_error());
 #ifdef O_DIRECT
-  TORCH_CHECK(fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0, "cuFileHandleRegister failed: ", last_error());
+  const auto buffered = static_cast<unsigned>(flags) & ~static_cast<unsigned>(O_DIRECT);
+  TORCH_CHECK(fcntl(fd, F_SETFL, buffered) == 0, "cuFileHandleRegister failed: ", last_error());
 #endif
   return fd;
 }

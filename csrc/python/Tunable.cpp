@@ -105,7 +105,8 @@ bool read_results(const std::string& filename) {
     if (parts[0] == "Validator") {
       validators[parts[1]] = parts[2];
     } else {
-      found.try_emplace({parts[0], parts[1]}, parts[2], parts.size() > 3 ? std::atof(parts[3].c_str()) : 0.0);
+      found.try_emplace({parts[0], parts[1]}, parts[2],
+                        parts.size() > 3 ? std::strtod(parts[3].c_str(), nullptr) : 0.0);
     }
   }
   if (!validators_match(validators)) return false;

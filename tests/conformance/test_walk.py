@@ -14,16 +14,17 @@ import pytest
 
 from conformance.ledger import LEDGER, PENDING
 from conformance.recipes import RECIPES
+from conformance.walk import package_of
 
 JUDGED_LATER = {f"{module}.{name}" for module, names in PENDING.items() for name in names.split()}
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
-def report(module: str) -> dict[str, Any]:
-    """What `python -m conformance.walk` saw, in a process of its own, so that no state leaks into other modules."""
+def report(package: str) -> dict[str, Any]:
+    """What `python -m conformance.walk` saw, in a process of its own, so that no state leaks between packages."""
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "conformance.walk", module],
+        [sys.executable, "-W", "ignore", "-m", "conformance.walk", package],
         cwd=ROOT,
         env={**os.environ, "TORCHDEVICE_COUNT": "2"},
         capture_output=True,
@@ -37,7 +38,7 @@ def report(module: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("module", RECIPES)
 def test_every_name_answers(module: str) -> None:
-    seen = report(module)
+    seen = report(package_of(module))[module]
     without_recipe = sorted(set(seen["names"]) - set(RECIPES[module]))
     assert not without_recipe, f"public names of {module} that no line of conformance/recipes.py calls"
     wrong = {}
