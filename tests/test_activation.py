@@ -127,6 +127,7 @@ def test_a_failure_half_way_leaves_torch_as_it_was(run_python) -> None:
         ("TORCHDEVICE_COUNT", "many", "TORCHDEVICE_COUNT"),
         ("TORCHDEVICE_COUNT", "65", "TORCHDEVICE_COUNT"),
         ("TORCHDEVICE_CAPABILITY", "ampere", "TORCHDEVICE_CAPABILITY"),
+        ("TORCHDEVICE_PROFILE", "geforce", "TORCHDEVICE_PROFILE"),
     ],
 )
 def test_bad_settings_are_named(run_python, variable: str, value: str, message: str) -> None:

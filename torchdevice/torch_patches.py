@@ -15,9 +15,6 @@ from multiprocessing import reduction
 from types import ModuleType
 from typing import Any
 
-#: What torch.version.cuda says: old enough for every program that compares it, new enough for compute capability 8.0.
-CUDA_VERSION = "12.6"
-
 Undo = Callable[[], None]
 
 
@@ -60,7 +57,8 @@ def patches() -> Iterator[Patch]:
     import torch
     import torch.cuda
 
-    from torchdevice import _C
+    from torchdevice import _C, compile, cuda_sources, profiler
+    from torchdevice.on_import import when_imported
 
     cuda = torch.cuda
     names: Any = torch._C  # torch's stub does not list all of them
@@ -77,7 +75,22 @@ def patches() -> Iterator[Patch]:
     yield Patch(
         "torch.version.cuda",
         "programs split and compare it wherever CUDA is available",
-        lambda: _set(torch.version, "cuda", CUDA_VERSION),
+        lambda: _set(torch.version, "cuda", _C.cuda_version()),
+    )
+    yield Patch(
+        "torch._C._has_cudnn",
+        "programs refuse to run, or switch benchmark and deterministic flags, by torch.backends.cudnn.is_available()",
+        lambda: _set(torch._C, "_has_cudnn", True),
+    )
+    yield Patch(
+        "torch.backends.cudnn",
+        "it defined version() and benchmark_limit by whether torch._C._cudnn existed",
+        _rerun_cudnn,
+    )
+    yield Patch(
+        "torch.backends.cudnn.rnn._cudnn",
+        "it took None, as torch._C._cudnn did not exist",
+        lambda: _set(sys.modules["torch.backends.cudnn.rnn"].m, "_cudnn", names._cudnn),
     )
     yield Patch(
         "torch.cuda.streams, graphs, memory",
@@ -115,6 +128,32 @@ def patches() -> Iterator[Patch]:
         lambda: _set_all(
             cuda, {"_raw_device_count_nvml": _C.configured_device_count, "_raw_device_uuid_nvml": _C.device_uuids}
         ),
+    )
+    yield Patch(
+        "torch.profiler.supported_activities, _KinetoProfile.__init__",
+        "without CUPTI torch neither offers ProfilerActivity.CUDA nor takes it without the CPU's",
+        lambda: profiler.offer_cuda_activity(sys.modules["torch.profiler.profiler"]),
+    )
+    yield Patch(
+        "torch.cuda._utils._get_nvrtc_library, _get_cuda_library",
+        "torch.cuda._compile_kernel would say that a library is missing, or compile code that nothing can run",
+        lambda: _set_all(
+            cuda._utils,
+            {
+                "_get_nvrtc_library": cuda_sources.no_runtime_compiler,
+                "_get_cuda_library": cuda_sources.no_runtime_compiler,
+            },
+        ),
+    )
+    yield Patch(
+        "torch.utils.cpp_extension._join_cuda_home, once it is imported",
+        "CUDA extensions would ask for CUDA_HOME, or link against libraries that a CPU build of torch lacks",
+        lambda: when_imported("torch.utils.cpp_extension", cuda_sources.refuse_extensions),
+    )
+    yield Patch(
+        "torch._inductor.compile_fx.compile_fx, once it is imported",
+        "torch.compile's default backend needs Triton and an NVIDIA GPU for graphs on cuda",
+        lambda: when_imported("torch._inductor.compile_fx", compile.redirect_cuda_graphs),
     )
     yield Patch(
         "multiprocessing's reducer of torch.cuda.Event",
@@ -199,6 +238,28 @@ def _reload(modules: list[ModuleType]) -> Undo:
     except BaseException:
         restore()
         raise
+    return restore
+
+
+def _rerun_cudnn() -> Undo:
+    """Execute torch.backends.cudnn again where it is: importlib.reload refuses the object that fronts the module."""
+    name = "torch.backends.cudnn"
+    front: Any = sys.modules[name]
+    module, kind, before = front.m, type(front), dict(vars(front.m))
+
+    def restore() -> None:
+        vars(module).clear()
+        vars(module).update(before)
+        front.__class__ = kind
+
+    try:
+        module.__spec__.loader.exec_module(module)
+        front.__class__ = type(sys.modules[name])
+    except BaseException:
+        restore()
+        raise
+    finally:
+        sys.modules[name] = front
     return restore
 
 

@@ -7,6 +7,7 @@
 #include <torch/csrc/utils/device_lazy_init.h>
 #include <torch/csrc/utils/object_ptr.h>
 #include <torch/csrc/utils/python_numbers.h>
+#include <torch/csrc/utils/python_strings.h>
 
 #include <cstdlib>
 #include <string>
@@ -14,8 +15,8 @@
 
 #include "python/Names.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
-#include "runtime/Hooks.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -119,12 +120,11 @@ PyObject* can_access_peer(PyObject* /*self*/, PyObject* arguments) {
 
 PyObject* get_arch_flags(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  const auto [major, minor] = compute_capability();
-  return PyUnicode_FromFormat("sm_%d%d", major, minor);
+  return THPUtils_packString(architecture_flags());
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* get_compiled_version(PyObject* /*self*/, PyObject* /*none*/) { return PyLong_FromLong(kCudaVersion); }
+PyObject* get_compiled_version(PyObject* /*self*/, PyObject* /*none*/) { return PyLong_FromLong(cuda_release().cuda); }
 
 PyObject* has_primary_context(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
@@ -178,7 +178,14 @@ PyObject* get_device_uuids(PyObject* /*self*/, PyObject* /*none*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef patch_methods[] = {{"configured_device_count", get_configured_device_count, METH_NOARGS, nullptr},
+PyObject* get_cuda_version(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  return THPUtils_packString(cuda_release().cuda_text());
+  END_HANDLE_TH_ERRORS
+}
+
+PyMethodDef patch_methods[] = {{"cuda_version", get_cuda_version, METH_NOARGS, nullptr},
+                               {"configured_device_count", get_configured_device_count, METH_NOARGS, nullptr},
                                {"device_uuids", get_device_uuids, METH_NOARGS, nullptr},
                                {nullptr, nullptr, 0, nullptr}};
 

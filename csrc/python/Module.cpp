@@ -13,6 +13,7 @@
 #include "runtime/Guard.h"
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
+#include "runtime/Profiler.h"
 
 namespace torchdevice {
 namespace {
@@ -25,6 +26,7 @@ void install_runtime() {
   install_native_memory();
   install_guard();
   install_hooks();
+  install_profiler();
 }
 
 void install_kernels() {
@@ -43,6 +45,11 @@ void add_names(PyObject* torch_c) {
   add_memory(torch_c);
   add_graphs(torch_c);
   add_runtime(torch_c);
+  add_libraries(torch_c);
+  add_nccl(torch_c);
+  add_tunable(torch_c);
+  add_gds(torch_c);
+  add_inductor(torch_c);
 }
 
 /// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.

@@ -33,7 +33,23 @@ void add_graphs(PyObject* torch_c);
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 
-/// Devices.cpp: configured_device_count() and device_uuids() on torchdevice._C, for torchdevice/torch_patches.py.
+/// Libraries.cpp: what torch asks of cuBLAS, cuSOLVER, cuDNN and jiterator: settings, versions, clear errors.
+void add_libraries(PyObject* torch_c);
+
+/// Nccl.cpp: torch.cuda.nccl between the devices of one process.
+void add_nccl(PyObject* torch_c);
+
+/// Tunable.cpp: torch.cuda.tunable's settings and files.
+void add_tunable(PyObject* torch_c);
+
+/// Gds.cpp: torch.cuda.gds, through the page cache.
+void add_gds(PyObject* torch_c);
+
+/// Inductor.cpp: what torch._inductor and torch._dynamo import wherever CUDA is built in.
+void add_inductor(PyObject* torch_c);
+
+/// Devices.cpp: cuda_version(), configured_device_count() and device_uuids() on torchdevice._C, for
+/// torchdevice/torch_patches.py.
 void add_device_patch(PyObject* torchdevice_c);
 
 /// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.

@@ -13,6 +13,7 @@
 #include "python/Names.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceProfile.h"
 
 namespace torchdevice {
 namespace {
@@ -51,22 +52,31 @@ struct DeviceProperties {
   size_t total_memory;
   size_t l2_cache_size;
   int clock_rate;
+  int memory_clock_rate;
+  int memory_bus_width;
+  bool is_integrated;
   int pci_bus_id;
   CapabilityLimits limits;
 };
 
 DeviceProperties read_properties(c10::DeviceIndex device) {
   const auto& host = native_backend().host();
+  const auto* profile = device_profile();
   const auto [major, minor] = compute_capability();
   const int ordinal = visible_devices()[device];
-  return {.name = host.name,
+  return {.name = profile ? profile->name : host.name,
           .uuid = {device_uuid(ordinal)},
           .major = major,
           .minor = minor,
-          .multi_processor_count = host.cores,
+          .multi_processor_count = profile ? profile->multiprocessors : host.cores,
           .total_memory = caching_allocator().getMemoryInfo(device).second,
-          .l2_cache_size = host.l2_cache_bytes,
-          .clock_rate = host.clock_khz,
+          .l2_cache_size = profile ? profile->l2_cache_bytes : host.l2_cache_bytes,
+          .clock_rate = profile ? profile->clock_khz : host.clock_khz,
+          // 0: the host does not say.
+          .memory_clock_rate = profile ? profile->memory_clock_khz : 0,
+          .memory_bus_width = profile ? profile->memory_bus_bits : 0,
+          // Without a profile a device says what it is: its memory is the host's.
+          .is_integrated = !profile,
           // There is no bus, but programs tell devices apart by their place on it.
           .pci_bus_id = ordinal,
           .limits = limits_of(major, minor)};
@@ -105,8 +115,7 @@ void add_properties(PyObject* torch_c) {
       .def_readonly("major", &P::major)
       .def_readonly("minor", &P::minor)
       .def_property_readonly("is_multi_gpu_board", fixed<0>)
-      // The device's memory is the host's.
-      .def_property_readonly("is_integrated", fixed<1>)
+      .def_property_readonly("is_integrated", [](const P& p) { return p.is_integrated ? 1 : 0; })
       .def_readonly("multi_processor_count", &P::multi_processor_count)
       .def_readonly("total_memory", &P::total_memory)
       .def_property_readonly("max_threads_per_block", fixed<1024>)
@@ -120,9 +129,8 @@ void add_properties(PyObject* torch_c) {
                              [](const P& p) { return p.limits.shared_per_multiprocessor_kib * kKib; })
       .def_property_readonly("regs_per_multiprocessor", fixed<65536>)
       .def_readonly("clock_rate", &P::clock_rate)
-      // 0: the host does not say.
-      .def_property_readonly("memory_clock_rate", fixed<0>)
-      .def_property_readonly("memory_bus_width", fixed<0>)
+      .def_readonly("memory_clock_rate", &P::memory_clock_rate)
+      .def_readonly("memory_bus_width", &P::memory_bus_width)
       .def_readonly("gcnArchName", &P::name)
       .def_readonly("uuid", &P::uuid)
       .def_readonly("pci_bus_id", &P::pci_bus_id)

@@ -15,6 +15,7 @@
 #include "python/Names.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
 #include "runtime/HostMemory.h"
 
@@ -59,7 +60,20 @@ std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
 
 void add_cudart(py::module& m) {
   auto cudart = m.def_submodule("_cudart", "libcudart.so bindings");
-  py::enum_<CudaError>(cudart, "cudaError", py::module_local()).value("success", CudaError::success);
+  py::enum_<CudaError> error(cudart, "cudaError", py::module_local());
+  error.value("success", CudaError::success);
+  // As the plain C enumeration of a CUDA build, an error equals its number: torch.cuda.check_error(0) passes.
+  const auto number = [](const py::object& value) { return py::int_(value); };
+  error.attr("__eq__") = py::cpp_function(
+      [number](const py::object& self, const py::object& other) {
+        return PyIndex_Check(other.ptr()) && number(self).equal(number(other));
+      },
+      py::name("__eq__"), py::is_method(error));
+  error.attr("__ne__") = py::cpp_function(
+      [number](const py::object& self, const py::object& other) {
+        return !PyIndex_Check(other.ptr()) || !number(self).equal(number(other));
+      },
+      py::name("__ne__"), py::is_method(error));
   cudart.def("cudaGetErrorString", [](CudaError error) { return cuda_error_string(static_cast<int32_t>(error)); });
   // A profiler of CUDA would attach to the driver; there is none, and starting none succeeds in a CUDA build too.
   cudart.def("cudaProfilerStart", [] { return CudaError::success; });
@@ -96,7 +110,8 @@ PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
   TORCH_CHECK(THPUtils_checkLong(argument), "torch.cuda._sleep(): expected 'int'");
   const auto cycles = THPUtils_unpackLong(argument);
-  const int clock_khz = native_backend().host().clock_khz;
+  const auto* profile = device_profile();
+  const int clock_khz = profile ? profile->clock_khz : native_backend().host().clock_khz;
   constexpr double kUnknownClockHz = 1e9;
   const double hertz = clock_khz > 0 ? clock_khz * 1e3 : kUnknownClockHz;
   {
@@ -110,26 +125,8 @@ PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
 // There is no memory that another process opened through CUDA's handles, so there is never any to give back.
 PyObject* ipc_collect(PyObject* /*self*/, PyObject* /*none*/) { Py_RETURN_NONE; }
 
-PyObject* no_library_handle(const char* function, const char* library) {
-  HANDLE_TH_ERRORS
-  TORCH_CHECK_NOT_IMPLEMENTED(false, function, "(): torchdevice computes on ", native_backend().host().name,
-                              " without ", library,
-                              ", so there is no handle to hand out; use torch.linalg or torch.mm.");
-  END_HANDLE_TH_ERRORS
-}
-
-PyObject* blas_handle(PyObject* /*self*/, PyObject* /*none*/) {
-  return no_library_handle("torch.cuda.current_blas_handle", "cuBLAS");
-}
-
-PyObject* solver_handle(PyObject* /*self*/, PyObject* /*none*/) {
-  return no_library_handle("torch.cuda.current_solver_handle", "cuSOLVER");
-}
-
 PyMethodDef functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},
                            {"_cuda_ipc_collect", ipc_collect, METH_NOARGS, nullptr},
-                           {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
-                           {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
                            {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -14,12 +14,16 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
 
 namespace torchdevice {
 namespace {
 
 constexpr int kUnparsable = -1;
+
+/// Has every data type of today's training and none of the newer generations' own kernels: the branch most tested.
+constexpr std::pair<int, int> kDefaultCapability{8, 0};
 
 /// The number a string starts with, as torch.cuda._parse_visible_devices reads it ("1gpu" is 1); -1 without one.
 int leading_number(std::string_view text) {
@@ -90,7 +94,10 @@ std::optional<int> read_digits(std::string_view text) {
 
 std::pair<int, int> read_capability() {
   const char* setting = std::getenv("TORCHDEVICE_CAPABILITY");
-  if (!setting) return {8, 0};
+  if (!setting) {
+    const auto* profile = device_profile();
+    return profile ? std::pair(profile->major, profile->minor) : kDefaultCapability;
+  }
   const std::string_view text = setting;
   const auto dot = text.find('.');
   const auto major = read_digits(text.substr(0, dot));
@@ -127,6 +134,7 @@ std::pair<int, int> compute_capability() {
 
 void check_device_settings() {
   configured_device_count();
+  device_profile();
   compute_capability();
 }
 

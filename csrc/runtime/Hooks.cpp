@@ -14,6 +14,7 @@
 #include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
 #include "runtime/HostMemory.h"
 #include "runtime/MpsProxy.h"
@@ -109,14 +110,14 @@ struct Hooks final : at::CUDAHooksInterface {
   long versionHipBLASLt() const override {
     TORCH_CHECK(false, "Cannot query HipBLASLt version if ATen_cuda is not built with ROCm");
   }
-  long versionCUDART() const override { return kCudaVersion; }
+  long versionCUDART() const override { return cuda_release().cuda; }
   const at::cuda::NVRTC& nvrtc() const override {
     TORCH_CHECK(false, "NVRTC compiles CUDA C++ for NVIDIA GPUs, which torchdevice replaces by ",
                 native_backend().host().name, "; use torch operators instead of a runtime-compiled kernel.");
   }
   std::string showConfig() const override {
-    return c10::str("  - CUDA Runtime ", kCudaVersion / 1000, ".", kCudaVersion / 10 % 100,
-                    " (torchdevice, native backend ", native_backend().name(), ")\n");
+    return c10::str("  - CUDA Runtime ", cuda_release().cuda_text(), " (torchdevice, native backend ",
+                    native_backend().name(), ")\n");
   }
 
   int64_t cuFFTGetPlanCacheMaxSize(c10::DeviceIndex device) const override {

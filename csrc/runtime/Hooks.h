@@ -4,9 +4,6 @@
 
 namespace torchdevice {
 
-/// The CUDA version that torchdevice reports, as CUDART_VERSION counts: 12060 is 12.6.
-constexpr int kCudaVersion = 12060;
-
 /// Put our hooks into the object that torch answers from; on a torch with MPS also install_mps_proxy().
 void install_hooks();
 

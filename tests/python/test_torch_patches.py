@@ -29,7 +29,12 @@ def test_undo_takes_everything_back(run_python) -> None:
         """
         import torch, torch.multiprocessing
         from multiprocessing import reduction
+        import torch.profiler.profiler as profiler, torch.utils.cpp_extension as cpp_extension
         modules = [torch.cuda, torch.cuda.streams, torch.cuda.graphs, torch.cuda.memory, torch.cuda.nvtx, torch.version]
+        cudnn = torch.backends.cudnn
+        kind, kineto = type(cudnn), profiler._KinetoProfile.__init__
+        modules += [torch.cuda._utils, cudnn.m, cudnn.rnn.m, torch.profiler, profiler, cpp_extension]
+        assert cudnn.version() is None
         before = [dict(vars(module)) for module in modules]
         set_type, reducers = torch._C._set_default_tensor_type, dict(reduction.ForkingPickler._extra_reducers)
         new = torch.cuda.FloatTensor.__new__
@@ -38,12 +43,16 @@ def test_undo_takes_everything_back(run_python) -> None:
         torchdevice.activate()
         assert torch.UntypedStorage(4, device="cuda").device.type == "cuda"
         torch_patches.apply()  # the second time does nothing
+        assert torch.backends.cudnn is cudnn is __import__("sys").modules["torch.backends.cudnn"]
+        assert cudnn.version() and cudnn.benchmark_limit == 10 and type(cudnn) is not kind
         torch_patches.undo()
         for module, names in zip(modules, before):
             now = vars(module)
             changed = {name for name in names.keys() | now.keys() if names.get(name) is not now.get(name)}
             changed -= {"_initialized", "_cached_device_count", "default_generators", "_get_device_properties"}
             assert not changed, (module, changed)
+        assert type(cudnn) is kind and profiler._KinetoProfile.__init__ is kineto
+        assert cudnn.version() is None and not torch._C._has_cudnn and cudnn.benchmark_limit is None
         assert torch._C._set_default_tensor_type is set_type and not torch._C._has_cuda
         assert reduction.ForkingPickler._extra_reducers == reducers
         assert "resize_" not in vars(torch.UntypedStorage)

@@ -1,0 +1,92 @@
+// runtime/DeviceProfile.cpp: the GPU that devices present themselves as, and the CUDA release that goes with it.
+
+#include "runtime/DeviceProfile.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <sstream>
+#include <string_view>
+
+#include "runtime/Device.h"
+
+namespace torchdevice {
+namespace {
+
+constexpr size_t kMib = size_t{1024} * 1024;
+constexpr size_t kGib = 1024 * kMib;
+
+// Sources: NVIDIA's data sheets and architecture white papers (SMs, L2, memory, bus; memory clocks are half the data
+// rate printed there), names and the clocks of the data-centre cards as the driver reports them.
+constexpr DeviceProfile kProfiles[] = {
+    // Tesla V100 data sheet; "NVIDIA Tesla V100 GPU Architecture" (WP-08608)
+    {"v100", "Tesla V100-SXM2-16GB", 7, 0, 80, 16 * kGib, 6 * kMib, 1'530'000, 877'000, 4096},
+    // T4 data sheet; "NVIDIA Turing GPU Architecture" (WP-09183)
+    {"t4", "Tesla T4", 7, 5, 40, 16 * kGib, 4 * kMib, 1'590'000, 5'001'000, 256},
+    // A100 data sheet; "NVIDIA A100 Tensor Core GPU Architecture"
+    {"a100", "NVIDIA A100-SXM4-80GB", 8, 0, 108, 80 * kGib, 40 * kMib, 1'410'000, 1'593'000, 5120},
+    {"a100-40gb", "NVIDIA A100-SXM4-40GB", 8, 0, 108, 40 * kGib, 40 * kMib, 1'410'000, 1'215'000, 5120},
+    // A10 data sheet; Amazon's A10G has more SMs enabled (as devices of G5 instances report)
+    {"a10g", "NVIDIA A10G", 8, 6, 80, 24 * kGib, 6 * kMib, 1'710'000, 6'251'000, 384},
+    // "NVIDIA Ampere GA102 GPU Architecture"
+    {"rtx3090", "NVIDIA GeForce RTX 3090", 8, 6, 82, 24 * kGib, 6 * kMib, 1'695'000, 9'751'000, 384},
+    // L4 and L40S data sheets; "NVIDIA Ada GPU Architecture"
+    {"l4", "NVIDIA L4", 8, 9, 58, 24 * kGib, 48 * kMib, 2'040'000, 6'251'000, 192},
+    {"l40s", "NVIDIA L40S", 8, 9, 142, 48 * kGib, 96 * kMib, 2'520'000, 9'001'000, 384},
+    {"rtx4090", "NVIDIA GeForce RTX 4090", 8, 9, 128, 24 * kGib, 72 * kMib, 2'520'000, 10'501'000, 384},
+    // H100 and H200 data sheets; "NVIDIA H100 Tensor Core GPU Architecture"
+    {"h100", "NVIDIA H100 80GB HBM3", 9, 0, 132, 80 * kGib, 50 * kMib, 1'980'000, 2'619'000, 5120},
+    {"h200", "NVIDIA H200", 9, 0, 132, 141 * kGib, 50 * kMib, 1'980'000, 3'201'000, 6144},
+    // "NVIDIA RTX Blackwell GPU Architecture"
+    {"rtx5090", "NVIDIA GeForce RTX 5090", 12, 0, 170, 32 * kGib, 96 * kMib, 2'407'000, 14'001'000, 512},
+};
+
+const DeviceProfile* read_profile() {
+  const char* setting = std::getenv("TORCHDEVICE_PROFILE");
+  if (!setting) return nullptr;
+  std::string wanted = setting;
+  std::transform(wanted.begin(), wanted.end(), wanted.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::string known;
+  for (const auto& profile : kProfiles) {
+    if (wanted == profile.key) return &profile;
+    known += (known.empty() ? "" : ", ") + std::string(profile.key);
+  }
+  TORCH_CHECK_VALUE(false, "TORCHDEVICE_PROFILE must be one of ", known, ", but it is '", setting, "'");
+}
+
+// The wheels of torch 2.13 (pytorch/RELEASE.md, release compatibility and CUDA support matrices). The older release is
+// what devices say as long as it knows their capability, as most programs have met it.
+constexpr CudaRelease kCuda12 = {12060, 91002, {2, 29, 3}, "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90"};
+constexpr CudaRelease kCuda13 = {13000, 92000, {2, 29, 7}, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"};
+constexpr int kFirstMajorOfCuda13 = 10;
+
+/// Jetson's and DRIVE's chips run nothing that was compiled for another minor version.
+constexpr int kIntegrated[] = {53, 62, 72, 87, 101, 110};
+
+bool runs_on(int code, int device) {
+  if (std::find(std::begin(kIntegrated), std::end(kIntegrated), device) != std::end(kIntegrated)) return code == device;
+  return code / 10 == device / 10 && code % 10 <= device % 10;
+}
+
+}  // namespace
+
+const DeviceProfile* device_profile() {
+  static const DeviceProfile* profile = read_profile();
+  return profile;
+}
+
+const CudaRelease& cuda_release() { return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13; }
+
+std::string architecture_flags() {
+  const auto [major, minor] = compute_capability();
+  const int device = 10 * major + minor;
+  std::istringstream entries(cuda_release().architectures);
+  for (std::string entry; entries >> entry;) {
+    if (runs_on(std::stoi(entry.substr(entry.find('_') + 1)), device)) return cuda_release().architectures;
+  }
+  return std::string(cuda_release().architectures) + " sm_" + std::to_string(device);
+}
+
+}  // namespace torchdevice

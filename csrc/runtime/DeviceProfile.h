@@ -1,0 +1,46 @@
+// runtime/DeviceProfile.h: the GPU that devices present themselves as, and the CUDA release that goes with it.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+
+namespace torchdevice {
+
+/// A named GPU, from TORCHDEVICE_PROFILE. Everything that its compute capability fixes is not here.
+struct DeviceProfile {
+  const char* key;   ///< the setting's value
+  const char* name;  ///< what torch.cuda.get_device_name() says
+  int major;         ///< compute capability
+  int minor;
+  int multiprocessors;
+  size_t memory_bytes;  ///< the data sheet's capacity; a card reports up to 8 % less (ECC, the driver's own share)
+  size_t l2_cache_bytes;
+  int clock_khz;  ///< boost clock
+  int memory_clock_khz;
+  int memory_bus_bits;
+};
+
+/// The GPU that TORCHDEVICE_PROFILE names; nullptr without the setting: devices then say what the host is. Throws
+/// c10::ValueError (ValueError) for a name that is not in the table.
+const DeviceProfile* device_profile();
+
+/// The versions of NVIDIA's libraries in the torch wheel that serves a compute capability.
+struct CudaRelease {
+  int cuda;   ///< as CUDART_VERSION counts: 12060 is 12.6
+  int cudnn;  ///< as cudnnGetVersion() counts: 91002 is 9.10.2
+  std::array<int, 3> nccl;
+  const char* architectures;  ///< what the wheel was compiled for, as torch.cuda.get_arch_list() splits it
+
+  /// "12.6"
+  std::string cuda_text() const { return std::to_string(cuda / 1000) + "." + std::to_string(cuda / 10 % 100); }
+};
+
+/// The release for compute_capability(): the oldest one of this torch that runs there.
+const CudaRelease& cuda_release();
+
+/// cuda_release()'s architectures, and the devices' own where none of those would run on them.
+std::string architecture_flags();
+
+}  // namespace torchdevice

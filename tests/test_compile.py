@@ -1,0 +1,180 @@
+"""torch.compile on cuda tensors: right results without Triton, said once; cpu tensors go to inductor as ever."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+NOTICE = (
+    "torch.compile: inductor compiles graphs on device cuda to Triton kernels, which need an NVIDIA GPU; torchdevice"
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_torch_is_imported_without_dynamo(run_python) -> None:
+    run_python("import torch, sys; assert not {'torch._dynamo', 'torch._inductor'} & sys.modules.keys()")
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mode": "reduce-overhead"},
+        {"mode": "max-autotune"},
+        {"dynamic": True},
+        {"fullgraph": True},
+        {"options": {"triton.cudagraphs": True}},
+        {"backend": "inductor"},
+        {"backend": "aot_eager"},
+        {"backend": "eager"},
+    ],
+    ids=str,
+)
+def test_forward_and_backward(options: dict[str, object]) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 2)).cuda()
+    compiled = torch.compile(model, **options)
+    for rows in (3, 5):
+        x = torch.randn(rows, 4, device="cuda", requires_grad=True)
+        (expected,) = torch.autograd.grad(model(x).sum(), x)
+        y = compiled(x)
+        assert y.is_cuda
+        torch.testing.assert_close(y, model(x))
+        torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")
+def test_a_graph_that_makes_its_own_cuda_tensors() -> None:
+    @torch.compile
+    def ones(count: int) -> torch.Tensor:
+        return torch.ones(count, device="cuda") * 2
+
+    assert ones(3).tolist() == [2, 2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")
+def test_training_step_with_autocast_and_optimizer() -> None:
+    model = torch.nn.Linear(4, 4).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    x = torch.ones(2, 4, device="cuda")
+
+    @torch.compile
+    def step() -> torch.Tensor:
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    losses = [step().item() for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")
+def test_the_old_entry_point() -> None:
+    model = torch.nn.Linear(2, 2).cuda()
+    x = torch.ones(1, 2, device="cuda")
+    torch.testing.assert_close(torch._dynamo.optimize("inductor")(model)(x), model(x))
+
+
+def test_said_once_and_only_where_it_happens(run_python) -> None:
+    process = run_python(
+        """
+        import torch
+        f = lambda x: x.sin() + 1
+        torch.compile(f, backend="aot_eager")(torch.ones(3, device="cuda"))
+        print("quiet")
+        for shape in (3, (4, 4)):
+            torch._dynamo.reset()
+            torch.compile(f)(torch.ones(shape, device="cuda"))
+        """
+    )
+    assert process.stdout == "quiet\n"
+    assert process.stderr.count(NOTICE) == 1
+    assert "runs them through backend='aot_eager' instead: same results, no speed-up." in process.stderr
+
+
+def test_cpu_graphs_are_inductors(run_python) -> None:
+    process = run_python(
+        """
+        import torch
+        from torch._inductor import compile_fx
+        seen = []
+        inner = compile_fx.compile_fx_inner
+        def spy(*args, **kwargs):
+            seen.append(1)
+            return inner(*args, **kwargs)
+        compiled = torch.compile(lambda x: x.sin() + 1, backend=lambda m, i: compile_fx.compile_fx(m, i, spy))
+        assert torch.allclose(compiled(torch.ones(3)), torch.ones(3).sin() + 1)
+        assert seen
+        """,
+        TORCHINDUCTOR_FORCE_DISABLE_CACHES="1",
+    )
+    assert NOTICE not in process.stderr
+
+
+def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch) -> None:
+    from torch._dynamo.backends import registry
+
+    from torchdevice import compile as ours
+
+    def refuse(name: str):
+        def backend(*_: object) -> None:
+            raise NotImplementedError("not this graph")
+
+        return backend
+
+    monkeypatch.setattr(registry, "lookup_backend", refuse)
+    monkeypatch.setattr(ours, "_warned", set())
+    graph = torch.fx.symbolic_trace(torch.nn.Linear(2, 2).cuda())
+    x = torch.ones(1, 2, device="cuda")
+    with pytest.warns(
+        UserWarning, match=r"does not take a graph on device cuda \(NotImplementedError: not this graph\)"
+    ):
+        function = ours._run_uncompiled(graph, [x])
+    torch.testing.assert_close(function(x), graph(x))
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_modules_on_cuda(tmp_path) -> None:
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x)
+            if bool(x.sum() > 0):
+                y = torch.relu(y)
+            return y * torch.ones(3, device=x.device)
+
+    model, x = Model().cuda(), torch.ones(2, 3, device="cuda")
+    scripted = torch.jit.script(model)
+    for _ in range(3):  # the profiling executor optimizes after the second run
+        y = scripted(x)
+        y.sum().backward()
+        assert torch.equal(y, model(x))
+    traced = torch.jit.trace(torch.nn.Linear(3, 3).cuda(), x)
+    traced.save(str(tmp_path / "traced.pt"))
+    loaded = torch.jit.load(str(tmp_path / "traced.pt"))
+    assert loaded(x).is_cuda
+    assert torch.equal(loaded(x), traced(x))
+    assert torch.jit.load(str(tmp_path / "traced.pt"), map_location="cpu")(x.cpu()).device.type == "cpu"
+    assert torch.jit.freeze(scripted.eval())(x).is_cuda
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="collect_env asks other tools there")
+def test_collect_env(run_python) -> None:
+    process = run_python("import runpy; runpy.run_module('torch.utils.collect_env', run_name='__main__')")
+    assert "CUDA used to build PyTorch: 12.6" in process.stdout
+    assert "Is CUDA available: True" in process.stdout

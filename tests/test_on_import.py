@@ -1,0 +1,82 @@
+"""Changes to modules that are imported later: made once, right after their execution, and undoable."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from torchdevice.on_import import when_imported
+
+
+@pytest.fixture
+def module_name(tmp_path, monkeypatch):
+    (tmp_path / "imported_late.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "imported_late"
+    sys.modules.pop("imported_late", None)
+
+
+def double(module: ModuleType):
+    before = module.value
+    module.value = before * 2
+
+    def restore() -> None:
+        module.value = before
+
+    return restore
+
+
+def test_later(module_name: str) -> None:
+    finders = list(sys.meta_path)
+    undo = when_imported(module_name, double)
+    assert module_name not in sys.modules
+    module = __import__(module_name)
+    assert module.value == 2
+    assert sys.meta_path == finders
+    assert module.__spec__.loader.get_source(module_name) == "value = 1\n"
+    undo()
+    undo()
+    assert module.value == 1
+
+
+def test_now(module_name: str) -> None:
+    module = __import__(module_name)
+    undo = when_imported(module_name, double)
+    assert module.value == 2
+    undo()
+    assert module.value == 1
+
+
+def test_undone_before_the_import(module_name: str) -> None:
+    finders = list(sys.meta_path)
+    when_imported(module_name, double)()
+    assert sys.meta_path == finders
+    assert __import__(module_name).value == 1
+
+
+def test_a_search_alone_changes_nothing(module_name: str) -> None:
+    import importlib.util
+
+    undo = when_imported(module_name, double)
+    assert importlib.util.find_spec(module_name) is not None
+    assert __import__(module_name).value == 2
+    undo()
+
+
+def test_a_module_that_fails_can_be_imported_again(module_name: str, tmp_path) -> None:
+    (tmp_path / "imported_late.py").write_text("raise ValueError\n")
+    undo = when_imported(module_name, double)
+    with pytest.raises(ValueError):  # noqa: PT011
+        __import__(module_name)
+    (tmp_path / "imported_late.py").write_text("value = 1\nother = 'longer, so that the stale bytecode is not taken'\n")
+    assert __import__(module_name).value == 2
+    undo()
+
+
+def test_a_module_that_does_not_exist(tmp_path) -> None:
+    undo = when_imported("there_is_no_such_module", double)
+    with pytest.raises(ModuleNotFoundError):
+        __import__("there_is_no_such_module")
+    undo()

@@ -1,0 +1,61 @@
+"""Changes to modules that torch imports late: made when somebody imports them, so that `import torch` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+Undo = Callable[[], None]
+
+
+def when_imported(name: str, change: Callable[[ModuleType], Undo]) -> Undo:
+    """Call `change` with the module `name` now, or right after it has been executed; returns what takes it back."""
+    watcher = _Watcher(name, change)
+    if name in sys.modules:
+        watcher.apply(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, watcher)
+    return watcher.take_back
+
+
+class _Watcher(MetaPathFinder):
+    """Finds one module as the finders after it do, and has it changed once it is there."""
+
+    def __init__(self, name: str, change: Callable[[ModuleType], Undo]) -> None:
+        self._name = name
+        self._change = change
+        self._undo: Undo | None = None
+
+    def apply(self, module: ModuleType) -> None:
+        self._undo = self._change(module)
+
+    def take_back(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target))), None)
+        if spec is None or spec.loader is None:
+            return spec
+        loader, execute = spec.loader, spec.loader.exec_module
+
+        def execute_and_change(module: ModuleType) -> None:
+            del loader.exec_module
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+                self.apply(module)
+
+        loader.exec_module = execute_and_change  # type: ignore[method-assign]
+        return spec

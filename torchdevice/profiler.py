@@ -1,0 +1,40 @@
+"""torch.profiler where there is CUDA but no CUPTI: device time comes from events around each operator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def offer_cuda_activity(profiler: ModuleType) -> Callable[[], None]:
+    """Let `torch.profiler.profiler` offer ProfilerActivity.CUDA, alone too; returns what takes it back.
+
+    Without CUPTI torch takes device time for an attribute of operators that the CPU recorded: it does not offer the
+    activity, and refuses it alone ("Legacy CUDA profiling requires use_cpu=True"). A GPU offers it and takes it alone.
+    """
+    import torch
+
+    cpu, cuda = torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA
+    supported: Any = profiler.supported_activities
+    kineto: Any = profiler._KinetoProfile
+    initialize = kineto.__init__
+
+    @functools.wraps(supported)
+    def supported_activities() -> Any:
+        return {*supported(), cuda}
+
+    @functools.wraps(initialize)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        initialize(self, *args, **kwargs)
+        if cuda in self.activities:
+            self.activities = {*self.activities, cpu}
+
+    def put(function: Any, constructor: Any) -> None:
+        profiler.supported_activities = function  # type: ignore[attr-defined]
+        torch.profiler.supported_activities = function
+        kineto.__init__ = constructor
+
+    put(supported_activities, __init__)
+    return lambda: put(supported, initialize)
