@@ -63,5 +63,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   add_backward_patch(m.ptr());
   add_device_patch(m.ptr());
   add_storage_patch(m.ptr());
+  add_sharing_patch(m.ptr());
   add_tensor_type_patch(m.ptr());
 }

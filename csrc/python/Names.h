@@ -36,6 +36,9 @@ void add_device_patch(PyObject* torchdevice_c);
 /// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.
 void add_storage_patch(PyObject* torchdevice_c);
 
+/// SharedStorages.cpp: share_cuda, new_shared_cuda and release_ipc_counter_cuda, likewise.
+void add_sharing_patch(PyObject* torchdevice_c);
+
 /// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
 void add_tensor_type_patch(PyObject* torchdevice_c);
 
