@@ -201,8 +201,7 @@ at::Tensor gather(at::TensorList tensors, int64_t dim, std::optional<int32_t> de
                                  [&](const at::Tensor& tensor) { return tensor.suggest_memory_format() == format; });
   constexpr int32_t kCpu = -1;
   const at::Device device = destination == kCpu ? at::Device(at::kCPU) : cuda_device(destination.value_or(-1));
-  at::Tensor output =
-      at::empty(shape, first.options().device(device), alike ? format : at::MemoryFormat::Contiguous);
+  at::Tensor output = at::empty(shape, first.options().device(device), alike ? format : at::MemoryFormat::Contiguous);
   return copy_into(tensors, output, dim);
 }
 

@@ -113,8 +113,9 @@ at::DataPtr open_file(const SharedHandle& handle, size_t nbytes) {
 
 SharedMemory& move_to_file(c10::StorageImpl& storage) {
   auto& backend = native_backend();
-  TORCH_CHECK_NOT_IMPLEMENTED(backend.works_on_host_memory(), "Cannot send a CUDA tensor to another process: ",
-                              backend.host().name, " cannot work on memory that processes share; send tensor.cpu().");
+  TORCH_CHECK_NOT_IMPLEMENTED(backend.works_on_host_memory(),
+                              "Cannot send a CUDA tensor to another process: ", backend.host().name,
+                              " cannot work on memory that processes share; send tensor.cpu().");
   const size_t nbytes = storage.nbytes();
   auto file =
       THManagedMapAllocator::makeDataPtr("", at::NewProcessWideShmHandle().c_str(),

@@ -12,10 +12,10 @@ namespace torchdevice {
 // Note [CUDA IPC without a GPU]
 // CUDA hands a process's memory to another by a handle to the whole segment. Here the storage that is sent moves into a
 // shared-memory file of torch's own kind (libshm: counted references, and a manager process that removes what crashed
-// processes leave), and the handle names the file. As on a GPU, sender and receivers see each other's writes, the sender
-// keeps its accounted memory until it drops the storage, a receiver is not charged for it, and what was received cannot
-// be sent on. Unlike on a GPU, data_ptr() of the sent storage changes once: the first send moves the bytes, so a write
-// that another thread makes to the same tensor during that send may be lost.
+// processes leave), and the handle names the file. As on a GPU, sender and receivers see each other's writes, the
+// sender keeps its accounted memory until it drops the storage, a receiver is not charged for it, and what was received
+// cannot be sent on. Unlike on a GPU, data_ptr() of the sent storage changes once: the first send moves the bytes, so a
+// write that another thread makes to the same tensor during that send may be lost.
 
 /// Names the file of a shared storage, and the manager process that looks after it.
 struct SharedHandle {
