@@ -76,7 +76,7 @@ def test_dlpack_refusals() -> None:
 
 def test_numpy_refuses_until_told() -> None:
     x = torch.arange(3.0, device="cuda")
-    text = r"^can't convert cuda:0 device type tensor to numpy\. Use Tensor\.cpu\(\) to copy the tensor to host memory first\."
+    text = r"^can't convert cuda:0 device type tensor to numpy\. Use Tensor\.cpu\(\) to copy"
     for convert in (x.numpy, lambda: np.asarray(x), lambda: np.array([x, x])):
         with pytest.raises((TypeError, ValueError), match=text):
             convert()
