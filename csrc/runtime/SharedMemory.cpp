@@ -162,8 +162,8 @@ c10::intrusive_ptr<c10::StorageImpl> open_shared(const SharedHandle& handle, siz
 void release_shared(const SharedHandle& handle, size_t nbytes) noexcept {
   try {
     THManagedMapAllocator::fromDataPtr(open_file(handle, nbytes))->decref();
+    // NOLINTNEXTLINE(bugprone-empty-catch): the sender has ended, and its manager has removed the file
   } catch (const std::exception&) {
-    // The sender has ended, and its manager has removed the file.
   }
 }
 
