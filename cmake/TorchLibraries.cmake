@@ -14,7 +14,7 @@ message(STATUS "torch ${TORCH_VERSION} in ${TORCH_ROOT}")
 add_library(torch_python_ext INTERFACE)
 target_include_directories(torch_python_ext SYSTEM INTERFACE ${TORCH_ROOT}/include
                                                              ${TORCH_ROOT}/include/torch/csrc/api/include)
-foreach(name torch_python torch_cpu torch c10)
+foreach(name torch_python torch_cpu torch c10 shm)
   find_library(TORCH_LIB_${name} ${name} PATHS ${TORCH_ROOT}/lib NO_DEFAULT_PATH REQUIRED)
   target_link_libraries(torch_python_ext INTERFACE ${TORCH_LIB_${name}})
 endforeach()

@@ -166,6 +166,18 @@ def patches() -> Iterator[Patch]:
         lambda: _call(_C.install_storages, _C.uninstall_storages),
     )
     yield Patch(
+        "torch.UntypedStorage._share_cuda_, _new_shared_cuda, _release_ipc_counter_cuda",
+        "a CPU build of torch compiles out the bodies of what torch.multiprocessing sends CUDA tensors with",
+        lambda: _set_all(
+            torch.UntypedStorage,
+            {
+                "_share_cuda_": _C.share_cuda,
+                "_new_shared_cuda": _C.new_shared_cuda,
+                "_release_ipc_counter_cuda": _C.release_ipc_counter_cuda,
+            },
+        ),
+    )
+    yield Patch(
         "tp_new of torch.cuda.FloatTensor and the other CUDA tensor types",
         "a CPU build of torch refuses to call them",
         lambda: _call(_C.install_tensor_types, _C.uninstall_tensor_types),

@@ -12,6 +12,7 @@ void register_storage(forward::Registrar& registrar);
 void register_dropout(forward::Registrar& registrar);
 void register_attention(forward::Registrar& registrar);
 void register_rnn(forward::Registrar& registrar);
+void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
 /// Boxed, as their C++ types are not public.
 void register_collectives(forward::Registrar& registrar);

@@ -2,6 +2,7 @@
 
 #include "forward/Argument.h"
 
+#include "forward/AliasPool.h"
 #include "native/Backend.h"
 #include "runtime/Device.h"
 #include "runtime/Generator.h"
@@ -15,8 +16,11 @@ constexpr uint64_t kOffsetPerOperator = 4;
 }  // namespace
 
 at::Generator native_generator(const std::optional<at::Generator>& generator, c10::DeviceIndex device) {
-  const at::Generator& chosen =
-      generator.has_value() && generator->defined() ? *generator : default_cuda_generator(device);
+  // A CUDA generator leads here too without any CUDA tensor: the CPU's kernel would have refused it.
+  const bool given = generator.has_value() && generator->defined();
+  TORCH_CHECK(!given || device < 0 || alias_pool().size() > 0,
+              "Expected a 'cpu' device type for generator but found 'cuda'");
+  const at::Generator& chosen = given ? *generator : default_cuda_generator(device);
   const auto [seed, offset] = at::check_generator<CudaGenerator>(chosen)->reserve(kOffsetPerOperator);
   return native_backend().generator(seed, offset);
 }

@@ -39,6 +39,8 @@ class NativeBackend {
   virtual void free_segment(void* segment, size_t nbytes) noexcept = 0;
   /// Bytes the system could still give.
   virtual size_t free_memory() const = 0;
+  /// Whether kernels can work on any memory of the process, such as a shared file, and not only on segments.
+  virtual bool works_on_host_memory() const = 0;
   /// Copy between two places in segments, after everything submitted so far and before anything submitted later.
   virtual void copy(void* destination, const void* source, size_t nbytes) = 0;
 

@@ -17,6 +17,7 @@ class CpuBackend final : public NativeBackend {
   void* allocate_segment(size_t nbytes) noexcept override;
   void free_segment(void* segment, size_t nbytes) noexcept override;
   size_t free_memory() const override;
+  bool works_on_host_memory() const override { return true; }
   void copy(void* destination, const void* source, size_t nbytes) override;
 
   /// CPU kernels have finished when they return, so there is nothing to wait for.

@@ -7,17 +7,37 @@
 #include <torch/csrc/Event.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/Stream.h>
+#include <torch/csrc/utils/device_lazy_init.h>
 #include <torch/csrc/utils/object_ptr.h>
 #include <torch/csrc/utils/pycfunction_helpers.h>
+#include <torch/csrc/utils/python_arg_parser.h>
 
 #include <new>
+#include <string>
+#include <string_view>
 
 #include "python/Names.h"
+#include "runtime/Device.h"
+#include "runtime/Error.h"
+#include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
 
+struct CudaEvent {
+  THPEvent base;
+  bool interprocess;
+};
+
 c10::Event& event_of(PyObject* object) { return reinterpret_cast<THPEvent*>(object)->event; }
+
+PyObject* new_event(PyTypeObject* type, c10::EventFlag flag, bool interprocess) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (!self) return nullptr;
+  new (&event_of(self)) c10::Event(c10::kCUDA, flag);
+  reinterpret_cast<CudaEvent*>(self)->interprocess = interprocess;
+  return self;
+}
 
 c10::Stream stream_argument(PyObject* object, const char* function) {
   TORCH_CHECK_TYPE(THPStream_Check(object), function, "(): expected a torch.cuda.Stream, but got ",
@@ -30,7 +50,7 @@ c10::Stream stream_argument(PyObject* object, const char* function) {
 PyObject* event_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   HANDLE_TH_ERRORS
   unsigned char enable_timing = 0;
-  // How to wait, and for which processes and graphs: all the same where work is done when the call returns.
+  // How to wait, and for which graphs: all the same where work is done when the call returns.
   unsigned char blocking = 0;
   unsigned char interprocess = 0;
   unsigned char external = 0;
@@ -39,22 +59,29 @@ PyObject* event_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
                                    &interprocess, &external)) {
     return nullptr;
   }
-  PyObject* self = type->tp_alloc(type, 0);
-  if (!self) return nullptr;
-  new (&event_of(self))
-      c10::Event(c10::kCUDA, enable_timing ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT);
-  return self;
+  return new_event(type, enable_timing ? c10::EventFlag::BACKEND_DEFAULT : c10::EventFlag::PYTORCH_DEFAULT,
+                   interprocess != 0);
   END_HANDLE_TH_ERRORS
+}
+
+/// CUDA makes the event at its first use, and refuses this pair of flags there.
+void check_flags(PyObject* self) {
+  if (reinterpret_cast<CudaEvent*>(self)->interprocess && event_of(self).flag() == c10::EventFlag::BACKEND_DEFAULT) {
+    throw_cuda_error(CudaError::invalid_value, "createEvent");
+  }
 }
 
 PyObject* event_record(PyObject* self, PyObject* argument) {
   HANDLE_TH_ERRORS {
     auto& event = event_of(self);
     const auto stream = stream_argument(argument, "record");
+    check_flags(self);
     TORCH_CHECK(event.device_index() == -1 || event.device_index() == stream.device_index(), "Event device ",
                 static_cast<int>(event.device_index()), " does not match recording stream's device ",
                 static_cast<int>(stream.device_index()), ".");
+    const bool interprocess = reinterpret_cast<CudaEvent*>(self)->interprocess;
     const pybind11::gil_scoped_release no_gil;
+    if (interprocess) synchronize_device(stream.device_index());
     event.record(stream);
   }
   Py_RETURN_NONE;
@@ -80,20 +107,47 @@ PyObject* event_elapsed_time(PyObject* self, PyObject* other) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* event_ipc_handle(PyObject* /*self*/, PyObject* /*none*/) {
+// Note [Events between processes]
+// What was submitted before an interprocess event is done when record() returns, in whichever process that was. So its
+// state is always "done", the only thing to hand over is that it is an event, and the copy in the other process is
+// ready to be waited for, and to be recorded again.
+
+/// sizeof(cudaIpcEventHandle_t)
+constexpr size_t kIpcHandleSize = 64;
+constexpr std::string_view kIpcHandleText = "torchdevice: an event whose work is done";
+static_assert(kIpcHandleText.size() <= kIpcHandleSize);
+
+PyObject* event_ipc_handle(PyObject* self, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  TORCH_CHECK_NOT_IMPLEMENTED(false,
-                              "torch.cuda.Event.ipc_handle(): a torchdevice event lives in one process, as there is no "
-                              "GPU that could carry it to another; call synchronize() before handing over the data.");
+  if (!reinterpret_cast<CudaEvent*>(self)->interprocess) {
+    throw_cuda_error(CudaError::invalid_resource_handle, "ipc_handle");
+  }
+  check_flags(self);
+  auto& event = event_of(self);
+  if (event.device_index() == -1) event.record(current_stream(current_device()));
+  std::string handle(kIpcHandleText);
+  handle.resize(kIpcHandleSize);
+  return PyBytes_FromStringAndSize(handle.data(), static_cast<Py_ssize_t>(handle.size()));
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* event_from_ipc_handle(PyObject* /*type*/, PyObject* /*args*/, PyObject* /*kwargs*/) {
+PyObject* event_from_ipc_handle(PyObject* type, PyObject* args, PyObject* kwargs) {
   HANDLE_TH_ERRORS
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      false,
-      "torch.cuda.Event.from_ipc_handle(): a torchdevice event lives in one process, as there is no GPU that could "
-      "carry it here; make a new event, and let the sender synchronize() before it hands over the data.");
+  static torch::PythonArgParser parser({"from_ipc_handle(Device device, std::string ipc_handle)"});
+  torch::ParsedArgs<2> parsed;
+  auto arguments = parser.parse(args, kwargs, parsed);
+  const auto device = arguments.device(0);
+  const auto handle = arguments.string(1);
+  TORCH_CHECK(handle.size() == kIpcHandleSize, "cudaIpcEventHandle_t expects byte-like object of size ", kIpcHandleSize,
+              ", but got ", handle.size());
+  TORCH_CHECK(device.is_cuda(), "Event can only be created on CUDA devices, but got device type ", device.type());
+  torch::utils::device_lazy_init(c10::kCUDA);
+  const auto index = resolve_device(device.index());
+  check_device(index);
+  if (!handle.starts_with(kIpcHandleText)) throw_cuda_error(CudaError::invalid_value, "from_ipc_handle");
+  PyObject* self = new_event(reinterpret_cast<PyTypeObject*>(type), c10::EventFlag::PYTORCH_DEFAULT, true);
+  if (self) event_of(self).record(current_stream(index));
+  return self;
   END_HANDLE_TH_ERRORS
 }
 
@@ -126,7 +180,7 @@ void add_events(PyObject* torch_c) {
                                 {Py_tp_methods, methods},
                                 {Py_tp_getset, properties},
                                 {0, nullptr}};
-  static PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(THPEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+  static PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(CudaEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                              slots};
   THPObjectPtr bases(PyTuple_Pack(1, THPEventClass));
   if (!bases) throw python_error();

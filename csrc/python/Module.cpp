@@ -44,6 +44,7 @@ void add_names(PyObject* torch_c) {
   add_events(torch_c);
   add_memory(torch_c);
   add_graphs(torch_c);
+  add_communication(torch_c);
   add_runtime(torch_c);
   add_libraries(torch_c);
   add_nccl(torch_c);
@@ -71,5 +72,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   add_backward_patch(m.ptr());
   add_device_patch(m.ptr());
   add_storage_patch(m.ptr());
+  add_sharing_patch(m.ptr());
   add_tensor_type_patch(m.ptr());
 }

@@ -30,6 +30,9 @@ void add_memory(PyObject* torch_c);
 /// Graphs.cpp: _CUDAGraph and _graph_pool_handle.
 void add_graphs(PyObject* torch_c);
 
+/// Communication.cpp: _broadcast, _scatter, _gather and their variants, behind torch.cuda.comm.
+void add_communication(PyObject* torch_c);
+
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 
@@ -54,6 +57,9 @@ void add_device_patch(PyObject* torchdevice_c);
 
 /// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.
 void add_storage_patch(PyObject* torchdevice_c);
+
+/// SharedStorages.cpp: share_cuda, new_shared_cuda and release_ipc_counter_cuda, likewise.
+void add_sharing_patch(PyObject* torchdevice_c);
 
 /// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
 void add_tensor_type_patch(PyObject* torchdevice_c);

@@ -122,7 +122,7 @@ PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
   END_HANDLE_TH_ERRORS
 }
 
-// There is no memory that another process opened through CUDA's handles, so there is never any to give back.
+// See Note [CUDA IPC without a GPU]: memory goes back when its last user lets go, so nothing waits to be collected.
 PyObject* ipc_collect(PyObject* /*self*/, PyObject* /*none*/) { Py_RETURN_NONE; }
 
 PyMethodDef functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},

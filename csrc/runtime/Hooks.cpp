@@ -18,6 +18,7 @@
 #include "runtime/Generator.h"
 #include "runtime/HostMemory.h"
 #include "runtime/MpsProxy.h"
+#include "runtime/SharedMemory.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -70,7 +71,8 @@ struct Hooks final : at::CUDAHooksInterface {
   at::Allocator* getPinnedMemoryAllocator() const override { return &host_allocator(); }
   at::Allocator* getCUDADeviceAllocator() const override { return &caching_allocator(); }
   at::Device getDeviceFromPtr(void* data) const override {
-    const auto owner = owner_of(data);
+    auto owner = owner_of(data);
+    if (!owner.has_value()) owner = shared_owner_of(data);
     TORCH_CHECK(owner.has_value(),
                 "The specified pointer resides on host memory and is not registered with any CUDA device.");
     return at::Device(at::kCUDA, *owner);

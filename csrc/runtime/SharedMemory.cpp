@@ -1,0 +1,172 @@
+// runtime/SharedMemory.cpp: memory of CUDA tensors that several processes see.
+
+#include "runtime/SharedMemory.h"
+
+#include <libshm.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <utility>
+
+#include "native/Backend.h"
+
+namespace torchdevice {
+namespace {
+
+/// Which device each shared range belongs to, by first address.
+class SharedRanges {
+ public:
+  void add(const void* pointer, size_t nbytes, c10::DeviceIndex device) {
+    const auto start = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    ranges_[start] = {start + nbytes, device};
+  }
+
+  void remove(const void* pointer) {
+    const std::lock_guard guard(mutex_);
+    ranges_.erase(reinterpret_cast<uintptr_t>(pointer));
+  }
+
+  std::optional<c10::DeviceIndex> find(const void* pointer) {
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    const auto next = ranges_.upper_bound(address);
+    if (next == ranges_.begin() || std::prev(next)->second.end <= address) return std::nullopt;
+    return std::prev(next)->second.device;
+  }
+
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  struct Range {
+    uintptr_t end;
+    c10::DeviceIndex device;
+  };
+
+  std::mutex mutex_;
+  std::map<uintptr_t, Range> ranges_;
+};
+
+/// One first send at a time: two threads that send one storage must not move it twice.
+std::mutex& sending() {
+  static auto* mutex = new std::mutex();
+  return *mutex;
+}
+
+SharedRanges& shared_ranges() {
+  static auto* ranges = [] {
+    auto* fresh = new SharedRanges();
+    // A fork while another thread holds a lock would leave it held in the child for ever. The first send itself forks,
+    // to start the manager, so its lock cannot be taken here.
+    pthread_atfork([] { shared_ranges().mutex().lock(); }, [] { shared_ranges().mutex().unlock(); },
+                   [] {
+                     shared_ranges().mutex().unlock();
+                     std::construct_at(&sending());
+                   });
+    return fresh;
+  }();
+  return *ranges;
+}
+
+/// The context of a shared storage's DataPtr: keeps the file mapped and, in the sender, the memory it was moved from,
+/// as the caching allocator's figures and a kernel that still reads there expect.
+class SharedMemory {
+ public:
+  SharedMemory(at::DataPtr file, size_t nbytes, c10::DeviceIndex device) : file_(std::move(file)), owner_(getpid()) {
+    shared_ranges().add(file_.get(), nbytes, device);
+  }
+  ~SharedMemory() {
+    shared_ranges().remove(file_.get());
+    // A forked child inherits the mapping but no reference of its own: counting down would take the sender's.
+    if (getpid() != owner_) std::ignore = file_.release_context();
+  }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
+  void keep(at::DataPtr moved_from) { moved_from_ = std::move(moved_from); }
+  THManagedMapAllocator& file() const { return *THManagedMapAllocator::fromDataPtr(file_); }
+
+  static void destroy(void* context) { delete static_cast<SharedMemory*>(context); }
+
+  /// A DataPtr on `device` that owns `memory`.
+  static at::DataPtr wrap(std::unique_ptr<SharedMemory> memory, c10::Device device) {
+    void* data = memory->file_.get();
+    return {data, memory.release(), &destroy, device};
+  }
+
+ private:
+  at::DataPtr file_;
+  at::DataPtr moved_from_;
+  const pid_t owner_;
+};
+
+at::DataPtr open_file(const SharedHandle& handle, size_t nbytes) {
+  return THManagedMapAllocator::makeDataPtr(handle.manager.c_str(), handle.file.c_str(),
+                                            at::ALLOCATOR_MAPPED_SHAREDMEM | at::ALLOCATOR_MAPPED_NOCREATE, nbytes);
+}
+
+SharedMemory& move_to_file(c10::StorageImpl& storage) {
+  auto& backend = native_backend();
+  TORCH_CHECK_NOT_IMPLEMENTED(backend.works_on_host_memory(),
+                              "Cannot send a CUDA tensor to another process: ", backend.host().name,
+                              " cannot work on memory that processes share; send tensor.cpu().");
+  const size_t nbytes = storage.nbytes();
+  auto file =
+      THManagedMapAllocator::makeDataPtr("", at::NewProcessWideShmHandle().c_str(),
+                                         at::ALLOCATOR_MAPPED_SHAREDMEM | at::ALLOCATOR_MAPPED_EXCLUSIVE, nbytes);
+  backend.synchronize();
+  backend.copy(file.get(), storage.data(), nbytes);
+  auto memory = std::make_unique<SharedMemory>(std::move(file), nbytes, storage.device().index());
+  auto& moved = *memory;
+  moved.keep(storage.set_data_ptr(SharedMemory::wrap(std::move(memory), storage.device())));
+  return moved;
+}
+
+}  // namespace
+
+SharedHandle share_storage(c10::StorageImpl& storage) {
+  TORCH_CHECK(!storage.received_cuda(),
+              "Attempted to send CUDA tensor received from another process; this is not currently supported. Consider "
+              "cloning before sending.");
+  const std::lock_guard guard(sending());
+  auto* shared = storage.data_ptr().cast_context<SharedMemory>(&SharedMemory::destroy);
+  auto& file = (shared != nullptr ? *shared : move_to_file(storage)).file();
+  file.incref();
+  return {file.filename(), file.manager_handle()};
+}
+
+c10::intrusive_ptr<c10::StorageImpl> open_shared(const SharedHandle& handle, size_t nbytes, c10::Device device) {
+  at::DataPtr file;
+  try {
+    file = open_file(handle, nbytes);
+  } catch (const c10::Error& error) {
+    TORCH_CHECK(false,
+                "Cannot open a CUDA tensor of another process, which must live until the tensor has been received (",
+                error.what_without_backtrace(), ")");
+  }
+  THManagedMapAllocator::fromDataPtr(file)->decref();
+  auto memory = std::make_unique<SharedMemory>(std::move(file), nbytes, device.index());
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), nbytes,
+                                                       SharedMemory::wrap(std::move(memory), device),
+                                                       /*allocator=*/nullptr, /*resizable=*/false);
+  storage->set_received_cuda(true);
+  return storage;
+}
+
+void release_shared(const SharedHandle& handle, size_t nbytes) noexcept {
+  try {
+    THManagedMapAllocator::fromDataPtr(open_file(handle, nbytes))->decref();
+    // NOLINTNEXTLINE(bugprone-empty-catch): the sender has ended, and its manager has removed the file
+  } catch (const std::exception&) {
+  }
+}
+
+std::optional<c10::DeviceIndex> shared_owner_of(const void* pointer) { return shared_ranges().find(pointer); }
+
+}  // namespace torchdevice
