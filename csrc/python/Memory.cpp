@@ -125,7 +125,9 @@ PyObject* set_memory_fraction(PyObject* /*self*/, PyObject* args) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* allocator_backend(PyObject* /*self*/, PyObject* /*none*/) { return PyUnicode_FromString("native"); }
+PyObject* allocator_backend(PyObject* /*self*/, PyObject* /*none*/) {
+  return PyUnicode_FromString(caching_allocator().custom() != nullptr ? "pluggable" : "native");
+}
 
 PyObject* raw_alloc(PyObject* /*self*/, PyObject* args) {
   HANDLE_TH_ERRORS
@@ -222,9 +224,9 @@ py::dict settings_dict() {
 }
 
 /// None, or a pool's id with or without a third item that asks for traces.
-bool asks_for_default_pool(PyObject* argument) {
+c10::MempoolId_t pool_argument(PyObject* argument) {
   if (argument == Py_None) {
-    return true;
+    return {0, 0};
   }
   TORCH_CHECK(PyTuple_Check(argument), "Expected tuple or None");
   const Py_ssize_t size = PyTuple_GET_SIZE(argument);
@@ -233,17 +235,15 @@ bool asks_for_default_pool(PyObject* argument) {
   PyObject* second = PyTuple_GET_ITEM(argument, 1);
   TORCH_CHECK(THPUtils_checkLong(first) && THPUtils_checkLong(second), "mempool_id elements must be integers");
   TORCH_CHECK(size == 2 || PyBool_Check(PyTuple_GET_ITEM(argument, 2)), "include_traces must be a boolean");
-  return THPUtils_unpackLong(first) == 0 && THPUtils_unpackLong(second) == 0;
+  return {THPUtils_unpackUInt64(first), THPUtils_unpackUInt64(second)};
 }
 
-/// Nothing records traces, and every segment belongs to the default pool.
+/// Nothing records traces.
 PyObject* memory_snapshot(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
   py::list segments;
-  if (asks_for_default_pool(argument)) {
-    for (const SegmentInfo& segment : caching_allocator().snapshot({0, 0})) {
-      segments.append(segment_dict(segment));
-    }
+  for (const SegmentInfo& segment : caching_allocator().snapshot(pool_argument(argument))) {
+    segments.append(segment_dict(segment));
   }
   py::list traces;
   for (c10::DeviceIndex device = 0; device < device_count(); ++device) {

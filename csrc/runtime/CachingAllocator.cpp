@@ -13,7 +13,8 @@
 #include "native/Backend.h"
 #include "runtime/Device.h"
 #include "runtime/DevicePool.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
+#include "runtime/Hooks.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -37,7 +38,9 @@ class PooledAllocator final : public CachingAllocator {
     for (c10::DeviceIndex device = 0; device < kMaxDevices; ++device) {
       pools_[static_cast<uint8_t>(device)] = new DevicePool(device);
     }
-    enabled_ = std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
+    if (std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") != nullptr) {
+      mode_ = Mode::uncached;
+    }
   }
 
   c10::DataPtr allocate(size_t nbytes) override {
@@ -57,8 +60,11 @@ class PooledAllocator final : public CachingAllocator {
   c10::DeleterFnPtr raw_deleter() const override { return &free_cuda_memory; }
   void copy_data(void* dest, const void* src, size_t count) const override { native_backend().copy(dest, src, count); }
 
-  bool initialized() override { return true; }
+  bool initialized() override { return cuda_is_initialized(); }
   void emptyCache(c10::MempoolId_t mempool_id) override {
+    if (const auto custom = this->custom(); custom != nullptr && custom->reset != nullptr) {
+      custom->reset();
+    }
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
       pool(device).empty_cache(mempool_id);
     }
@@ -66,23 +72,43 @@ class PooledAllocator final : public CachingAllocator {
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
     // Memory that is not ours (from_blob, another process's) has an owner who looks after it.
     if (data.get() != nullptr && data.get_deleter() == &free_cuda_memory) {
-      Segment& segment = *page_map.find(data.get());
+      Segment& segment = *find_segment(data.get());
+      if (const auto custom = this->custom(); custom != nullptr && custom->record_stream != nullptr) {
+        custom->record_stream(data.get(), stream_handle(stream));
+      }
       segment.pool->record_stream(segment, data.get(), stream.id());
     }
   }
   c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override {
+    refuse_if_custom("getDeviceStats");
     return pool(device).stats();
   }
-  void resetAccumulatedStats(c10::DeviceIndex device) override { pool(device).reset_accumulated_stats(); }
-  void resetPeakStats(c10::DeviceIndex device) override { pool(device).reset_peak_stats(); }
+  void resetAccumulatedStats(c10::DeviceIndex device) override {
+    refuse_if_custom("resetAccumulatedStats");
+    pool(device).reset_accumulated_stats();
+  }
+  void resetPeakStats(c10::DeviceIndex device) override {
+    refuse_if_custom("resetPeakStats");
+    pool(device).reset_peak_stats();
+  }
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex device) override { return pool(device).memory_info(); }
 
-  void set_enabled(bool enabled) override { enabled_ = enabled; }
-  bool enabled() const override { return enabled_; }
-  void set_memory_fraction(double fraction, c10::DeviceIndex device) override { pool(device).set_fraction(fraction); }
+  void set_enabled(bool enabled) override {
+    if (custom() == nullptr) {
+      mode_ = enabled ? Mode::cached : Mode::uncached;
+    }
+  }
+  bool enabled() const override { return mode_ != Mode::uncached; }
+  void set_memory_fraction(double fraction, c10::DeviceIndex device) override {
+    if (const auto custom = this->custom(); custom != nullptr && custom->set_memory_fraction != nullptr) {
+      custom->set_memory_fraction(fraction, device);
+    }
+    pool(device).set_fraction(fraction);
+  }
   double memory_fraction(c10::DeviceIndex device) override { return pool(device).fraction(); }
 
   std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t id) override {
+    refuse_if_custom("snapshot");
     std::vector<c10::CachingDeviceAllocator::SegmentInfo> result;
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
       auto segments = pool(device).snapshot(id);
@@ -91,8 +117,18 @@ class PooledAllocator final : public CachingAllocator {
     return result;
   }
 
-  void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) override {
-    pool(device).create_pool(id, splits);
+  void set_custom(std::shared_ptr<CustomAllocator> custom) override {
+    TORCH_CHECK(!initialized() && this->custom() == nullptr, "Can't swap an already initialized allocator");
+    // Kept for ever, since memory of it may be released until the end of the process.
+    custom_ = new std::shared_ptr<CustomAllocator>(std::move(custom));
+    mode_ = Mode::custom;
+  }
+  std::shared_ptr<CustomAllocator> custom() const override { return mode_ == Mode::custom ? *custom_.load() : nullptr; }
+
+  void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
+                   std::shared_ptr<const CustomAllocator> source) override {
+    refuse_if_custom("createOrIncrefPool");
+    pool(device).create_pool(id, splits, std::move(source));
   }
   void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
                               std::function<bool(c10::StreamId)> filter) override {
@@ -111,8 +147,10 @@ class PooledAllocator final : public CachingAllocator {
     for (DevicePool* pool : pools_) {
       pool->before_fork();
     }
+    foreign_segments().before_fork();
   }
   void after_fork() noexcept {
+    foreign_segments().after_fork();
     for (DevicePool* pool : pools_) {
       pool->after_fork();
     }
@@ -121,10 +159,21 @@ class PooledAllocator final : public CachingAllocator {
  private:
   void* take(size_t nbytes, c10::DeviceIndex owner, c10::StreamId stream) {
     DevicePool& pool = *pools_[static_cast<uint8_t>(owner)];
-    void* memory = C10_LIKELY(enabled_.load(std::memory_order_relaxed)) ? pool.allocate(nbytes, stream)
-                                                                        : pool.allocate_uncached(nbytes);
+    void* memory = C10_LIKELY(mode_.load(std::memory_order_relaxed) == Mode::cached)
+                       ? pool.allocate(nbytes, stream)
+                       : take_around_cache(pool, nbytes, stream);
     trace_allocation(memory);
     return memory;
+  }
+
+  void* take_around_cache(DevicePool& pool, size_t nbytes, c10::StreamId stream) {
+    const auto custom = this->custom();
+    return custom != nullptr ? pool.allocate_custom(nbytes, stream, *custom) : pool.allocate_uncached(nbytes);
+  }
+
+  void refuse_if_custom(const char* function) const {
+    TORCH_CHECK(custom() == nullptr, "CUDAPluggableAllocator does not yet support ", function,
+                ". If you need it, please file an issue describing your use case.");
   }
 
   DevicePool& pool(c10::DeviceIndex device) {
@@ -135,7 +184,9 @@ class PooledAllocator final : public CachingAllocator {
 
   /// For every device that there could be: device_count() is not known before the first use of CUDA.
   std::array<DevicePool*, kMaxDevices> pools_{};
-  std::atomic<bool> enabled_{true};
+  enum class Mode : uint8_t { cached, uncached, custom };
+  std::atomic<Mode> mode_{Mode::cached};
+  std::atomic<std::shared_ptr<CustomAllocator>*> custom_{nullptr};
 };
 
 PooledAllocator& pooled_allocator() {
@@ -153,12 +204,12 @@ PooledAllocator& pooled_allocator() {
 CachingAllocator& caching_allocator() { return pooled_allocator(); }
 
 std::optional<c10::DeviceIndex> owner_of(const void* pointer) {
-  const Segment* segment = page_map.find(pointer);
+  const Segment* segment = find_segment(pointer);
   return segment != nullptr ? std::optional(segment->pool->device()) : std::nullopt;
 }
 
 std::optional<c10::MempoolId_t> pool_of(const void* pointer) {
-  const Segment* segment = page_map.find(pointer);
+  const Segment* segment = find_segment(pointer);
   return segment != nullptr ? std::optional(segment->pool_id) : std::nullopt;
 }
 
@@ -172,7 +223,7 @@ void free_cuda_memory(void* memory) {
   if (memory == nullptr) {
     return;
   }
-  Segment* segment = page_map.find(memory);
+  Segment* segment = find_segment(memory);
   if (C10_UNLIKELY(segment == nullptr)) {
     raise_invalid_pointer(memory);
   }

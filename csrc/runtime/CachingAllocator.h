@@ -5,8 +5,11 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
+
+#include "runtime/CustomAllocator.h"
 
 namespace torchdevice {
 
@@ -30,11 +33,18 @@ class CachingAllocator : public c10::DeviceAllocator {
   /// Every segment of every device with its blocks; only those of one pool unless that is {0, 0}.
   virtual std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool) = 0;
 
+  /// From now on every allocation goes straight to `custom`, and only statistics of nothing are left: whoever asks for
+  /// them gets c10::Error. Throws c10::Error once CUDA has been initialised.
+  virtual void set_custom(std::shared_ptr<CustomAllocator> custom) = 0;
+  /// Null unless it was set.
+  virtual std::shared_ptr<CustomAllocator> custom() const = 0;
+
   // Private pools: memory that only chosen allocations are served from. They follow c10::cuda::CUDACachingAllocator.
 
-  /// Makes a pool with one user, or adds a user to the one with that id. `splits` false: its segments are handed out
-  /// whole; only counts for a new pool.
-  virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) = 0;
+  /// Makes a pool with one user, or adds a user to the one with that id. For a new pool `splits` false says that its
+  /// segments are handed out whole, and `source`, unless null, where its memory comes from.
+  virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
+                           std::shared_ptr<const CustomAllocator> source) = 0;
 
   /// From now on allocations on `device` come from pool `id`, on any thread, if `filter` says true of the stream that
   /// they are made for; the route begun last comes first. Counts as one more user, and makes the pool if need be.

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "runtime/AllocatorSettings.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 #include "runtime/ThreadState.h"
 
 namespace torchdevice {
@@ -41,7 +41,7 @@ bool worth_splitting(size_t size, size_t rest) noexcept {
 template <PoolKind kind>
 Block& split(Block& block, size_t size) noexcept {
   Block& rest = kind == PoolKind::Small ? *(&block + (size >> Segment::kSmallShift))
-                                        : page_map.find(block.start)->block_at(block.start + size);
+                                        : find_segment(block.start)->block_at(block.start + size);
   rest.start = block.start + size;
   rest.size = block.size - size;
   rest.previous = &block;
@@ -258,7 +258,7 @@ Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   Block* block = free_blocks<kind>(blocks).take(size);
   if (block == nullptr) [[unlikely]] {
     block = &new_segment(size, blocks);
-    owner = page_map.find(block->start)->owner;
+    owner = find_segment(block->start)->owner;
     if constexpr (kind == PoolKind::Small) {
       unpark(*owner);
     }
@@ -352,7 +352,7 @@ void DevicePool::defer(Block& block) {
 
 void DevicePool::complete_deferred(const PrivatePool* pool) {
   const auto others = std::ranges::stable_partition(
-      deferred_, [pool](const Block* block) { return page_map.find(block->start)->owner->pool == pool; });
+      deferred_, [pool](const Block* block) { return find_segment(block->start)->owner->pool == pool; });
   const std::vector<Block*> kept(others.begin(), others.end());
   deferred_.erase(others.begin(), others.end());
   complete_deferred();
@@ -373,7 +373,7 @@ void DevicePool::complete_deferred() {
     merge<kind>(owner, block);
   };
   for (Block* block : deferred_) {
-    const Segment& segment = *page_map.find(block->start);
+    const Segment& segment = *find_segment(block->start);
     if (segment.small) {
       complete.operator()<PoolKind::Small>(*segment.owner, *block);
     } else {

@@ -33,7 +33,9 @@ class DevicePool {
   void* allocate(size_t nbytes, c10::StreamId stream);
   /// Memory straight from the native backend, in no statistics; throws as allocate does.
   void* allocate_uncached(size_t nbytes);
-  /// Takes back what either returned. `segment` is where it lies.
+  /// Memory straight from a program's own allocator, likewise; `source` must live for ever.
+  void* allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source);
+  /// Takes back what any of them returned. `segment` is where it lies.
   void free(Segment& segment, void* memory);
   /// `stream` uses the block too: it stays active after its release until the next allocation.
   void record_stream(Segment& segment, const void* memory, c10::StreamId stream);
@@ -42,7 +44,7 @@ class DevicePool {
   void empty_cache(c10::MempoolId_t pool = {0, 0});
 
   // Private pools, in DevicePrivatePools.cpp; CachingAllocator.h says what each does.
-  void create_pool(c10::MempoolId_t id, bool splits);
+  void create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source);
   void begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter);
   void end_allocate_to_pool(c10::MempoolId_t id);
   void release_pool(c10::MempoolId_t id);
@@ -144,7 +146,14 @@ class DevicePool {
   Block& new_segment(size_t size, StreamBlocks& owner);
   Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
   Segment* map_segment(size_t segment_size);
+  /// Memory of `source`, which is called without the lock.
+  Segment* map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream);
+  bool fits(size_t segment_size) const;
+  Segment& new_header(void* base, size_t segment_size);
   void unmap_segment(Segment& segment);
+  void free_custom(Segment& segment);
+  /// Lets go of the lock to call custom allocators.
+  void release_custom_segments();
   /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.
   Block* take_from_private_pools(size_t size, c10::StreamId stream);
   /// Lets go of the lock.
@@ -175,6 +184,7 @@ class DevicePool {
   std::vector<Route> routes_;  ///< the latest one that applies counts
   std::vector<Segment*> segments_;
   std::vector<Segment*> unused_headers_;
+  std::vector<Segment*> released_custom_;  ///< out of use, but not yet given back to their custom allocator
   uint64_t next_order_ = 0;
   size_t uncached_bytes_ = 0;
   std::optional<double> fraction_;  ///< set_fraction

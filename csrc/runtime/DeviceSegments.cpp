@@ -11,7 +11,8 @@
 #include "runtime/Device.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Error.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
+#include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
@@ -110,7 +111,9 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
     return nullptr;
   }
   segments_.reserve(segments_.size() + 1);
-  Segment* segment = map_segment(segment_size);
+  Segment* segment = owner.pool != nullptr && owner.pool->source != nullptr
+                         ? map_segment_from(*owner.pool->source, segment_size, owner.stream)
+                         : map_segment(segment_size);
   if (segment == nullptr) {
     discard_block_table(blocks, segment_size >> shift);
     return nullptr;
@@ -141,32 +144,80 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   return &block;
 }
 
-Segment* DevicePool::map_segment(size_t segment_size) {
+bool DevicePool::fits(size_t segment_size) const {
   const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
   const size_t limit = allowed().value_or(native_backend().host().total_memory);
-  if (segment_size > limit || taken > limit - segment_size) {
-    return nullptr;
+  return segment_size <= limit && taken <= limit - segment_size;
+}
+
+Segment& DevicePool::new_header(void* base, size_t segment_size) {
+  Segment* segment = nullptr;
+  if (unused_headers_.empty()) {
+    segment = new Segment{};
+  } else {
+    segment = unused_headers_.back();
+    unused_headers_.pop_back();
   }
-  auto* base = static_cast<char*>(native_backend().allocate_segment(segment_size));
+  segment->base = static_cast<char*>(base);
+  segment->size = segment_size;
+  segment->pool = this;
+  segment->blocks = nullptr;
+  segment->source = nullptr;
+  segment->source_stream = nullptr;
+  segment->pool_id = {0, 0};
+  return *segment;
+}
+
+Segment* DevicePool::map_segment(size_t segment_size) {
+  void* base = fits(segment_size) ? native_backend().allocate_segment(segment_size) : nullptr;
   if (base == nullptr) {
     return nullptr;
   }
-  if (unused_headers_.empty()) {
-    unused_headers_.push_back(new Segment{});
-  }
-  Segment* segment = unused_headers_.back();
-  segment->base = base;
-  segment->size = segment_size;
-  segment->pool = this;
-  segment->pool_id = {0, 0};
-  segment->blocks = nullptr;
-  if (!page_map.set(base, segment_size, segment)) {
-    unmap_segment(*segment);
+  Segment& segment = new_header(base, segment_size);
+  if (!page_map.set(segment.base, segment_size, &segment)) {
+    unmap_segment(segment);
+    unused_headers_.push_back(&segment);
     return nullptr;
   }
-  unused_headers_.pop_back();
   note_context(device_);
-  return segment;
+  return &segment;
+}
+
+Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream) {
+  if (!fits(segment_size)) {
+    return nullptr;
+  }
+  void* handle = stream_handle(c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, stream));
+  // It may be a Python function, which waits for the interpreter's lock.
+  lock_.unlock();
+  void* base = source.allocate(segment_size, device_, handle);
+  lock_.lock();
+  end_repetition();
+  if (base == nullptr) {
+    return nullptr;
+  }
+  Segment& segment = new_header(base, segment_size);
+  segment.source = &source;
+  segment.source_stream = handle;
+  foreign_segments().add(segment);
+  note_context(device_);
+  return &segment;
+}
+
+void DevicePool::release_custom_segments() {
+  for (Segment* segment : std::exchange(released_custom_, {})) {
+    free_custom(*segment);
+  }
+}
+
+void DevicePool::free_custom(Segment& segment) {
+  // First forgotten, then freed, as below.
+  foreign_segments().remove(segment);
+  lock_.unlock();
+  segment.source->release(segment.base, segment.size, device_, segment.source_stream);
+  lock_.lock();
+  end_repetition();
+  unused_headers_.push_back(&segment);
 }
 
 void DevicePool::unmap_segment(Segment& segment) {
@@ -186,9 +237,24 @@ void* DevicePool::allocate_uncached(size_t nbytes) {
   return segment->base;
 }
 
+void* DevicePool::allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source) {
+  const Guard guard(lock_);
+  end_repetition();
+  const Segment* segment = map_segment_from(source, nbytes, stream);
+  if (segment == nullptr) {
+    throw_cuda_error(CudaError::memory_allocation, "the program's own allocator");
+  }
+  uncached_bytes_ += nbytes;
+  return segment->base;
+}
+
 void DevicePool::free_uncached(Segment& segment, const void* memory) {
   TORCH_CHECK(segment.base == memory, "invalid device pointer: ", memory);
   uncached_bytes_ -= segment.size;
+  if (segment.source != nullptr) {
+    free_custom(segment);
+    return;
+  }
   unmap_segment(segment);
   unused_headers_.push_back(&segment);
 }
@@ -221,6 +287,7 @@ void DevicePool::release_cached_segments(c10::MempoolId_t pool) {
     }
     release_free_segments(unused.get());
   }
+  release_custom_segments();
   forget_unused_pools();
 }
 
@@ -240,7 +307,7 @@ void DevicePool::release_free_segments(const PrivatePool* pool) {
 }
 
 void DevicePool::release_segment(const Block& block) {
-  Segment& segment = *page_map.find(block.start);
+  Segment& segment = *find_segment(block.start);
   const PoolKind kind = segment.small ? PoolKind::Small : PoolKind::Large;
   stats_.segments_released += 1;
   stats_.segment.fall(kind, 1);
@@ -252,9 +319,13 @@ void DevicePool::release_segment(const Block& block) {
   if (segment.size >= allocator_settings.max_split_size) {
     stats_.oversize_segments.decrease(1);
   }
-  unmap_segment(segment);
   discard_block_table(segment.blocks, segment.size >> segment.shift);
   std::erase(segments_, &segment);
+  if (segment.source != nullptr) {
+    released_custom_.push_back(&segment);
+    return;
+  }
+  unmap_segment(segment);
   unused_headers_.push_back(&segment);
 }
 

@@ -5,13 +5,13 @@
 #include <utility>
 
 #include "runtime/AllocatorSettings.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 
 namespace torchdevice {
 
 bool comes_before(const Block& a, const Block& b) noexcept {
-  const Segment* segment_a = page_map.find(a.start);
-  const Segment* segment_b = page_map.find(b.start);
+  const Segment* segment_a = find_segment(a.start);
+  const Segment* segment_b = find_segment(b.start);
   return segment_a == segment_b ? a.start < b.start : segment_a->order < segment_b->order;
 }
 
