@@ -30,6 +30,12 @@ void add_memory(PyObject* torch_c);
 /// MemoryPools.cpp: _MemPool, custom allocators, and the functions that route allocations.
 void add_memory_pools(PyObject* torch_c);
 
+/// MemoryHistory.cpp: what starts and ends the recording of memory history, and what adds to it.
+void add_memory_history(PyObject* torch_c);
+
+/// MemorySnapshot.cpp: _cuda_memorySnapshot and _cuda_allocationTraceback.
+void add_memory_snapshot(PyObject* torch_c);
+
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 

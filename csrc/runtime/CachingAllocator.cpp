@@ -125,6 +125,46 @@ class PooledAllocator final : public CachingAllocator {
   }
   std::shared_ptr<CustomAllocator> custom() const override { return mode_ == Mode::custom ? *custom_.load() : nullptr; }
 
+  void configure_history(const HistorySettings& settings) override {
+    refuse_if_custom("recordHistory");
+    // Made now, as it takes its first look at the two clocks here.
+    static_cast<void>(clock());
+    annotations_.configure(settings);
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pool(device).configure_history(settings);
+    }
+  }
+  bool history_enabled() override { return pool(current_device()).history_enabled(); }
+  void annotate(std::string name, const char* stage) override {
+    annotations_.add(current_device(), std::move(name), stage);
+  }
+  Traces traces() override {
+    const auto nanoseconds = clock().makeConverter();
+    const auto convert = [&nanoseconds](c10::CachingDeviceAllocator::trace_time_& time) {
+      time.t_ = nanoseconds(time.approx_t_) / 1000;
+    };
+    Traces result{{}, annotations_.list()};
+    for (auto& annotation : result.annotations) {
+      convert(annotation.time);
+    }
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      for (auto& entry : result.devices.emplace_back(pool(device).trace())) {
+        convert(entry.time_);
+      }
+    }
+    return result;
+  }
+  Context context_of(const void* memory) override {
+    Segment* segment = find_segment(memory);
+    return segment != nullptr ? segment->pool->context_of(*segment, memory) : nullptr;
+  }
+  void attach_oom_observer(const DevicePool::OutOfMemoryObserver& observer) override {
+    refuse_if_custom("attachOutOfMemoryObserver");
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pool(device).attach_oom_observer(observer);
+    }
+  }
+
   void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
                    std::shared_ptr<const CustomAllocator> source) override {
     refuse_if_custom("createOrIncrefPool");
@@ -148,8 +188,10 @@ class PooledAllocator final : public CachingAllocator {
       pool->before_fork();
     }
     foreign_segments().before_fork();
+    annotations_.before_fork();
   }
   void after_fork() noexcept {
+    annotations_.after_fork();
     foreign_segments().after_fork();
     for (DevicePool* pool : pools_) {
       pool->after_fork();
@@ -171,6 +213,11 @@ class PooledAllocator final : public CachingAllocator {
     return custom != nullptr ? pool.allocate_custom(nbytes, stream, *custom) : pool.allocate_uncached(nbytes);
   }
 
+  static c10::ApproximateClockToUnixTimeConverter& clock() {
+    static auto* const converter = new c10::ApproximateClockToUnixTimeConverter();
+    return *converter;
+  }
+
   void refuse_if_custom(const char* function) const {
     TORCH_CHECK(custom() == nullptr, "CUDAPluggableAllocator does not yet support ", function,
                 ". If you need it, please file an issue describing your use case.");
@@ -184,6 +231,7 @@ class PooledAllocator final : public CachingAllocator {
 
   /// For every device that there could be: device_count() is not known before the first use of CUDA.
   std::array<DevicePool*, kMaxDevices> pools_{};
+  AnnotationLog annotations_;
   enum class Mode : uint8_t { cached, uncached, custom };
   std::atomic<Mode> mode_{Mode::cached};
   std::atomic<std::shared_ptr<CustomAllocator>*> custom_{nullptr};

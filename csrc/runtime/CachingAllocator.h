@@ -7,9 +7,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "runtime/CustomAllocator.h"
+#include "runtime/MemoryHistory.h"
 
 namespace torchdevice {
 
@@ -38,6 +40,26 @@ class CachingAllocator : public c10::DeviceAllocator {
   virtual void set_custom(std::shared_ptr<CustomAllocator> custom) = 0;
   /// Null unless it was set.
   virtual std::shared_ptr<CustomAllocator> custom() const = 0;
+
+  // Memory history (torch.cuda.memory._record_memory_history), of all devices.
+
+  virtual void configure_history(const HistorySettings& settings) = 0;
+  /// Whether the current device's history is being recorded.
+  virtual bool history_enabled() = 0;
+  /// A record_function of the program began or ended in this thread; kept while history is recorded.
+  virtual void annotate(std::string name, const char* stage) = 0;
+  /// In both kinds of entries t_ holds the time, in microseconds since 1970.
+  struct Traces {
+    std::vector<std::vector<c10::CachingDeviceAllocator::TraceEntry>> devices;
+    std::vector<Annotation> annotations;
+  };
+  virtual Traces traces() = 0;
+  /// Where the live block that begins at `memory` was allocated; null if unknown.
+  virtual Context context_of(const void* memory) = 0;
+
+  /// Called on every device before an allocation fails, with the device, the bytes wanted from the backend, the bytes
+  /// that the process may take in all, and the bytes free.
+  virtual void attach_oom_observer(const std::function<void(int64_t, size_t, size_t, size_t)>& observer) = 0;
 
   // Private pools: memory that only chosen allocations are served from. They follow c10::cuda::CUDACachingAllocator.
 

@@ -11,6 +11,9 @@
 #include "runtime/ThreadState.h"
 
 namespace torchdevice {
+
+using c10::CachingDeviceAllocator::TraceEntry;
+
 namespace {
 
 constexpr size_t kOneExabyte = kMiB * kMiB * kMiB;
@@ -102,11 +105,13 @@ void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
 }
 
 void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::STATE));
   Block* block = nullptr;
   {
     const Guard guard(lock_);
     end_repetition();
     block = &allocate_block(routed_blocks(stream), nbytes);
+    record_allocation(*block);
   }
   if (is_profiled()) {
     report(block->start, static_cast<int64_t>(block->size));
@@ -157,11 +162,22 @@ void DevicePool::free(Segment& segment, void* memory) {
 }
 
 void DevicePool::free_watched(Segment& segment, void* memory) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   size_t size = 0;
   {
     const Guard guard(lock_);
     end_repetition();
+    if (segment.blocks == nullptr) {
+      free_uncached(segment, memory);
+      return;
+    }
+    const Block& block = segment.block_at(memory);
+    const size_t requested = block.requested;
     size = free_block(segment, memory);
+    record_release(TraceEntry::FREE_REQUESTED, segment, memory, requested);
+    if (block.state == BlockState::Free) {
+      record_release(TraceEntry::FREE_COMPLETED, segment, memory, requested);
+    }
   }
   if (is_profiled()) {
     report(memory, -static_cast<int64_t>(size));
@@ -367,6 +383,7 @@ void DevicePool::complete_deferred() {
     }
     stats_.active.complete(kind, 1);
     stats_.active_bytes.complete(kind, static_cast<int64_t>(block.size));
+    record_release(TraceEntry::FREE_COMPLETED, *find_segment(block.start), block.start, block.requested);
     block.state = BlockState::Free;
     block.used_elsewhere = false;
     count_inactive<kind>(block, free_neighbours(block));

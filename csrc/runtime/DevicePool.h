@@ -15,6 +15,7 @@
 
 #include "runtime/AdaptiveLock.h"
 #include "runtime/FreeBlocks.h"
+#include "runtime/MemoryHistory.h"
 #include "runtime/MemoryStats.h"
 #include "runtime/PrivatePool.h"
 
@@ -63,6 +64,18 @@ class DevicePool {
   /// Every segment with its blocks, by address; those of one pool unless that is {0, 0}.
   std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool);
 
+  // Memory history, in DeviceHistory.cpp.
+  void configure_history(const HistorySettings& settings);
+  bool history_enabled();
+  std::vector<c10::CachingDeviceAllocator::TraceEntry> trace();
+  /// Where the live block that begins at `memory` was allocated; null if that was not recorded.
+  Context context_of(const Segment& segment, const void* memory);
+
+  /// Called, without the lock, before an allocation fails: device, bytes of the segment that was wanted, bytes that the
+  /// process may take in all, bytes that are free.
+  using OutOfMemoryObserver = std::function<void(int64_t, size_t, size_t, size_t)>;
+  void attach_oom_observer(OutOfMemoryObserver observer);
+
   c10::DeviceIndex device() const noexcept { return device_; }
 
   /// Which neighbours of a block are free.
@@ -107,12 +120,18 @@ class DevicePool {
   void finish_repetition() noexcept;
 
   // Note [Watched allocations]
-  // Whatever is unusual for the time being, private pools that allocations are routed to, goes through the functions
-  // below, so that the usual paths ask one question for all of it, and take part in no repetition.
+  // Whatever is unusual for the time being, a route to a private pool, memory history, a profiler, goes through the
+  // functions below, so that the usual paths ask one question for all of it.
   bool is_watched() const noexcept;
   void* allocate_watched(size_t nbytes, c10::StreamId stream);
   void free_watched(Segment& segment, void* memory);
-  void update_watched() noexcept { watched_.store(!routes_.empty(), std::memory_order_relaxed); }
+  void update_watched() noexcept {
+    watched_.store(!routes_.empty() || history_.is_active(), std::memory_order_relaxed);
+  }
+  void record_allocation(const Block& block);
+  void record_release(MemoryHistory::Action action, const Segment& segment, const void* memory, size_t requested);
+  void record_segment(MemoryHistory::Action action, const Segment& segment);
+  void* handle_of(c10::StreamId stream) const;
 
   // All of these run under the lock; those that say so let go of it in between.
   C10_ALWAYS_INLINE Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
@@ -168,7 +187,8 @@ class DevicePool {
   PrivatePool& private_pool(c10::MempoolId_t id);
   /// Bytes of free blocks that only private pools can hand out.
   size_t free_in_private_pools() const;
-  [[noreturn]] void raise_out_of_memory(size_t segment_size);
+  /// Lets go of the lock.
+  [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
 
   AdaptiveLock lock_;
   Repetition repeat_;
@@ -178,6 +198,8 @@ class DevicePool {
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
   std::atomic<bool> watched_{false};
+  MemoryHistory history_;
+  std::vector<OutOfMemoryObserver> oom_observers_;
   std::vector<Block*> deferred_;
   std::vector<std::unique_ptr<StreamBlocks>> streams_;
   std::vector<std::unique_ptr<PrivatePool>> private_pools_;

@@ -1,6 +1,7 @@
 // runtime/DeviceSegments.cpp: DevicePool's dealings with the native backend: segments, limits, exhaustion.
 
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/ScopeExit.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@ namespace torchdevice {
 namespace {
 
 using c10::CachingAllocator::format_size;
+using c10::CachingDeviceAllocator::TraceEntry;
 
 size_t segment_size_for(size_t size) noexcept {
   if (size <= kSmallSize) {
@@ -101,7 +103,7 @@ Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
   }
-  raise_out_of_memory(segment_size);
+  raise_out_of_memory(size, segment_size, owner);
 }
 
 Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks& owner) {
@@ -141,6 +143,7 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   if (segment_size >= allocator_settings.max_split_size) {
     stats_.oversize_segments.increase(1);
   }
+  record_segment(TraceEntry::SEGMENT_ALLOC, *segment);
   return &block;
 }
 
@@ -187,7 +190,7 @@ Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segm
   if (!fits(segment_size)) {
     return nullptr;
   }
-  void* handle = stream_handle(c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, stream));
+  void* handle = handle_of(stream);
   // It may be a Python function, which waits for the interpreter's lock.
   lock_.unlock();
   void* base = source.allocate(segment_size, device_, handle);
@@ -260,6 +263,7 @@ void DevicePool::free_uncached(Segment& segment, const void* memory) {
 }
 
 void DevicePool::empty_cache(c10::MempoolId_t pool) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   const Guard guard(lock_);
   end_repetition();
   release_cached_segments(pool);
@@ -309,6 +313,7 @@ void DevicePool::release_free_segments(const PrivatePool* pool) {
 void DevicePool::release_segment(const Block& block) {
   Segment& segment = *find_segment(block.start);
   const PoolKind kind = segment.small ? PoolKind::Small : PoolKind::Large;
+  record_segment(TraceEntry::SEGMENT_FREE, segment);
   stats_.segments_released += 1;
   stats_.segment.fall(kind, 1);
   stats_.reserved_bytes.fall(kind, static_cast<int64_t>(segment.size));
@@ -329,7 +334,7 @@ void DevicePool::release_segment(const Block& block) {
   unused_headers_.push_back(&segment);
 }
 
-void DevicePool::raise_out_of_memory(size_t segment_size) {
+void DevicePool::raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner) {
   stats_.ooms += 1;
   const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
   const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
@@ -338,10 +343,20 @@ void DevicePool::raise_out_of_memory(size_t segment_size) {
   const size_t total = native_backend().host().total_memory;
   const size_t free = free_memory();
   const size_t unavailable = free_in_private_pools();
+  history_.record(TraceEntry::OOM, device_, free, size, handle_of(owner.stream),
+                  owner.pool != nullptr ? owner.pool->id : c10::MempoolId_t{0, 0}, thread_history().context);
   const std::string private_pools =
       unavailable != 0 ? "with " + format_size(unavailable) + " allocated in private pools (e.g., CUDA Graphs), " : "";
-  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved,
-                                   {c10::DeviceType::CUDA, device_});
+  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(size), allocated, reserved, {c10::DeviceType::CUDA, device_});
+  if (!oom_observers_.empty()) {
+    const auto observers = oom_observers_;
+    lock_.unlock();
+    // What they throw takes the place of the error, with the lock taken again.
+    const auto relock = c10::make_scope_exit([this] { lock_.lock(); });
+    for (const OutOfMemoryObserver& observer : observers) {
+      observer(device_, segment_size, limit.value_or(total), free);
+    }
+  }
   TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
                    ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
                    format_size(free), " is free. ", allowance, "Of the allocated memory ",
