@@ -10,6 +10,7 @@
 #include "runtime/AutogradEngine.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/Guard.h"
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
@@ -50,6 +51,7 @@ void add_names(PyObject* torch_c) {
 /// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
 void activate() {
   check_device_settings();
+  device_total_memory();
   install_runtime();
   install_kernels();
   add_names(py::module_::import("torch._C").ptr());

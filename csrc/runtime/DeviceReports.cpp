@@ -4,6 +4,7 @@
 
 #include "native/Backend.h"
 #include "runtime/AllocatorSettings.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/DevicePool.h"
 
 namespace torchdevice {
@@ -39,7 +40,7 @@ void DevicePool::set_fraction(double fraction) {
 double DevicePool::fraction() {
   follow_allocator_settings();
   const Guard guard(lock_);
-  const auto total = static_cast<double>(native_backend().host().total_memory);
+  const auto total = static_cast<double>(device_total_memory());
   const std::optional<size_t> limit = allowed();
   return limit.has_value() ? static_cast<double>(*limit) / total : 1.0;
 }
@@ -51,12 +52,12 @@ void DevicePool::attach_oom_observer(OutOfMemoryObserver observer) {
 
 std::pair<size_t, size_t> DevicePool::memory_info() {
   const Guard guard(lock_);
-  return {free_memory(), native_backend().host().total_memory};
+  return {free_memory(), device_total_memory()};
 }
 
 size_t DevicePool::free_memory() const {
   // The host counts what was never written as free.
-  const size_t total = native_backend().host().total_memory;
+  const size_t total = device_total_memory();
   const auto taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
   return std::min(native_backend().free_memory(), total - std::min(total, taken));
 }

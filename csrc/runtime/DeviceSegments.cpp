@@ -10,6 +10,7 @@
 #include "native/Backend.h"
 #include "runtime/AllocatorSettings.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Error.h"
 #include "runtime/ForeignSegments.h"
@@ -83,7 +84,7 @@ std::optional<size_t> DevicePool::allowed() const {
   if (!fraction_.has_value() && fraction == 1.0) {
     return std::nullopt;
   }
-  return static_cast<size_t>(fraction * static_cast<double>(native_backend().host().total_memory));
+  return static_cast<size_t>(fraction * static_cast<double>(device_total_memory()));
 }
 
 Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
@@ -149,7 +150,7 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
 
 bool DevicePool::fits(size_t segment_size) const {
   const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
-  const size_t limit = allowed().value_or(native_backend().host().total_memory);
+  const size_t limit = allowed().value_or(device_total_memory());
   return segment_size <= limit && taken <= limit - segment_size;
 }
 
@@ -340,7 +341,7 @@ void DevicePool::raise_out_of_memory(size_t size, size_t segment_size, const Str
   const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
   const std::optional<size_t> limit = allowed();
   const std::string allowance = limit.has_value() ? format_size(*limit) + " allowed; " : "";
-  const size_t total = native_backend().host().total_memory;
+  const size_t total = device_total_memory();
   const size_t free = free_memory();
   const size_t unavailable = free_in_private_pools();
   history_.record(TraceEntry::OOM, device_, free, size, handle_of(owner.stream),
