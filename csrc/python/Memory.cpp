@@ -8,29 +8,19 @@
 #include <string>
 
 #include "python/Names.h"
+#include "python/Stats.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
-#include "runtime/HostMemory.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
 
-using c10::CachingAllocator::Stat;
 using c10::CachingAllocator::StatArray;
 
 c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
   TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
   return THPUtils_unpackDeviceIndex(argument);
-}
-
-py::dict stat_dict(const Stat& stat) {
-  py::dict dict;
-  dict["current"] = stat.current;
-  dict["peak"] = stat.peak;
-  dict["allocated"] = stat.allocated;
-  dict["freed"] = stat.freed;
-  return dict;
 }
 
 py::dict stat_array_dict(const StatArray& stats) {
@@ -91,14 +81,6 @@ PyObject* empty_cache(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   const pybind11::gil_scoped_release no_gil;
   caching_allocator().emptyCache({0, 0});
-  END_HANDLE_TH_ERRORS
-  Py_RETURN_NONE;
-}
-
-PyObject* empty_host_cache(PyObject* /*self*/, PyObject* /*none*/) {
-  HANDLE_TH_ERRORS
-  const pybind11::gil_scoped_release no_gil;
-  host_allocator().empty_cache();
   END_HANDLE_TH_ERRORS
   Py_RETURN_NONE;
 }
@@ -173,7 +155,6 @@ PyMethodDef functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
                            {"_cuda_resetPeakMemoryStats", reset_peak_stats, METH_O, nullptr},
                            {"_cuda_resetAccumulatedMemoryStats", reset_accumulated_stats, METH_O, nullptr},
                            {"_cuda_emptyCache", empty_cache, METH_NOARGS, nullptr},
-                           {"_host_emptyCache", empty_host_cache, METH_NOARGS, nullptr},
                            {"_cuda_getMemoryFraction", get_memory_fraction, METH_O, nullptr},
                            {"_cuda_setMemoryFraction", set_memory_fraction, METH_VARARGS, nullptr},
                            {"_cuda_getAllocatorBackend", allocator_backend, METH_NOARGS, nullptr},

@@ -27,6 +27,9 @@ void add_events(PyObject* torch_c);
 /// Memory.cpp: the caching allocator's statistics, limits, cache and snapshots.
 void add_memory(PyObject* torch_c);
 
+/// HostMemory.cpp: the pinned memory allocator's statistics and cache.
+void add_host_memory(PyObject* torch_c);
+
 /// MemoryPools.cpp: _MemPool, custom allocators, and the functions that route allocations.
 void add_memory_pools(PyObject* torch_c);
 
