@@ -42,6 +42,7 @@ void add_names(PyObject* torch_c) {
   add_streams(torch_c);
   add_events(torch_c);
   add_memory(torch_c);
+  add_graph_trees(torch_c);
   add_host_memory(torch_c);
   add_memory_pools(torch_c);
   add_memory_history(torch_c);

@@ -27,6 +27,9 @@ void add_events(PyObject* torch_c);
 /// Memory.cpp: the caching allocator's statistics, limits, cache and snapshots.
 void add_memory(PyObject* torch_c);
 
+/// GraphTrees.cpp: what torch's CUDA graph trees ask of the allocator and of storages.
+void add_graph_trees(PyObject* torch_c);
+
 /// HostMemory.cpp: the pinned memory allocator's statistics and cache.
 void add_host_memory(PyObject* torch_c);
 

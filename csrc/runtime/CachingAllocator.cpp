@@ -179,6 +179,10 @@ class PooledAllocator final : public CachingAllocator {
   }
   void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override { pool(device).release_pool(id); }
   int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) override { return pool(device).pool_use_count(id); }
+  bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
+                        const std::unordered_set<const void*>& addresses) override {
+    return pool(device).pool_has_exactly(id, addresses);
+  }
   void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) override {
     pool(device).set_pool_use_on_oom(id, use_on_oom);
   }

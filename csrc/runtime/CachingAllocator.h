@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "runtime/CustomAllocator.h"
@@ -79,6 +80,11 @@ class CachingAllocator : public c10::DeviceAllocator {
   /// One user less. Once there is none, emptyCache gives the pool's free segments back, and forgets an empty pool.
   virtual void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
   virtual int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+
+  /// Whether the blocks that the pool has handed out begin at `addresses`, and nowhere else. Throws c10::Error for a
+  /// pool that does not exist.
+  virtual bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
+                                const std::unordered_set<const void*>& addresses) = 0;
 
   /// Whether the pool's free blocks may serve other allocations that would fail.
   virtual void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) = 0;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,7 @@ class DevicePool {
   void end_allocate_to_pool(c10::MempoolId_t id);
   void release_pool(c10::MempoolId_t id);
   int pool_use_count(c10::MempoolId_t id);
+  bool pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses);
   void set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom);
 
   c10::CachingDeviceAllocator::DeviceStats stats();

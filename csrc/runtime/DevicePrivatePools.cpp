@@ -63,6 +63,29 @@ void DevicePool::set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom) {
   private_pool(id).use_on_oom = use_on_oom;
 }
 
+bool DevicePool::pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses) {
+  const Guard guard(lock_);
+  end_repetition();
+  TORCH_CHECK(std::ranges::any_of(private_pools_, [&id](const auto& pool) { return pool->id == id; }),
+              "Could not find pool of id");
+  size_t found = 0;
+  for (const Segment* segment : segments_) {
+    if (segment->pool_id != id) {
+      continue;
+    }
+    for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
+      if (block->state != BlockState::Allocated) {
+        continue;
+      }
+      if (!addresses.contains(block->start)) {
+        return false;
+      }
+      ++found;
+    }
+  }
+  return found == addresses.size();
+}
+
 StreamBlocks& DevicePool::routed_blocks(c10::StreamId stream) {
   for (auto route = routes_.rbegin(); route != routes_.rend(); ++route) {
     if (route->applies(stream)) {
