@@ -142,6 +142,11 @@ py::dict settings_dict() {
   dict["max_split_size"] = static_cast<int64_t>(AcceleratorAllocatorConfig::max_split_size());
   dict["garbage_collection_threshold"] = AcceleratorAllocatorConfig::garbage_collection_threshold();
   dict["expandable_segments"] = AcceleratorAllocatorConfig::use_expandable_segments();
+  const CudaSettings cuda = cuda_settings();
+  dict["pinned_num_register_threads"] = cuda.pinned_num_register_threads;
+  dict["release_lock_on_cudamalloc"] = cuda.release_lock_on_malloc;
+  dict["pinned_use_cuda_host_register"] = cuda.pinned_use_host_register;
+  dict["graph_capture_record_stream_reuse"] = cuda.graph_capture_record_stream_reuse;
   dict["roundup_power2_divisions"] = divisions;
   return dict;
 }

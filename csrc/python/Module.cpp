@@ -7,6 +7,7 @@
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 #include "python/Names.h"
+#include "runtime/AllocatorSettings.h"
 #include "runtime/AutogradEngine.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr uint8_t kAllocatorPriority = 255;
 
 void install_runtime() {
+  install_allocator_settings();
   c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kAllocatorPriority);
   install_native_memory();
   install_guard();

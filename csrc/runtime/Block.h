@@ -47,7 +47,7 @@ struct alignas(64) Block {
   };
   Block* sibling;
   Block* back;     ///< the elder sibling, or the parent of an eldest child
-  uint32_t epoch;  ///< StreamBlocks::epoch when it was cut
+  uint32_t epoch;  ///< small: StreamBlocks::epoch when it was cut; large and free: large searches until then
   BlockState state;
   bool used_elsewhere;  ///< record_stream told that a stream other than its own used it
 

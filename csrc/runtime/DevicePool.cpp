@@ -269,6 +269,8 @@ template <PoolKind kind>
 Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   if constexpr (kind == PoolKind::Small) {
     unpark(blocks);
+  } else if (blocks.pool == nullptr && collects_garbage()) [[unlikely]] {
+    ++large_searches_;
   }
   StreamBlocks* owner = &blocks;
   Block* block = free_blocks<kind>(blocks).take(size);
@@ -280,7 +282,11 @@ Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
     }
   }
   if (worth_splitting<kind>(size, block->size - size) && owner->splits) {
-    free_blocks<kind>(*owner).insert(split<kind>(*block, size));
+    Block& rest = split<kind>(*block, size);
+    if constexpr (kind == PoolKind::Large) {
+      rest.epoch = large_searches_;
+    }
+    free_blocks<kind>(*owner).insert(rest);
   }
   if constexpr (kind == PoolKind::Small) {
     block->epoch = ++owner->epoch;
@@ -300,10 +306,12 @@ void DevicePool::merge(StreamBlocks& blocks, Block& block) {
     free_blocks<kind>(blocks).remove(*next);
     absorb(*merged, *next);
   }
-  free_blocks<kind>(blocks).insert(*merged);
   if constexpr (kind == PoolKind::Small) {
     ++blocks.epoch;
+  } else {
+    merged->epoch = large_searches_;
   }
+  free_blocks<kind>(blocks).insert(*merged);
 }
 
 template <PoolKind kind>

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "runtime/AdaptiveLock.h"
+#include "runtime/AllocatorSettings.h"
 #include "runtime/FreeBlocks.h"
 #include "runtime/MemoryHistory.h"
 #include "runtime/MemoryStats.h"
@@ -181,6 +182,18 @@ class DevicePool {
   void release_cached_segments(c10::MempoolId_t pool);
   void release_free_segments(const PrivatePool* pool);
   void forget_unused_pools();
+
+  // Note [Garbage collection]
+  // With a memory limit and garbage_collection_threshold set, free whole segments of the default pool's large blocks
+  // are given back, the ones longest unused first, once more than that part of the limit is reserved and another
+  // segment is needed. A block's age is the number of searches for a large block since it became free.
+  bool collects_garbage() const noexcept {
+    return allocator_settings.gc_threshold.load(std::memory_order_relaxed) > 0.0 && allowed().has_value();
+  }
+  void collect_garbage();
+  /// Where blocks above max_split_size are not split: gives back one that is at least as large as `size`, or several
+  /// that are together; false if there is not enough.
+  bool release_oversize(StreamBlocks& blocks, size_t size);
   void release_segment(const Block& block);
   void free_uncached(Segment& segment, const void* memory);
   /// Bytes that the process may take, once a fraction was set.
@@ -200,6 +213,7 @@ class DevicePool {
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
   std::atomic<bool> watched_{false};
+  uint32_t large_searches_ = 0;  ///< for the default pool
   MemoryHistory history_;
   std::vector<OutOfMemoryObserver> oom_observers_;
   std::vector<Block*> deferred_;

@@ -91,11 +91,19 @@ Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
   const bool small = size <= kSmallSize;
   const size_t segment_size = segment_size_for(size);
   const PoolHold hold(owner.pool);
+  if (collects_garbage()) [[unlikely]] {
+    collect_garbage();
+  }
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
   }
   if (owner.pool == nullptr) {
     if (Block* block = take_from_private_pools(size, owner.stream)) {
+      return *block;
+    }
+  }
+  if (release_oversize(owner, size)) {
+    if (Block* block = try_new_segment(segment_size, small, owner)) {
       return *block;
     }
   }
@@ -337,6 +345,9 @@ void DevicePool::release_segment(const Block& block) {
 
 void DevicePool::raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner) {
   stats_.ooms += 1;
+  if (allocator_settings.throw_on_malloc_oom && !fits(segment_size)) {
+    stats_.oom_rejections += 1;
+  }
   const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
   const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
   const std::optional<size_t> limit = allowed();

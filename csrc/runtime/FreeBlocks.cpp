@@ -2,6 +2,8 @@
 
 #include "runtime/FreeBlocks.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "runtime/AllocatorSettings.h"
@@ -91,14 +93,30 @@ Block* LargeBlocks::take(size_t size) {
 }
 
 Block* LargeBlocks::take_segment() {
-  for (auto it = blocks_.begin(); it != blocks_.end(); ++it) {
+  const auto is_segment = [](const Block* block) { return !block->is_split(); };
+  const auto first = std::ranges::find_if(blocks_, is_segment);
+  return first != blocks_.end() ? take_at(first) : nullptr;
+}
+
+Block* LargeBlocks::take_segment(size_t size, size_t least) {
+  for (auto it = blocks_.lower_bound(size); it != blocks_.end(); ++it) {
     if (!(*it)->is_split()) {
-      Block* block = *it;
-      blocks_.erase(it);
-      return block;
+      return take_at(it);
+    }
+  }
+  for (auto it = blocks_.end(); it != blocks_.begin() && (*std::prev(it))->size >= least;) {
+    --it;
+    if (!(*it)->is_split()) {
+      return take_at(it);
     }
   }
   return nullptr;
+}
+
+std::vector<Block*> LargeBlocks::segments() const {
+  std::vector<Block*> result;
+  std::ranges::copy_if(blocks_, std::back_inserter(result), [](const Block* block) { return !block->is_split(); });
+  return result;
 }
 
 }  // namespace torchdevice
