@@ -206,16 +206,13 @@ class DevicePool {
   [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
 
   AdaptiveLock lock_;
+  std::atomic<bool> watched_{false};
   Repetition repeat_;
   const Block* last_parked_ = nullptr;
   const c10::DeviceIndex device_;
   c10::StreamId last_stream_ = std::numeric_limits<c10::StreamId>::min();  ///< no stream has this id
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
-  std::atomic<bool> watched_{false};
-  uint32_t large_searches_ = 0;  ///< for the default pool
-  MemoryHistory history_;
-  std::vector<OutOfMemoryObserver> oom_observers_;
   std::vector<Block*> deferred_;
   std::vector<std::unique_ptr<StreamBlocks>> streams_;
   std::vector<std::unique_ptr<PrivatePool>> private_pools_;
@@ -226,6 +223,9 @@ class DevicePool {
   uint64_t next_order_ = 0;
   size_t uncached_bytes_ = 0;
   std::optional<double> fraction_;  ///< set_fraction
+  uint32_t large_searches_ = 0;     ///< for the default pool
+  MemoryHistory history_;
+  std::vector<OutOfMemoryObserver> oom_observers_;
 };
 
 }  // namespace torchdevice

@@ -1,7 +1,6 @@
 // runtime/DeviceSegments.cpp: DevicePool's dealings with the native backend: segments, limits, exhaustion.
 
 #include <c10/core/CachingDeviceAllocator.h>
-#include <c10/util/ScopeExit.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -10,16 +9,13 @@
 #include "native/Backend.h"
 #include "runtime/AllocatorSettings.h"
 #include "runtime/Device.h"
-#include "runtime/DeviceMemory.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Error.h"
 #include "runtime/ForeignSegments.h"
-#include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
 
-using c10::CachingAllocator::format_size;
 using c10::CachingDeviceAllocator::TraceEntry;
 
 size_t segment_size_for(size_t size) noexcept {
@@ -77,14 +73,6 @@ StreamBlocks& DevicePool::find_stream_blocks(PrivatePool* pool, c10::StreamId st
   }
   follow_allocator_settings();
   return *streams_.emplace_back(std::make_unique<StreamBlocks>(pool, stream, pool == nullptr || pool->splits));
-}
-
-std::optional<size_t> DevicePool::allowed() const {
-  const double fraction = fraction_.value_or(allocator_settings.memory_fraction);
-  if (!fraction_.has_value() && fraction == 1.0) {
-    return std::nullopt;
-  }
-  return static_cast<size_t>(fraction * static_cast<double>(device_total_memory()));
 }
 
 Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
@@ -156,12 +144,6 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   return &block;
 }
 
-bool DevicePool::fits(size_t segment_size) const {
-  const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
-  const size_t limit = allowed().value_or(device_total_memory());
-  return segment_size <= limit && taken <= limit - segment_size;
-}
-
 Segment& DevicePool::new_header(void* base, size_t segment_size) {
   Segment* segment = nullptr;
   if (unused_headers_.empty()) {
@@ -195,43 +177,6 @@ Segment* DevicePool::map_segment(size_t segment_size) {
   return &segment;
 }
 
-Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream) {
-  if (!fits(segment_size)) {
-    return nullptr;
-  }
-  void* handle = handle_of(stream);
-  // It may be a Python function, which waits for the interpreter's lock.
-  lock_.unlock();
-  void* base = source.allocate(segment_size, device_, handle);
-  lock_.lock();
-  end_repetition();
-  if (base == nullptr) {
-    return nullptr;
-  }
-  Segment& segment = new_header(base, segment_size);
-  segment.source = &source;
-  segment.source_stream = handle;
-  foreign_segments().add(segment);
-  note_context(device_);
-  return &segment;
-}
-
-void DevicePool::release_custom_segments() {
-  for (Segment* segment : std::exchange(released_custom_, {})) {
-    free_custom(*segment);
-  }
-}
-
-void DevicePool::free_custom(Segment& segment) {
-  // First forgotten, then freed, as below.
-  foreign_segments().remove(segment);
-  lock_.unlock();
-  segment.source->release(segment.base, segment.size, device_, segment.source_stream);
-  lock_.lock();
-  end_repetition();
-  unused_headers_.push_back(&segment);
-}
-
 void DevicePool::unmap_segment(Segment& segment) {
   // First forgotten, then freed: the host may hand the same addresses to somebody else at once.
   page_map.set(segment.base, segment.size, nullptr);
@@ -246,17 +191,6 @@ void* DevicePool::allocate_uncached(size_t nbytes) {
     throw_cuda_error(CudaError::memory_allocation, "allocate_uncached");
   }
   uncached_bytes_ += size;
-  return segment->base;
-}
-
-void* DevicePool::allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source) {
-  const Guard guard(lock_);
-  end_repetition();
-  const Segment* segment = map_segment_from(source, nbytes, stream);
-  if (segment == nullptr) {
-    throw_cuda_error(CudaError::memory_allocation, "the program's own allocator");
-  }
-  uncached_bytes_ += nbytes;
   return segment->base;
 }
 
@@ -341,43 +275,6 @@ void DevicePool::release_segment(const Block& block) {
   }
   unmap_segment(segment);
   unused_headers_.push_back(&segment);
-}
-
-void DevicePool::raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner) {
-  stats_.ooms += 1;
-  if (allocator_settings.throw_on_malloc_oom && !fits(segment_size)) {
-    stats_.oom_rejections += 1;
-  }
-  const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
-  const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
-  const std::optional<size_t> limit = allowed();
-  const std::string allowance = limit.has_value() ? format_size(*limit) + " allowed; " : "";
-  const size_t total = device_total_memory();
-  const size_t free = free_memory();
-  const size_t unavailable = free_in_private_pools();
-  history_.record(TraceEntry::OOM, device_, free, size, handle_of(owner.stream),
-                  owner.pool != nullptr ? owner.pool->id : c10::MempoolId_t{0, 0}, thread_history().context);
-  const std::string private_pools =
-      unavailable != 0 ? "with " + format_size(unavailable) + " allocated in private pools (e.g., CUDA Graphs), " : "";
-  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(size), allocated, reserved, {c10::DeviceType::CUDA, device_});
-  if (!oom_observers_.empty()) {
-    const auto observers = oom_observers_;
-    lock_.unlock();
-    // What they throw takes the place of the error, with the lock taken again.
-    const auto relock = c10::make_scope_exit([this] { lock_.lock(); });
-    for (const OutOfMemoryObserver& observer : observers) {
-      observer(device_, segment_size, limit.value_or(total), free);
-    }
-  }
-  TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
-                   ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
-                   format_size(free), " is free. ", allowance, "Of the allocated memory ",
-                   format_size(allocated + unavailable), " is allocated by PyTorch, ", private_pools, "and ",
-                   format_size(reserved - allocated - unavailable),
-                   " is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
-                   " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for"
-                   " Memory Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"
-                   "#optimizing-memory-usage-with-pytorch-cuda-alloc-conf)");
 }
 
 }  // namespace torchdevice

@@ -76,7 +76,8 @@ def test_a_tensor_from_storage_and_metadata() -> None:
 def test_checkpoints_say_that_they_are_missing() -> None:
     pool = torch.cuda.MemPool()
     with pytest.raises(
-        NotImplementedError, match="^torchdevice does not checkpoint the state of private memory pools, which CUDA graph"
+        NotImplementedError,
+        match="^torchdevice does not checkpoint the state of private memory pools, which CUDA graph",
     ):
         _C._cuda_getCheckpointState(0, pool.id)
 

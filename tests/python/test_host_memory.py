@@ -24,7 +24,8 @@ def test_figures_of_a_known_sequence(run_python) -> None:
         torch.cuda.init()
         def figures():
             stats = torch.cuda.host_memory_stats()
-            return [stats[f"{s}.current"] for s in ("allocations", "allocated_bytes", "active_requests", "active_bytes")]
+            names = ("allocations", "allocated_bytes", "active_requests", "active_bytes")
+            return [stats[f"{name}.current"] for name in names]
         x = torch.empty(3000, dtype=torch.uint8, pin_memory=True)
         assert figures() == [1, 4096, 1, 4096]
         y = torch.empty(5000, dtype=torch.uint8, pin_memory=True)

@@ -128,7 +128,12 @@ def test_blocks_and_segments_carry_the_frames_of_their_allocation() -> None:
 
 @pytest.mark.parametrize(
     ("context", "alloc", "free", "block"),
-    [(None, False, False, False), ("state", False, False, True), ("alloc", True, True, True), ("all", True, True, True)],
+    [
+        (None, False, False, False),
+        ("state", False, False, True),
+        ("alloc", True, True, True),
+        ("all", True, True, True),
+    ],
 )
 def test_context_says_what_gets_frames(context: str | None, alloc: bool, free: bool, block: bool) -> None:
     """A free without frames of its own shows those of the allocation, as CUDA's allocator does."""

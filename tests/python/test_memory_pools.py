@@ -346,7 +346,8 @@ def test_python_functions_can_serve_a_pool_from_several_threads(run_python) -> N
     run_python("""
         import ctypes, threading, torch
         libc = ctypes.CDLL(None)
-        libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
         calls = []
         @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
         def take(size, device, stream):
