@@ -32,16 +32,10 @@ PyObject* empty_strided_cuda(PyObject* /*self*/, PyObject* arguments) {
 PyMethodDef guard_functions[] = {{"_empty_strided_cuda", empty_strided_cuda, METH_VARARGS, nullptr},
                                  {nullptr, nullptr, 0, nullptr}};
 
-/// torch._dynamo.reset() imports the type; none is ever made.
-struct AllocatorState {};
-
 }  // namespace
 
 void add_inductor(PyObject* torch_c) {
-  auto m = py::handle(torch_c).cast<py::module>();
-  py::class_<AllocatorState>(m, "_cuda_CUDAAllocator_AllocatorState", py::module_local()).doc() =
-      "The state of a memory pool between two CUDA graphs.";
-  const py::object guards = m.attr("_dynamo").attr("guards");
+  const py::object guards = py::handle(torch_c).attr("_dynamo").attr("guards");
   if (PyModule_AddFunctions(guards.ptr(), guard_functions) < 0) throw python_error();
 }
 

@@ -1,6 +1,5 @@
 // python/Memory.cpp: torch._C's functions of CUDA's caching allocator.
 
-#include <c10/core/AllocatorConfig.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils/python_numbers.h>
@@ -9,32 +8,19 @@
 #include <string>
 
 #include "python/Names.h"
+#include "python/Stats.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
-#include "runtime/HostMemory.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
 
-using c10::CachingAllocator::AcceleratorAllocatorConfig;
-using c10::CachingAllocator::Stat;
 using c10::CachingAllocator::StatArray;
-using c10::CachingDeviceAllocator::BlockInfo;
-using c10::CachingDeviceAllocator::SegmentInfo;
 
 c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
   TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
   return THPUtils_unpackDeviceIndex(argument);
-}
-
-py::dict stat_dict(const Stat& stat) {
-  py::dict dict;
-  dict["current"] = stat.current;
-  dict["peak"] = stat.peak;
-  dict["allocated"] = stat.allocated;
-  dict["freed"] = stat.freed;
-  return dict;
 }
 
 py::dict stat_array_dict(const StatArray& stats) {
@@ -99,14 +85,6 @@ PyObject* empty_cache(PyObject* /*self*/, PyObject* /*none*/) {
   Py_RETURN_NONE;
 }
 
-PyObject* empty_host_cache(PyObject* /*self*/, PyObject* /*none*/) {
-  HANDLE_TH_ERRORS
-  const pybind11::gil_scoped_release no_gil;
-  host_allocator().empty_cache();
-  END_HANDLE_TH_ERRORS
-  Py_RETURN_NONE;
-}
-
 PyObject* get_memory_fraction(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
   return PyFloat_FromDouble(caching_allocator().memory_fraction(device_argument(argument, "get_memory_fraction")));
@@ -125,7 +103,9 @@ PyObject* set_memory_fraction(PyObject* /*self*/, PyObject* args) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* allocator_backend(PyObject* /*self*/, PyObject* /*none*/) { return PyUnicode_FromString("native"); }
+PyObject* allocator_backend(PyObject* /*self*/, PyObject* /*none*/) {
+  return PyUnicode_FromString(caching_allocator().custom() != nullptr ? "pluggable" : "native");
+}
 
 PyObject* raw_alloc(PyObject* /*self*/, PyObject* args) {
   HANDLE_TH_ERRORS
@@ -171,98 +151,10 @@ PyObject* is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
   return PyBool_FromLong(caching_allocator().enabled() ? 1 : 0);
 }
 
-const char* state_name(const BlockInfo& block) {
-  return block.allocated ? "active_allocated" : block.active ? "active_pending_free" : "inactive";
-}
-
-py::dict segment_dict(const SegmentInfo& segment) {
-  const py::list no_frames;
-  py::dict dict;
-  dict["device"] = segment.device;
-  dict["address"] = segment.address;
-  dict["total_size"] = segment.total_size;
-  dict["allocated_size"] = segment.allocated_size;
-  dict["active_size"] = segment.active_size;
-  dict["requested_size"] = segment.requested_size;
-  dict["stream"] = reinterpret_cast<int64_t>(segment.stream);
-  dict["segment_type"] = segment.is_large ? "large" : "small";
-  dict["segment_pool_id"] = py::make_tuple(segment.owner_private_pool_id.first, segment.owner_private_pool_id.second);
-  dict["is_expandable"] = segment.is_expandable;
-  dict["frames"] = no_frames;
-  py::list blocks;
-  size_t address = segment.address;
-  for (const BlockInfo& block : segment.blocks) {
-    py::dict entry;
-    entry["address"] = address;
-    entry["size"] = block.size;
-    entry["requested_size"] = block.requested_size;
-    entry["state"] = state_name(block);
-    entry["frames"] = no_frames;
-    blocks.append(entry);
-    address += block.size;
-  }
-  dict["blocks"] = blocks;
-  return dict;
-}
-
-py::dict settings_dict() {
-  py::dict divisions;
-  size_t megabytes = 1;
-  for (const size_t count : AcceleratorAllocatorConfig::roundup_power2_divisions()) {
-    divisions[py::str(std::to_string(megabytes))] = count;
-    megabytes *= 2;
-  }
-  py::dict dict;
-  dict["PYTORCH_CUDA_ALLOC_CONF"] = c10::CachingAllocator::getAllocatorSettings();
-  dict["max_split_size"] = static_cast<int64_t>(AcceleratorAllocatorConfig::max_split_size());
-  dict["garbage_collection_threshold"] = AcceleratorAllocatorConfig::garbage_collection_threshold();
-  dict["expandable_segments"] = AcceleratorAllocatorConfig::use_expandable_segments();
-  dict["roundup_power2_divisions"] = divisions;
-  return dict;
-}
-
-/// None, or a pool's id with or without a third item that asks for traces.
-bool asks_for_default_pool(PyObject* argument) {
-  if (argument == Py_None) {
-    return true;
-  }
-  TORCH_CHECK(PyTuple_Check(argument), "Expected tuple or None");
-  const Py_ssize_t size = PyTuple_GET_SIZE(argument);
-  TORCH_CHECK(size == 2 || size == 3, "Expected tuple of size 2 or 3");
-  PyObject* first = PyTuple_GET_ITEM(argument, 0);
-  PyObject* second = PyTuple_GET_ITEM(argument, 1);
-  TORCH_CHECK(THPUtils_checkLong(first) && THPUtils_checkLong(second), "mempool_id elements must be integers");
-  TORCH_CHECK(size == 2 || PyBool_Check(PyTuple_GET_ITEM(argument, 2)), "include_traces must be a boolean");
-  return THPUtils_unpackLong(first) == 0 && THPUtils_unpackLong(second) == 0;
-}
-
-/// Nothing records traces, and every segment belongs to the default pool.
-PyObject* memory_snapshot(PyObject* /*self*/, PyObject* argument) {
-  HANDLE_TH_ERRORS
-  py::list segments;
-  if (asks_for_default_pool(argument)) {
-    for (const SegmentInfo& segment : caching_allocator().snapshot({0, 0})) {
-      segments.append(segment_dict(segment));
-    }
-  }
-  py::list traces;
-  for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
-    traces.append(py::list());
-  }
-  py::dict result;
-  result["segments"] = segments;
-  result["device_traces"] = traces;
-  result["allocator_settings"] = settings_dict();
-  result["external_annotations"] = py::list();
-  return result.release().ptr();
-  END_HANDLE_TH_ERRORS
-}
-
 PyMethodDef functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
                            {"_cuda_resetPeakMemoryStats", reset_peak_stats, METH_O, nullptr},
                            {"_cuda_resetAccumulatedMemoryStats", reset_accumulated_stats, METH_O, nullptr},
                            {"_cuda_emptyCache", empty_cache, METH_NOARGS, nullptr},
-                           {"_host_emptyCache", empty_host_cache, METH_NOARGS, nullptr},
                            {"_cuda_getMemoryFraction", get_memory_fraction, METH_O, nullptr},
                            {"_cuda_setMemoryFraction", set_memory_fraction, METH_VARARGS, nullptr},
                            {"_cuda_getAllocatorBackend", allocator_backend, METH_NOARGS, nullptr},
@@ -270,7 +162,6 @@ PyMethodDef functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
                            {"_cuda_cudaCachingAllocator_raw_delete", raw_delete, METH_O, nullptr},
                            {"_cuda_cudaCachingAllocator_enable", enable, METH_O, nullptr},
                            {"_cuda_cudaCachingAllocator_is_enabled", is_enabled, METH_NOARGS, nullptr},
-                           {"_cuda_memorySnapshot", memory_snapshot, METH_O, nullptr},
                            {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

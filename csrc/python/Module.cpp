@@ -7,9 +7,11 @@
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 #include "python/Names.h"
+#include "runtime/AllocatorSettings.h"
 #include "runtime/AutogradEngine.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/Guard.h"
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
@@ -22,6 +24,7 @@ namespace {
 constexpr uint8_t kAllocatorPriority = 255;
 
 void install_runtime() {
+  install_allocator_settings();
   c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kAllocatorPriority);
   install_native_memory();
   install_guard();
@@ -45,6 +48,11 @@ void add_names(PyObject* torch_c) {
   add_memory(torch_c);
   add_graphs(torch_c);
   add_communication(torch_c);
+  add_graph_trees(torch_c);
+  add_host_memory(torch_c);
+  add_memory_pools(torch_c);
+  add_memory_history(torch_c);
+  add_memory_snapshot(torch_c);
   add_runtime(torch_c);
   add_libraries(torch_c);
   add_nccl(torch_c);
@@ -56,6 +64,7 @@ void add_names(PyObject* torch_c) {
 /// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
 void activate() {
   check_device_settings();
+  device_total_memory();
   install_runtime();
   install_kernels();
   add_names(py::module_::import("torch._C").ptr());

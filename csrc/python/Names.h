@@ -33,6 +33,21 @@ void add_graphs(PyObject* torch_c);
 /// Communication.cpp: _broadcast, _scatter, _gather and their variants, behind torch.cuda.comm.
 void add_communication(PyObject* torch_c);
 
+/// GraphTrees.cpp: what torch's CUDA graph trees ask of the allocator and of storages.
+void add_graph_trees(PyObject* torch_c);
+
+/// HostMemory.cpp: the pinned memory allocator's statistics and cache.
+void add_host_memory(PyObject* torch_c);
+
+/// MemoryPools.cpp: _MemPool, custom allocators, and the functions that route allocations.
+void add_memory_pools(PyObject* torch_c);
+
+/// MemoryHistory.cpp: what starts and ends the recording of memory history, and what adds to it.
+void add_memory_history(PyObject* torch_c);
+
+/// MemorySnapshot.cpp: _cuda_memorySnapshot and _cuda_allocationTraceback.
+void add_memory_snapshot(PyObject* torch_c);
+
 /// Runtime.cpp: the submodules _cudart and _nvtx, and functions that belong nowhere else.
 void add_runtime(PyObject* torch_c);
 

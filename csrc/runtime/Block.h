@@ -12,6 +12,7 @@ namespace torchdevice {
 
 class DevicePool;
 class StreamBlocks;
+struct CustomAllocator;
 
 inline constexpr size_t kMiB = 1048576;
 
@@ -46,7 +47,7 @@ struct alignas(64) Block {
   };
   Block* sibling;
   Block* back;     ///< the elder sibling, or the parent of an eldest child
-  uint32_t epoch;  ///< StreamBlocks::epoch when it was cut
+  uint32_t epoch;  ///< small: StreamBlocks::epoch when it was cut; large and free: large searches until then
   BlockState state;
   bool used_elsewhere;  ///< record_stream told that a stream other than its own used it
 
@@ -62,8 +63,10 @@ struct Segment {
   /// Null for memory that goes around the cache. One entry for each place where a block can start: every 512 bytes in a
   /// small segment. The blocks of a large segment are longer than 1 MiB, so there it is every 1 MiB.
   Block* blocks;
-  uint64_t order;  ///< segments made earlier come first, as lower addresses do on a GPU
-  c10::MempoolId_t pool_id;  ///< of the private pool it belongs to; {0, 0} for the default pool
+  uint64_t order;                 ///< segments made earlier come first, as lower addresses do on a GPU
+  const CustomAllocator* source;  ///< who gave the memory; nullptr for the native backend
+  void* source_stream;            ///< what it was told as cudaStream_t
+  c10::MempoolId_t pool_id;       ///< of the private pool it belongs to; {0, 0} for the default pool
   uint32_t shift;
   bool small;
 

@@ -13,7 +13,8 @@
 #include "native/Backend.h"
 #include "runtime/Device.h"
 #include "runtime/DevicePool.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
+#include "runtime/Hooks.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -37,7 +38,9 @@ class PooledAllocator final : public CachingAllocator {
     for (c10::DeviceIndex device = 0; device < kMaxDevices; ++device) {
       pools_[static_cast<uint8_t>(device)] = new DevicePool(device);
     }
-    enabled_ = std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
+    if (std::getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") != nullptr) {
+      mode_ = Mode::uncached;
+    }
   }
 
   c10::DataPtr allocate(size_t nbytes) override {
@@ -57,8 +60,11 @@ class PooledAllocator final : public CachingAllocator {
   c10::DeleterFnPtr raw_deleter() const override { return &free_cuda_memory; }
   void copy_data(void* dest, const void* src, size_t count) const override { native_backend().copy(dest, src, count); }
 
-  bool initialized() override { return true; }
+  bool initialized() override { return cuda_is_initialized(); }
   void emptyCache(c10::MempoolId_t mempool_id) override {
+    if (const auto custom = this->custom(); custom != nullptr && custom->reset != nullptr) {
+      custom->reset();
+    }
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
       pool(device).empty_cache(mempool_id);
     }
@@ -66,23 +72,43 @@ class PooledAllocator final : public CachingAllocator {
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
     // Memory that is not ours (from_blob, another process's) has an owner who looks after it.
     if (data.get() != nullptr && data.get_deleter() == &free_cuda_memory) {
-      Segment& segment = *page_map.find(data.get());
+      Segment& segment = *find_segment(data.get());
+      if (const auto custom = this->custom(); custom != nullptr && custom->record_stream != nullptr) {
+        custom->record_stream(data.get(), stream_handle(stream));
+      }
       segment.pool->record_stream(segment, data.get(), stream.id());
     }
   }
   c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex device) override {
+    refuse_if_custom("getDeviceStats");
     return pool(device).stats();
   }
-  void resetAccumulatedStats(c10::DeviceIndex device) override { pool(device).reset_accumulated_stats(); }
-  void resetPeakStats(c10::DeviceIndex device) override { pool(device).reset_peak_stats(); }
+  void resetAccumulatedStats(c10::DeviceIndex device) override {
+    refuse_if_custom("resetAccumulatedStats");
+    pool(device).reset_accumulated_stats();
+  }
+  void resetPeakStats(c10::DeviceIndex device) override {
+    refuse_if_custom("resetPeakStats");
+    pool(device).reset_peak_stats();
+  }
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex device) override { return pool(device).memory_info(); }
 
-  void set_enabled(bool enabled) override { enabled_ = enabled; }
-  bool enabled() const override { return enabled_; }
-  void set_memory_fraction(double fraction, c10::DeviceIndex device) override { pool(device).set_fraction(fraction); }
+  void set_enabled(bool enabled) override {
+    if (custom() == nullptr) {
+      mode_ = enabled ? Mode::cached : Mode::uncached;
+    }
+  }
+  bool enabled() const override { return mode_ != Mode::uncached; }
+  void set_memory_fraction(double fraction, c10::DeviceIndex device) override {
+    if (const auto custom = this->custom(); custom != nullptr && custom->set_memory_fraction != nullptr) {
+      custom->set_memory_fraction(fraction, device);
+    }
+    pool(device).set_fraction(fraction);
+  }
   double memory_fraction(c10::DeviceIndex device) override { return pool(device).fraction(); }
 
   std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t id) override {
+    refuse_if_custom("snapshot");
     std::vector<c10::CachingDeviceAllocator::SegmentInfo> result;
     for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
       auto segments = pool(device).snapshot(id);
@@ -91,8 +117,58 @@ class PooledAllocator final : public CachingAllocator {
     return result;
   }
 
-  void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) override {
-    pool(device).create_pool(id, splits);
+  void set_custom(std::shared_ptr<CustomAllocator> custom) override {
+    TORCH_CHECK(!initialized() && this->custom() == nullptr, "Can't swap an already initialized allocator");
+    // Kept for ever, since memory of it may be released until the end of the process.
+    custom_ = new std::shared_ptr<CustomAllocator>(std::move(custom));
+    mode_ = Mode::custom;
+  }
+  std::shared_ptr<CustomAllocator> custom() const override { return mode_ == Mode::custom ? *custom_.load() : nullptr; }
+
+  void configure_history(const HistorySettings& settings) override {
+    refuse_if_custom("recordHistory");
+    // Made now, as it takes its first look at the two clocks here.
+    static_cast<void>(clock());
+    annotations_.configure(settings);
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pool(device).configure_history(settings);
+    }
+  }
+  bool history_enabled() override { return pool(current_device()).history_enabled(); }
+  void annotate(std::string name, const char* stage) override {
+    annotations_.add(current_device(), std::move(name), stage);
+  }
+  Traces traces() override {
+    const auto nanoseconds = clock().makeConverter();
+    const auto convert = [&nanoseconds](c10::CachingDeviceAllocator::trace_time_& time) {
+      time.t_ = nanoseconds(time.approx_t_) / 1000;
+    };
+    Traces result{{}, annotations_.list()};
+    for (auto& annotation : result.annotations) {
+      convert(annotation.time);
+    }
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      for (auto& entry : result.devices.emplace_back(pool(device).trace())) {
+        convert(entry.time_);
+      }
+    }
+    return result;
+  }
+  Context context_of(const void* memory) override {
+    Segment* segment = find_segment(memory);
+    return segment != nullptr ? segment->pool->context_of(*segment, memory) : nullptr;
+  }
+  void attach_oom_observer(const DevicePool::OutOfMemoryObserver& observer) override {
+    refuse_if_custom("attachOutOfMemoryObserver");
+    for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+      pool(device).attach_oom_observer(observer);
+    }
+  }
+
+  void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
+                   std::shared_ptr<const CustomAllocator> source) override {
+    refuse_if_custom("createOrIncrefPool");
+    pool(device).create_pool(id, splits, std::move(source));
   }
   void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
                               std::function<bool(c10::StreamId)> filter) override {
@@ -103,6 +179,10 @@ class PooledAllocator final : public CachingAllocator {
   }
   void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override { pool(device).release_pool(id); }
   int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) override { return pool(device).pool_use_count(id); }
+  bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
+                        const std::unordered_set<const void*>& addresses) override {
+    return pool(device).pool_has_exactly(id, addresses);
+  }
   void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) override {
     pool(device).set_pool_use_on_oom(id, use_on_oom);
   }
@@ -111,8 +191,12 @@ class PooledAllocator final : public CachingAllocator {
     for (DevicePool* pool : pools_) {
       pool->before_fork();
     }
+    foreign_segments().before_fork();
+    annotations_.before_fork();
   }
   void after_fork() noexcept {
+    annotations_.after_fork();
+    foreign_segments().after_fork();
     for (DevicePool* pool : pools_) {
       pool->after_fork();
     }
@@ -121,10 +205,26 @@ class PooledAllocator final : public CachingAllocator {
  private:
   void* take(size_t nbytes, c10::DeviceIndex owner, c10::StreamId stream) {
     DevicePool& pool = *pools_[static_cast<uint8_t>(owner)];
-    void* memory = C10_LIKELY(enabled_.load(std::memory_order_relaxed)) ? pool.allocate(nbytes, stream)
-                                                                        : pool.allocate_uncached(nbytes);
+    void* memory = C10_LIKELY(mode_.load(std::memory_order_relaxed) == Mode::cached)
+                       ? pool.allocate(nbytes, stream)
+                       : take_around_cache(pool, nbytes, stream);
     trace_allocation(memory);
     return memory;
+  }
+
+  void* take_around_cache(DevicePool& pool, size_t nbytes, c10::StreamId stream) {
+    const auto custom = this->custom();
+    return custom != nullptr ? pool.allocate_custom(nbytes, stream, *custom) : pool.allocate_uncached(nbytes);
+  }
+
+  static c10::ApproximateClockToUnixTimeConverter& clock() {
+    static auto* const converter = new c10::ApproximateClockToUnixTimeConverter();
+    return *converter;
+  }
+
+  void refuse_if_custom(const char* function) const {
+    TORCH_CHECK(custom() == nullptr, "CUDAPluggableAllocator does not yet support ", function,
+                ". If you need it, please file an issue describing your use case.");
   }
 
   DevicePool& pool(c10::DeviceIndex device) {
@@ -135,7 +235,10 @@ class PooledAllocator final : public CachingAllocator {
 
   /// For every device that there could be: device_count() is not known before the first use of CUDA.
   std::array<DevicePool*, kMaxDevices> pools_{};
-  std::atomic<bool> enabled_{true};
+  AnnotationLog annotations_;
+  enum class Mode : uint8_t { cached, uncached, custom };
+  std::atomic<Mode> mode_{Mode::cached};
+  std::atomic<std::shared_ptr<CustomAllocator>*> custom_{nullptr};
 };
 
 PooledAllocator& pooled_allocator() {
@@ -153,12 +256,12 @@ PooledAllocator& pooled_allocator() {
 CachingAllocator& caching_allocator() { return pooled_allocator(); }
 
 std::optional<c10::DeviceIndex> owner_of(const void* pointer) {
-  const Segment* segment = page_map.find(pointer);
+  const Segment* segment = find_segment(pointer);
   return segment != nullptr ? std::optional(segment->pool->device()) : std::nullopt;
 }
 
 std::optional<c10::MempoolId_t> pool_of(const void* pointer) {
-  const Segment* segment = page_map.find(pointer);
+  const Segment* segment = find_segment(pointer);
   return segment != nullptr ? std::optional(segment->pool_id) : std::nullopt;
 }
 
@@ -172,7 +275,7 @@ void free_cuda_memory(void* memory) {
   if (memory == nullptr) {
     return;
   }
-  Segment* segment = page_map.find(memory);
+  Segment* segment = find_segment(memory);
   if (C10_UNLIKELY(segment == nullptr)) {
     raise_invalid_pointer(memory);
   }

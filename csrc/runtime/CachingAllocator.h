@@ -5,8 +5,14 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
+#include <string>
+#include <unordered_set>
 #include <vector>
+
+#include "runtime/CustomAllocator.h"
+#include "runtime/MemoryHistory.h"
 
 namespace torchdevice {
 
@@ -30,11 +36,38 @@ class CachingAllocator : public c10::DeviceAllocator {
   /// Every segment of every device with its blocks; only those of one pool unless that is {0, 0}.
   virtual std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool) = 0;
 
+  /// From now on every allocation goes straight to `custom`, and only statistics of nothing are left: whoever asks for
+  /// them gets c10::Error. Throws c10::Error once CUDA has been initialised.
+  virtual void set_custom(std::shared_ptr<CustomAllocator> custom) = 0;
+  /// Null unless it was set.
+  virtual std::shared_ptr<CustomAllocator> custom() const = 0;
+
+  // Memory history (torch.cuda.memory._record_memory_history), of all devices.
+
+  virtual void configure_history(const HistorySettings& settings) = 0;
+  /// Whether the current device's history is being recorded.
+  virtual bool history_enabled() = 0;
+  /// A record_function of the program began or ended in this thread; kept while history is recorded.
+  virtual void annotate(std::string name, const char* stage) = 0;
+  /// In both kinds of entries t_ holds the time, in microseconds since 1970.
+  struct Traces {
+    std::vector<std::vector<c10::CachingDeviceAllocator::TraceEntry>> devices;
+    std::vector<Annotation> annotations;
+  };
+  virtual Traces traces() = 0;
+  /// Where the live block that begins at `memory` was allocated; null if unknown.
+  virtual Context context_of(const void* memory) = 0;
+
+  /// Called on every device before an allocation fails, with the device, the bytes wanted from the backend, the bytes
+  /// that the process may take in all, and the bytes free.
+  virtual void attach_oom_observer(const std::function<void(int64_t, size_t, size_t, size_t)>& observer) = 0;
+
   // Private pools: memory that only chosen allocations are served from. They follow c10::cuda::CUDACachingAllocator.
 
-  /// Makes a pool with one user, or adds a user to the one with that id. `splits` false: its segments are handed out
-  /// whole; only counts for a new pool.
-  virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits) = 0;
+  /// Makes a pool with one user, or adds a user to the one with that id. For a new pool `splits` false says that its
+  /// segments are handed out whole, and `source`, unless null, where its memory comes from.
+  virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
+                           std::shared_ptr<const CustomAllocator> source) = 0;
 
   /// From now on allocations on `device` come from pool `id`, on any thread, if `filter` says true of the stream that
   /// they are made for; the route begun last comes first. Counts as one more user, and makes the pool if need be.
@@ -47,6 +80,11 @@ class CachingAllocator : public c10::DeviceAllocator {
   /// One user less. Once there is none, emptyCache gives the pool's free segments back, and forgets an empty pool.
   virtual void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
   virtual int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+
+  /// Whether the blocks that the pool has handed out begin at `addresses`, and nowhere else. Throws c10::Error for a
+  /// pool that does not exist.
+  virtual bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
+                                const std::unordered_set<const void*>& addresses) = 0;
 
   /// Whether the pool's free blocks may serve other allocations that would fail.
   virtual void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) = 0;

@@ -7,10 +7,13 @@
 #include <algorithm>
 
 #include "runtime/AllocatorSettings.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 #include "runtime/ThreadState.h"
 
 namespace torchdevice {
+
+using c10::CachingDeviceAllocator::TraceEntry;
+
 namespace {
 
 constexpr size_t kOneExabyte = kMiB * kMiB * kMiB;
@@ -41,7 +44,7 @@ bool worth_splitting(size_t size, size_t rest) noexcept {
 template <PoolKind kind>
 Block& split(Block& block, size_t size) noexcept {
   Block& rest = kind == PoolKind::Small ? *(&block + (size >> Segment::kSmallShift))
-                                        : page_map.find(block.start)->block_at(block.start + size);
+                                        : find_segment(block.start)->block_at(block.start + size);
   rest.start = block.start + size;
   rest.size = block.size - size;
   rest.previous = &block;
@@ -102,11 +105,13 @@ void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
 }
 
 void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::STATE));
   Block* block = nullptr;
   {
     const Guard guard(lock_);
     end_repetition();
     block = &allocate_block(routed_blocks(stream), nbytes);
+    record_allocation(*block);
   }
   if (is_profiled()) {
     report(block->start, static_cast<int64_t>(block->size));
@@ -157,11 +162,22 @@ void DevicePool::free(Segment& segment, void* memory) {
 }
 
 void DevicePool::free_watched(Segment& segment, void* memory) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   size_t size = 0;
   {
     const Guard guard(lock_);
     end_repetition();
+    if (segment.blocks == nullptr) {
+      free_uncached(segment, memory);
+      return;
+    }
+    const Block& block = segment.block_at(memory);
+    const size_t requested = block.requested;
     size = free_block(segment, memory);
+    record_release(TraceEntry::FREE_REQUESTED, segment, memory, requested);
+    if (block.state == BlockState::Free) {
+      record_release(TraceEntry::FREE_COMPLETED, segment, memory, requested);
+    }
   }
   if (is_profiled()) {
     report(memory, -static_cast<int64_t>(size));
@@ -253,18 +269,24 @@ template <PoolKind kind>
 Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   if constexpr (kind == PoolKind::Small) {
     unpark(blocks);
+  } else if (blocks.pool == nullptr && collects_garbage()) [[unlikely]] {
+    ++large_searches_;
   }
   StreamBlocks* owner = &blocks;
   Block* block = free_blocks<kind>(blocks).take(size);
   if (block == nullptr) [[unlikely]] {
     block = &new_segment(size, blocks);
-    owner = page_map.find(block->start)->owner;
+    owner = find_segment(block->start)->owner;
     if constexpr (kind == PoolKind::Small) {
       unpark(*owner);
     }
   }
   if (worth_splitting<kind>(size, block->size - size) && owner->splits) {
-    free_blocks<kind>(*owner).insert(split<kind>(*block, size));
+    Block& rest = split<kind>(*block, size);
+    if constexpr (kind == PoolKind::Large) {
+      rest.epoch = large_searches_;
+    }
+    free_blocks<kind>(*owner).insert(rest);
   }
   if constexpr (kind == PoolKind::Small) {
     block->epoch = ++owner->epoch;
@@ -284,10 +306,12 @@ void DevicePool::merge(StreamBlocks& blocks, Block& block) {
     free_blocks<kind>(blocks).remove(*next);
     absorb(*merged, *next);
   }
-  free_blocks<kind>(blocks).insert(*merged);
   if constexpr (kind == PoolKind::Small) {
     ++blocks.epoch;
+  } else {
+    merged->epoch = large_searches_;
   }
+  free_blocks<kind>(blocks).insert(*merged);
 }
 
 template <PoolKind kind>
@@ -352,7 +376,7 @@ void DevicePool::defer(Block& block) {
 
 void DevicePool::complete_deferred(const PrivatePool* pool) {
   const auto others = std::ranges::stable_partition(
-      deferred_, [pool](const Block* block) { return page_map.find(block->start)->owner->pool == pool; });
+      deferred_, [pool](const Block* block) { return find_segment(block->start)->owner->pool == pool; });
   const std::vector<Block*> kept(others.begin(), others.end());
   deferred_.erase(others.begin(), others.end());
   complete_deferred();
@@ -367,13 +391,14 @@ void DevicePool::complete_deferred() {
     }
     stats_.active.complete(kind, 1);
     stats_.active_bytes.complete(kind, static_cast<int64_t>(block.size));
+    record_release(TraceEntry::FREE_COMPLETED, *find_segment(block.start), block.start, block.requested);
     block.state = BlockState::Free;
     block.used_elsewhere = false;
     count_inactive<kind>(block, free_neighbours(block));
     merge<kind>(owner, block);
   };
   for (Block* block : deferred_) {
-    const Segment& segment = *page_map.find(block->start);
+    const Segment& segment = *find_segment(block->start);
     if (segment.small) {
       complete.operator()<PoolKind::Small>(*segment.owner, *block);
     } else {

@@ -10,11 +10,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "runtime/AdaptiveLock.h"
+#include "runtime/AllocatorSettings.h"
 #include "runtime/FreeBlocks.h"
+#include "runtime/MemoryHistory.h"
 #include "runtime/MemoryStats.h"
 #include "runtime/PrivatePool.h"
 
@@ -33,7 +36,9 @@ class DevicePool {
   void* allocate(size_t nbytes, c10::StreamId stream);
   /// Memory straight from the native backend, in no statistics; throws as allocate does.
   void* allocate_uncached(size_t nbytes);
-  /// Takes back what either returned. `segment` is where it lies.
+  /// Memory straight from a program's own allocator, likewise; `source` must live for ever.
+  void* allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source);
+  /// Takes back what any of them returned. `segment` is where it lies.
   void free(Segment& segment, void* memory);
   /// `stream` uses the block too: it stays active after its release until the next allocation.
   void record_stream(Segment& segment, const void* memory, c10::StreamId stream);
@@ -42,11 +47,12 @@ class DevicePool {
   void empty_cache(c10::MempoolId_t pool = {0, 0});
 
   // Private pools, in DevicePrivatePools.cpp; CachingAllocator.h says what each does.
-  void create_pool(c10::MempoolId_t id, bool splits);
+  void create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source);
   void begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter);
   void end_allocate_to_pool(c10::MempoolId_t id);
   void release_pool(c10::MempoolId_t id);
   int pool_use_count(c10::MempoolId_t id);
+  bool pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses);
   void set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom);
 
   c10::CachingDeviceAllocator::DeviceStats stats();
@@ -60,6 +66,18 @@ class DevicePool {
   std::pair<size_t, size_t> memory_info();
   /// Every segment with its blocks, by address; those of one pool unless that is {0, 0}.
   std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool);
+
+  // Memory history, in DeviceHistory.cpp.
+  void configure_history(const HistorySettings& settings);
+  bool history_enabled();
+  std::vector<c10::CachingDeviceAllocator::TraceEntry> trace();
+  /// Where the live block that begins at `memory` was allocated; null if that was not recorded.
+  Context context_of(const Segment& segment, const void* memory);
+
+  /// Called, without the lock, before an allocation fails: device, bytes of the segment that was wanted, bytes that the
+  /// process may take in all, bytes that are free.
+  using OutOfMemoryObserver = std::function<void(int64_t, size_t, size_t, size_t)>;
+  void attach_oom_observer(OutOfMemoryObserver observer);
 
   c10::DeviceIndex device() const noexcept { return device_; }
 
@@ -105,12 +123,18 @@ class DevicePool {
   void finish_repetition() noexcept;
 
   // Note [Watched allocations]
-  // Whatever is unusual for the time being, private pools that allocations are routed to, goes through the functions
-  // below, so that the usual paths ask one question for all of it, and take part in no repetition.
+  // Whatever is unusual for the time being, a route to a private pool, memory history, a profiler, goes through the
+  // functions below, so that the usual paths ask one question for all of it.
   bool is_watched() const noexcept;
   void* allocate_watched(size_t nbytes, c10::StreamId stream);
   void free_watched(Segment& segment, void* memory);
-  void update_watched() noexcept { watched_.store(!routes_.empty(), std::memory_order_relaxed); }
+  void update_watched() noexcept {
+    watched_.store(!routes_.empty() || history_.is_active(), std::memory_order_relaxed);
+  }
+  void record_allocation(const Block& block);
+  void record_release(MemoryHistory::Action action, const Segment& segment, const void* memory, size_t requested);
+  void record_segment(MemoryHistory::Action action, const Segment& segment);
+  void* handle_of(c10::StreamId stream) const;
 
   // All of these run under the lock; those that say so let go of it in between.
   C10_ALWAYS_INLINE Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
@@ -144,13 +168,32 @@ class DevicePool {
   Block& new_segment(size_t size, StreamBlocks& owner);
   Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
   Segment* map_segment(size_t segment_size);
+  /// Memory of `source`, which is called without the lock.
+  Segment* map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream);
+  bool fits(size_t segment_size) const;
+  Segment& new_header(void* base, size_t segment_size);
   void unmap_segment(Segment& segment);
+  void free_custom(Segment& segment);
+  /// Lets go of the lock to call custom allocators.
+  void release_custom_segments();
   /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.
   Block* take_from_private_pools(size_t size, c10::StreamId stream);
   /// Lets go of the lock.
   void release_cached_segments(c10::MempoolId_t pool);
   void release_free_segments(const PrivatePool* pool);
   void forget_unused_pools();
+
+  // Note [Garbage collection]
+  // With a memory limit and garbage_collection_threshold set, free whole segments of the default pool's large blocks
+  // are given back, the ones longest unused first, once more than that part of the limit is reserved and another
+  // segment is needed. A block's age is the number of searches for a large block since it became free.
+  bool collects_garbage() const noexcept {
+    return allocator_settings.gc_threshold.load(std::memory_order_relaxed) > 0.0 && allowed().has_value();
+  }
+  void collect_garbage();
+  /// Where blocks above max_split_size are not split: gives back one that is at least as large as `size`, or several
+  /// that are together; false if there is not enough.
+  bool release_oversize(StreamBlocks& blocks, size_t size);
   void release_segment(const Block& block);
   void free_uncached(Segment& segment, const void* memory);
   /// Bytes that the process may take, once a fraction was set.
@@ -159,25 +202,30 @@ class DevicePool {
   PrivatePool& private_pool(c10::MempoolId_t id);
   /// Bytes of free blocks that only private pools can hand out.
   size_t free_in_private_pools() const;
-  [[noreturn]] void raise_out_of_memory(size_t segment_size);
+  /// Lets go of the lock.
+  [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
 
   AdaptiveLock lock_;
+  std::atomic<bool> watched_{false};
   Repetition repeat_;
   const Block* last_parked_ = nullptr;
   const c10::DeviceIndex device_;
   c10::StreamId last_stream_ = std::numeric_limits<c10::StreamId>::min();  ///< no stream has this id
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
-  std::atomic<bool> watched_{false};
   std::vector<Block*> deferred_;
   std::vector<std::unique_ptr<StreamBlocks>> streams_;
   std::vector<std::unique_ptr<PrivatePool>> private_pools_;
   std::vector<Route> routes_;  ///< the latest one that applies counts
   std::vector<Segment*> segments_;
   std::vector<Segment*> unused_headers_;
+  std::vector<Segment*> released_custom_;  ///< out of use, but not yet given back to their custom allocator
   uint64_t next_order_ = 0;
   size_t uncached_bytes_ = 0;
   std::optional<double> fraction_;  ///< set_fraction
+  uint32_t large_searches_ = 0;     ///< for the default pool
+  MemoryHistory history_;
+  std::vector<OutOfMemoryObserver> oom_observers_;
 };
 
 }  // namespace torchdevice

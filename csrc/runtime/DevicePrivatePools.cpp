@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "runtime/DevicePool.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 
 namespace torchdevice {
 
@@ -13,19 +13,21 @@ PrivatePool& DevicePool::private_pool(c10::MempoolId_t id) {
   return **found;
 }
 
-void DevicePool::create_pool(c10::MempoolId_t id, bool splits) {
+void DevicePool::create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source) {
   const Guard guard(lock_);
   const auto found = std::ranges::find_if(private_pools_, [&id](const auto& pool) { return pool->id == id; });
   if (found == private_pools_.end()) {
-    private_pools_.push_back(std::make_unique<PrivatePool>(PrivatePool{.id = id, .splits = splits}));
+    private_pools_.push_back(
+        std::make_unique<PrivatePool>(PrivatePool{.id = id, .splits = splits, .source = std::move(source)}));
   } else {
     TORCH_INTERNAL_ASSERT((*found)->use_count > 0);
+    TORCH_INTERNAL_ASSERT(source == nullptr);
     (*found)->use_count += 1;
   }
 }
 
 void DevicePool::begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter) {
-  create_pool(id, /*splits=*/true);
+  create_pool(id, /*splits=*/true, nullptr);
   const Guard guard(lock_);
   PrivatePool& pool = private_pool(id);
   for (const Route& route : routes_) {
@@ -59,6 +61,29 @@ int DevicePool::pool_use_count(c10::MempoolId_t id) {
 void DevicePool::set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom) {
   const Guard guard(lock_);
   private_pool(id).use_on_oom = use_on_oom;
+}
+
+bool DevicePool::pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses) {
+  const Guard guard(lock_);
+  end_repetition();
+  TORCH_CHECK(std::ranges::any_of(private_pools_, [&id](const auto& pool) { return pool->id == id; }),
+              "Could not find pool of id");
+  size_t found = 0;
+  for (const Segment* segment : segments_) {
+    if (segment->pool_id != id) {
+      continue;
+    }
+    for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
+      if (block->state != BlockState::Allocated) {
+        continue;
+      }
+      if (!addresses.contains(block->start)) {
+        return false;
+      }
+      ++found;
+    }
+  }
+  return found == addresses.size();
 }
 
 StreamBlocks& DevicePool::routed_blocks(c10::StreamId stream) {

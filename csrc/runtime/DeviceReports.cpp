@@ -4,8 +4,8 @@
 
 #include "native/Backend.h"
 #include "runtime/AllocatorSettings.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/DevicePool.h"
-#include "runtime/Stream.h"
 
 namespace torchdevice {
 
@@ -40,19 +40,24 @@ void DevicePool::set_fraction(double fraction) {
 double DevicePool::fraction() {
   follow_allocator_settings();
   const Guard guard(lock_);
-  const auto total = static_cast<double>(native_backend().host().total_memory);
+  const auto total = static_cast<double>(device_total_memory());
   const std::optional<size_t> limit = allowed();
   return limit.has_value() ? static_cast<double>(*limit) / total : 1.0;
 }
 
+void DevicePool::attach_oom_observer(OutOfMemoryObserver observer) {
+  const Guard guard(lock_);
+  oom_observers_.push_back(std::move(observer));
+}
+
 std::pair<size_t, size_t> DevicePool::memory_info() {
   const Guard guard(lock_);
-  return {free_memory(), native_backend().host().total_memory};
+  return {free_memory(), device_total_memory()};
 }
 
 size_t DevicePool::free_memory() const {
   // The host counts what was never written as free.
-  const size_t total = native_backend().host().total_memory;
+  const size_t total = device_total_memory();
   const auto taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
   return std::min(native_backend().free_memory(), total - std::min(total, taken));
 }
@@ -73,8 +78,8 @@ std::vector<SegmentInfo> DevicePool::snapshot(c10::MempoolId_t pool) {
     info.device = device_;
     info.address = reinterpret_cast<size_t>(segment->base);
     info.total_size = segment->size;
-    info.stream =
-        stream_handle(c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, segment->owner->stream));
+    info.stream = handle_of(segment->owner->stream);
+    info.context_when_allocated = history_.find(segment->base, /*segment=*/true);
     info.is_large = !segment->small;
     info.owner_private_pool_id = segment->pool_id;
     for (const Block* block = &segment->block_at(segment->base); block != nullptr; block = block->next) {
@@ -83,6 +88,7 @@ std::vector<SegmentInfo> DevicePool::snapshot(c10::MempoolId_t pool) {
       entry.allocated = block->state == BlockState::Allocated;
       entry.active = block->state != BlockState::Free;
       entry.requested_size = entry.active ? block->requested : 0;
+      entry.context_when_allocated = entry.active ? history_.find(block->start, /*segment=*/false) : nullptr;
       info.allocated_size += entry.allocated ? entry.size : 0;
       info.active_size += entry.active ? entry.size : 0;
       info.requested_size += entry.requested_size;
@@ -90,6 +96,11 @@ std::vector<SegmentInfo> DevicePool::snapshot(c10::MempoolId_t pool) {
   }
   std::sort(result.begin(), result.end(),
             [](const SegmentInfo& a, const SegmentInfo& b) { return a.address < b.address; });
+  size_t active = 0;
+  for (const SegmentInfo& info : result) {
+    active += info.active_size;
+  }
+  history_.record(c10::CachingDeviceAllocator::TraceEntry::SNAPSHOT, device_, 0, active, nullptr, pool, nullptr);
   return result;
 }
 

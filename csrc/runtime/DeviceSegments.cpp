@@ -11,12 +11,12 @@
 #include "runtime/Device.h"
 #include "runtime/DevicePool.h"
 #include "runtime/Error.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 
 namespace torchdevice {
 namespace {
 
-using c10::CachingAllocator::format_size;
+using c10::CachingDeviceAllocator::TraceEntry;
 
 size_t segment_size_for(size_t size) noexcept {
   if (size <= kSmallSize) {
@@ -75,18 +75,13 @@ StreamBlocks& DevicePool::find_stream_blocks(PrivatePool* pool, c10::StreamId st
   return *streams_.emplace_back(std::make_unique<StreamBlocks>(pool, stream, pool == nullptr || pool->splits));
 }
 
-std::optional<size_t> DevicePool::allowed() const {
-  const double fraction = fraction_.value_or(allocator_settings.memory_fraction);
-  if (!fraction_.has_value() && fraction == 1.0) {
-    return std::nullopt;
-  }
-  return static_cast<size_t>(fraction * static_cast<double>(native_backend().host().total_memory));
-}
-
 Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
   const bool small = size <= kSmallSize;
   const size_t segment_size = segment_size_for(size);
   const PoolHold hold(owner.pool);
+  if (collects_garbage()) [[unlikely]] {
+    collect_garbage();
+  }
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
   }
@@ -95,12 +90,17 @@ Block& DevicePool::new_segment(size_t size, StreamBlocks& owner) {
       return *block;
     }
   }
+  if (release_oversize(owner, size)) {
+    if (Block* block = try_new_segment(segment_size, small, owner)) {
+      return *block;
+    }
+  }
   release_cached_segments({0, 0});
   stats_.alloc_retries += 1;
   if (Block* block = try_new_segment(segment_size, small, owner)) {
     return *block;
   }
-  raise_out_of_memory(segment_size);
+  raise_out_of_memory(size, segment_size, owner);
 }
 
 Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks& owner) {
@@ -110,7 +110,9 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
     return nullptr;
   }
   segments_.reserve(segments_.size() + 1);
-  Segment* segment = map_segment(segment_size);
+  Segment* segment = owner.pool != nullptr && owner.pool->source != nullptr
+                         ? map_segment_from(*owner.pool->source, segment_size, owner.stream)
+                         : map_segment(segment_size);
   if (segment == nullptr) {
     discard_block_table(blocks, segment_size >> shift);
     return nullptr;
@@ -138,35 +140,41 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   if (segment_size >= allocator_settings.max_split_size) {
     stats_.oversize_segments.increase(1);
   }
+  record_segment(TraceEntry::SEGMENT_ALLOC, *segment);
   return &block;
 }
 
-Segment* DevicePool::map_segment(size_t segment_size) {
-  const size_t taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
-  const size_t limit = allowed().value_or(native_backend().host().total_memory);
-  if (segment_size > limit || taken > limit - segment_size) {
-    return nullptr;
+Segment& DevicePool::new_header(void* base, size_t segment_size) {
+  Segment* segment = nullptr;
+  if (unused_headers_.empty()) {
+    segment = new Segment{};
+  } else {
+    segment = unused_headers_.back();
+    unused_headers_.pop_back();
   }
-  auto* base = static_cast<char*>(native_backend().allocate_segment(segment_size));
+  segment->base = static_cast<char*>(base);
+  segment->size = segment_size;
+  segment->pool = this;
+  segment->blocks = nullptr;
+  segment->source = nullptr;
+  segment->source_stream = nullptr;
+  segment->pool_id = {0, 0};
+  return *segment;
+}
+
+Segment* DevicePool::map_segment(size_t segment_size) {
+  void* base = fits(segment_size) ? native_backend().allocate_segment(segment_size) : nullptr;
   if (base == nullptr) {
     return nullptr;
   }
-  if (unused_headers_.empty()) {
-    unused_headers_.push_back(new Segment{});
-  }
-  Segment* segment = unused_headers_.back();
-  segment->base = base;
-  segment->size = segment_size;
-  segment->pool = this;
-  segment->pool_id = {0, 0};
-  segment->blocks = nullptr;
-  if (!page_map.set(base, segment_size, segment)) {
-    unmap_segment(*segment);
+  Segment& segment = new_header(base, segment_size);
+  if (!page_map.set(segment.base, segment_size, &segment)) {
+    unmap_segment(segment);
+    unused_headers_.push_back(&segment);
     return nullptr;
   }
-  unused_headers_.pop_back();
   note_context(device_);
-  return segment;
+  return &segment;
 }
 
 void DevicePool::unmap_segment(Segment& segment) {
@@ -189,11 +197,16 @@ void* DevicePool::allocate_uncached(size_t nbytes) {
 void DevicePool::free_uncached(Segment& segment, const void* memory) {
   TORCH_CHECK(segment.base == memory, "invalid device pointer: ", memory);
   uncached_bytes_ -= segment.size;
+  if (segment.source != nullptr) {
+    free_custom(segment);
+    return;
+  }
   unmap_segment(segment);
   unused_headers_.push_back(&segment);
 }
 
 void DevicePool::empty_cache(c10::MempoolId_t pool) {
+  const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   const Guard guard(lock_);
   end_repetition();
   release_cached_segments(pool);
@@ -221,6 +234,7 @@ void DevicePool::release_cached_segments(c10::MempoolId_t pool) {
     }
     release_free_segments(unused.get());
   }
+  release_custom_segments();
   forget_unused_pools();
 }
 
@@ -240,8 +254,9 @@ void DevicePool::release_free_segments(const PrivatePool* pool) {
 }
 
 void DevicePool::release_segment(const Block& block) {
-  Segment& segment = *page_map.find(block.start);
+  Segment& segment = *find_segment(block.start);
   const PoolKind kind = segment.small ? PoolKind::Small : PoolKind::Large;
+  record_segment(TraceEntry::SEGMENT_FREE, segment);
   stats_.segments_released += 1;
   stats_.segment.fall(kind, 1);
   stats_.reserved_bytes.fall(kind, static_cast<int64_t>(segment.size));
@@ -252,34 +267,14 @@ void DevicePool::release_segment(const Block& block) {
   if (segment.size >= allocator_settings.max_split_size) {
     stats_.oversize_segments.decrease(1);
   }
-  unmap_segment(segment);
   discard_block_table(segment.blocks, segment.size >> segment.shift);
   std::erase(segments_, &segment);
+  if (segment.source != nullptr) {
+    released_custom_.push_back(&segment);
+    return;
+  }
+  unmap_segment(segment);
   unused_headers_.push_back(&segment);
-}
-
-void DevicePool::raise_out_of_memory(size_t segment_size) {
-  stats_.ooms += 1;
-  const auto allocated = static_cast<size_t>(stats_.allocated_bytes.current());
-  const auto reserved = static_cast<size_t>(stats_.reserved_bytes.current());
-  const std::optional<size_t> limit = allowed();
-  const std::string allowance = limit.has_value() ? format_size(*limit) + " allowed; " : "";
-  const size_t total = native_backend().host().total_memory;
-  const size_t free = free_memory();
-  const size_t unavailable = free_in_private_pools();
-  const std::string private_pools =
-      unavailable != 0 ? "with " + format_size(unavailable) + " allocated in private pools (e.g., CUDA Graphs), " : "";
-  c10::reportOutOfMemoryToProfiler(static_cast<int64_t>(segment_size), allocated, reserved,
-                                   {c10::DeviceType::CUDA, device_});
-  TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", format_size(segment_size),
-                   ". GPU ", static_cast<int>(device_), " has a total capacity of ", format_size(total), " of which ",
-                   format_size(free), " is free. ", allowance, "Of the allocated memory ",
-                   format_size(allocated + unavailable), " is allocated by PyTorch, ", private_pools, "and ",
-                   format_size(reserved - allocated - unavailable),
-                   " is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting"
-                   " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for"
-                   " Memory Management  (https://docs.pytorch.org/docs/stable/notes/cuda.html"
-                   "#optimizing-memory-usage-with-pytorch-cuda-alloc-conf)");
 }
 
 }  // namespace torchdevice

@@ -2,16 +2,18 @@
 
 #include "runtime/FreeBlocks.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "runtime/AllocatorSettings.h"
-#include "runtime/PageMap.h"
+#include "runtime/ForeignSegments.h"
 
 namespace torchdevice {
 
 bool comes_before(const Block& a, const Block& b) noexcept {
-  const Segment* segment_a = page_map.find(a.start);
-  const Segment* segment_b = page_map.find(b.start);
+  const Segment* segment_a = find_segment(a.start);
+  const Segment* segment_b = find_segment(b.start);
   return segment_a == segment_b ? a.start < b.start : segment_a->order < segment_b->order;
 }
 
@@ -91,14 +93,30 @@ Block* LargeBlocks::take(size_t size) {
 }
 
 Block* LargeBlocks::take_segment() {
-  for (auto it = blocks_.begin(); it != blocks_.end(); ++it) {
+  const auto is_segment = [](const Block* block) { return !block->is_split(); };
+  const auto first = std::ranges::find_if(blocks_, is_segment);
+  return first != blocks_.end() ? take_at(first) : nullptr;
+}
+
+Block* LargeBlocks::take_segment(size_t size, size_t least) {
+  for (auto it = blocks_.lower_bound(size); it != blocks_.end(); ++it) {
     if (!(*it)->is_split()) {
-      Block* block = *it;
-      blocks_.erase(it);
-      return block;
+      return take_at(it);
+    }
+  }
+  for (auto it = blocks_.end(); it != blocks_.begin() && (*std::prev(it))->size >= least;) {
+    --it;
+    if (!(*it)->is_split()) {
+      return take_at(it);
     }
   }
   return nullptr;
+}
+
+std::vector<Block*> LargeBlocks::segments() const {
+  std::vector<Block*> result;
+  std::ranges::copy_if(blocks_, std::back_inserter(result), [](const Block* block) { return !block->is_split(); });
+  return result;
 }
 
 }  // namespace torchdevice

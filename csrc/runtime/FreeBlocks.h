@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <set>
+#include <vector>
 
 #include "runtime/Block.h"
 
@@ -104,8 +105,19 @@ class LargeBlocks {
   Block* take(size_t size);
   /// Takes out a block that is a whole segment; nullptr if there is none.
   Block* take_segment();
+  /// Takes out the smallest whole segment of at least `size` bytes, else the largest of at least `least`; nullptr if
+  /// there is none.
+  Block* take_segment(size_t size, size_t least);
+  /// The blocks that are whole segments.
+  std::vector<Block*> segments() const;
 
  private:
+  Block* take_at(auto position) {
+    Block* block = *position;
+    blocks_.erase(position);
+    return block;
+  }
+
   struct BySize {
     using is_transparent = void;
     bool operator()(const Block* a, const Block* b) const noexcept {

@@ -55,7 +55,11 @@ struct Hooks final : at::CUDAHooksInterface {
   }
   void init() const override {
     TORCH_CHECK(device_count() > 0, "No CUDA GPUs are available");
-    initialized.store(true, std::memory_order_release);
+    if (!initialized.exchange(true, std::memory_order_acq_rel)) {
+      if (const auto custom = caching_allocator().custom(); custom != nullptr && custom->init != nullptr) {
+        custom->init(device_count());
+      }
+    }
   }
 
   c10::DeviceIndex deviceCount() const override { return device_count(); }

@@ -5,10 +5,12 @@
 #include <c10/core/impl/alloc_cpu.h>
 #include <pthread.h>
 
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "runtime/Error.h"
 
@@ -21,34 +23,78 @@ int64_t microseconds_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
 }
 
-/// The pinned ranges of the process, by first address.
+/// The pinned ranges of the process, by first address: those that programs registered, and blocks of the allocator.
 class PinnedRanges {
  public:
+  /// A free block of exactly `nbytes`, now in use; nullptr if there is none.
+  void* take(size_t nbytes) {
+    const std::lock_guard guard(mutex_);
+    const auto found = free_.find(nbytes);
+    if (found == free_.end() || found->second.empty()) return nullptr;
+    void* block = found->second.back();
+    found->second.pop_back();
+    count_use(nbytes);
+    return block;
+  }
+
+  /// A fresh block of the allocator, in use.
+  void add_block(void* pointer, size_t nbytes, int64_t microseconds) {
+    const auto start = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    ranges_.insert_or_assign(start, Range{start + nbytes, /*registered=*/false});
+    stats_.allocations.increase(1);
+    stats_.allocated_bytes.increase(nbytes);
+    stats_.host_alloc_time.increase(microseconds);
+    ++stats_.num_host_alloc;
+    count_use(nbytes);
+  }
+
+  /// The block that starts at `pointer` is free again.
+  void give_back(void* pointer) {
+    const std::lock_guard guard(mutex_);
+    const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
+    TORCH_INTERNAL_ASSERT(found != ranges_.end());
+    const size_t nbytes = found->second.end - found->first;
+    free_[nbytes].push_back(pointer);
+    stats_.active_requests.decrease(1);
+    stats_.active_bytes.decrease(nbytes);
+  }
+
+  /// Free blocks go back to the system's allocator.
+  void release_free_blocks() {
+    const std::lock_guard guard(mutex_);
+    for (const auto& [nbytes, blocks] : free_) {
+      for (void* block : blocks) {
+        const auto start = Clock::now();
+        ranges_.erase(reinterpret_cast<uintptr_t>(block));
+        c10::free_cpu(block);
+        stats_.allocations.decrease(1);
+        stats_.allocated_bytes.decrease(nbytes);
+        stats_.host_free_time.increase(microseconds_since(start));
+        ++stats_.num_host_free;
+      }
+    }
+    free_.clear();
+  }
+
   /// False if the range overlaps one that is there.
-  bool add(void* pointer, size_t nbytes, bool registered, int64_t microseconds) {
+  bool add_registered(void* pointer, size_t nbytes) {
     const auto start = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.lower_bound(start);
     if (next != ranges_.end() && next->first < start + nbytes) return false;
     if (next != ranges_.begin() && std::prev(next)->second.end > start) return false;
-    ranges_.emplace_hint(next, start, Range{start + nbytes, registered});
-    if (!registered) count_allocation(nbytes, microseconds);
+    ranges_.emplace_hint(next, start, Range{start + nbytes, /*registered=*/true});
     return true;
   }
 
-  /// Forget the range of that kind that starts at `pointer`; false if there is none.
-  bool remove(void* pointer, bool registered) {
+  /// Forget the registered range that starts at `pointer`; false if there is none.
+  bool remove_registered(void* pointer) {
     const std::lock_guard guard(mutex_);
     const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
-    if (found == ranges_.end() || found->second.registered != registered) return false;
-    if (!registered) count_release(found->second.end - found->first);
+    if (found == ranges_.end() || !found->second.registered) return false;
     ranges_.erase(found);
     return true;
-  }
-
-  void count_free_time(int64_t microseconds) {
-    const std::lock_guard guard(mutex_);
-    stats_.host_free_time.increase(microseconds);
   }
 
   bool contains(const void* pointer) {
@@ -72,25 +118,14 @@ class PinnedRanges {
     bool registered;
   };
 
-  void count_allocation(size_t nbytes, int64_t microseconds) {
-    stats_.allocations.increase(1);
+  void count_use(size_t nbytes) {
     stats_.active_requests.increase(1);
-    stats_.allocated_bytes.increase(nbytes);
     stats_.active_bytes.increase(nbytes);
-    stats_.host_alloc_time.increase(microseconds);
-    ++stats_.num_host_alloc;
-  }
-
-  void count_release(size_t nbytes) {
-    stats_.allocations.decrease(1);
-    stats_.active_requests.decrease(1);
-    stats_.allocated_bytes.decrease(nbytes);
-    stats_.active_bytes.decrease(nbytes);
-    ++stats_.num_host_free;
   }
 
   std::mutex mutex_;
   std::map<uintptr_t, Range> ranges_;
+  std::map<size_t, std::vector<void*>> free_;  ///< by size
   at::HostStats stats_;
 };
 
@@ -106,19 +141,19 @@ PinnedRanges& pinned_ranges() {
 }
 
 void release_pinned(void* pointer) {
-  if (!pointer) return;
-  const auto start = Clock::now();
-  pinned_ranges().remove(pointer, /*registered=*/false);
-  c10::free_cpu(pointer);
-  pinned_ranges().count_free_time(microseconds_since(start));
+  if (pointer) pinned_ranges().give_back(pointer);
 }
 
+/// As CUDA's: sizes are rounded up to a power of two, and freed blocks are kept for the next request of their size.
 class PinnedAllocator final : public at::HostAllocator {
  public:
   c10::DataPtr allocate(size_t nbytes) override {
-    const auto start = Clock::now();
-    void* pointer = nbytes == 0 ? nullptr : c10::alloc_cpu(nbytes);
-    if (pointer) pinned_ranges().add(pointer, nbytes, /*registered=*/false, microseconds_since(start));
+    void* pointer = nullptr;
+    if (nbytes != 0) {
+      const size_t size = std::bit_ceil(nbytes);
+      pointer = pinned_ranges().take(size);
+      if (!pointer) pointer = allocate_block(size);
+    }
     return {pointer, pointer, &release_pinned, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release_pinned; }
@@ -128,8 +163,7 @@ class PinnedAllocator final : public at::HostAllocator {
 
   // Copies from pinned memory are done when the copy returns, so there is nothing to wait for before reuse.
   bool record_event(void* pointer, void* /*context*/, c10::Stream /*stream*/) override { return is_pinned(pointer); }
-  // Nothing is kept: freed memory goes back to the system's allocator at once.
-  void empty_cache() override {}
+  void empty_cache() override { pinned_ranges().release_free_blocks(); }
 
   at::HostStats get_stats() override {
     return pinned_ranges().with_stats([](const at::HostStats& stats) { return stats; });
@@ -153,6 +187,14 @@ class PinnedAllocator final : public at::HostAllocator {
       stats.host_free_time.reset_peak();
     });
   }
+
+ private:
+  static void* allocate_block(size_t size) {
+    const auto start = Clock::now();
+    void* block = c10::alloc_cpu(size);
+    pinned_ranges().add_block(block, size, microseconds_since(start));
+    return block;
+  }
 };
 
 }  // namespace
@@ -166,13 +208,13 @@ bool is_pinned(const void* pointer) { return pinned_ranges().contains(pointer); 
 
 int register_host_memory(void* pointer, size_t nbytes) {
   if (!pointer || nbytes == 0) return static_cast<int>(CudaError::invalid_value);
-  const bool added = pinned_ranges().add(pointer, nbytes, /*registered=*/true, 0);
+  const bool added = pinned_ranges().add_registered(pointer, nbytes);
   return static_cast<int>(added ? CudaError::success : CudaError::host_memory_already_registered);
 }
 
 int unregister_host_memory(void* pointer) {
   if (!pointer) return static_cast<int>(CudaError::invalid_value);
-  const bool removed = pinned_ranges().remove(pointer, /*registered=*/true);
+  const bool removed = pinned_ranges().remove_registered(pointer);
   return static_cast<int>(removed ? CudaError::success : CudaError::host_memory_not_registered);
 }
 

@@ -98,7 +98,7 @@ void MemoryStats::reset_accumulated() noexcept {
   active_bytes.reset_accumulated();
   oversize_allocations.reset_accumulated();
   oversize_segments.reset_accumulated();
-  alloc_retries = ooms = stream_syncs = segments_made = segments_released = 0;
+  alloc_retries = ooms = oom_rejections = stream_syncs = segments_made = segments_released = 0;
 }
 
 c10::CachingDeviceAllocator::DeviceStats MemoryStats::device_stats() const {
@@ -117,6 +117,7 @@ c10::CachingDeviceAllocator::DeviceStats MemoryStats::device_stats() const {
   stats.requested_bytes = requested_bytes.stats();
   stats.num_alloc_retries = alloc_retries;
   stats.num_ooms = ooms;
+  stats.num_oom_rejections = oom_rejections;
   stats.oversize_allocations = oversize_allocations;
   stats.oversize_segments = oversize_segments;
   stats.num_sync_all_streams = stream_syncs;

@@ -93,6 +93,7 @@ struct MemoryStats {
   c10::CachingAllocator::Stat oversize_segments;
   int64_t alloc_retries = 0;
   int64_t ooms = 0;
+  int64_t oom_rejections = 0;
   int64_t stream_syncs = 0;
   int64_t segments_made = 0;
   int64_t segments_released = 0;

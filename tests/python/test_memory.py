@@ -27,7 +27,7 @@ def test_memory_stats_have_every_key_of_a_cuda_build() -> None:
         "num_device_free",
         "max_split_size",
     }
-    assert set(stats) == expected
+    assert {key for key in stats if not key.startswith("reserved_bytes_by_private_pools.")} == expected
     assert stats["max_split_size"] == -1
 
 

@@ -1,7 +1,8 @@
 """CUDA's caching allocator, written down as plainly as possible: the reference for statistics.
 
 Follows c10/cuda/CUDACachingAllocator.cpp of PyTorch (malloc, free, free_block, try_merge_blocks,
-release_cached_blocks), without graphs, expandable segments and settings. Sizes are bytes.
+release_cached_blocks), with private pools (any number but 0) that stay in use, without expandable segments and
+settings. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Block:
     small: bool
     segment: int
     offset: int
+    pool: int = 0
     requested: int = 0
     free: bool = True
     used_elsewhere: bool = False
@@ -68,20 +70,22 @@ class Model:
         for pool in ("all", "small_pool" if small else "large_pool"):
             self.stats[metric][pool].change(amount)
 
-    def malloc(self, nbytes: int, stream: int) -> Block:
+    def malloc(self, nbytes: int, stream: int, pool: int = 0) -> Block:
         self._complete_waiting()
         size = max(512, -(-nbytes // 512) * 512)
         small = size <= MIB
-        fitting = [b for b in self.free_blocks if b.stream == stream and b.small == small and b.size >= size]
+        kind = (stream, small, pool)
+        fitting = [b for b in self.free_blocks if (b.stream, b.small, b.pool) == kind and b.size >= size]
         if fitting:
             block = min(fitting, key=lambda b: (b.size, b.segment, b.offset))
             self.free_blocks.remove(block)
         else:
-            block = self._new_segment(size, small, stream)
+            block = self._new_segment(size, small, stream, pool)
         was_split = block.is_split()
         rest = block.size - size
         if rest >= 512 if small else rest > MIB:
-            remaining = Block(stream, rest, small, block.segment, block.offset + size, previous=block, next=block.next)
+            offset = block.offset + size
+            remaining = Block(stream, rest, small, block.segment, offset, pool, previous=block, next=block.next)
             if remaining.next is not None:
                 remaining.next.previous = remaining
             block.next, block.size = remaining, size
@@ -99,9 +103,9 @@ class Model:
         self.change("active_bytes", small, block.size)
         return block
 
-    def _new_segment(self, size: int, small: bool, stream: int) -> Block:
+    def _new_segment(self, size: int, small: bool, stream: int, pool: int) -> Block:
         whole = 2 * MIB if small else 20 * MIB if size < 10 * MIB else -(-size // (2 * MIB)) * 2 * MIB
-        block = Block(stream, whole, small, self.segments, 0)
+        block = Block(stream, whole, small, self.segments, 0, pool)
         self.segments += 1
         self.change("segment", small, 1)
         self.change("reserved_bytes", small, whole)
@@ -151,7 +155,7 @@ class Model:
 
     def empty_cache(self) -> None:
         self._complete_waiting()
-        for block in [b for b in self.free_blocks if not b.is_split()]:
+        for block in [b for b in self.free_blocks if not b.is_split() and b.pool == 0]:
             self.free_blocks.remove(block)
             self.change("segment", block.small, -1)
             self.change("reserved_bytes", block.small, -block.size)

@@ -95,7 +95,7 @@ def test_every_statistic_equals_cudas_after_any_sequence(run_python) -> None:
     here = Path(__file__).parent
     run_python(
         f"""
-        import random, sys
+        import contextlib, random, sys
         sys.path.insert(0, {str(here)!r})
         import torch
         from cuda_allocator_model import METRICS, MIB, Model
@@ -104,6 +104,8 @@ def test_every_statistic_equals_cudas_after_any_sequence(run_python) -> None:
         streams = {{0: torch.cuda.default_stream(), 1: side}}
         for seed in range(3):
             rng, model, live, bases = random.Random(seed), Model(), [], {{}}
+            pool = None  # the last sequence's, if any, goes before the figures are reset
+            pool = torch.cuda.MemPool() if seed else None
             torch.cuda.empty_cache()
             torch.cuda.reset_accumulated_memory_stats()
             torch.cuda.reset_peak_memory_stats()
@@ -112,9 +114,13 @@ def test_every_statistic_equals_cudas_after_any_sequence(run_python) -> None:
                 if action < (0.6 if step % 1000 < 500 else 0.4) and len(live) < 300:
                     limit = rng.choice([600, 5000, 5000, 400_000, 3 * MIB, 40 * MIB])
                     nbytes, stream = rng.randint(1, limit), rng.choice([0, 0, 0, 1])
-                    with torch.cuda.stream(streams[stream]):
+                    private = 1 if pool and rng.random() < 0.2 else 0
+                    with contextlib.ExitStack() as stack:
+                        stack.enter_context(torch.cuda.stream(streams[stream]))
+                        if private:
+                            stack.enter_context(torch.cuda.use_mem_pool(pool))
                         tensor = torch.empty(nbytes, dtype=torch.uint8, device="cuda")
-                    block = model.malloc(nbytes, stream)
+                    block = model.malloc(nbytes, stream, private)
                     base = bases.setdefault(block.segment, tensor.data_ptr() - block.offset)
                     assert tensor.data_ptr() - base == block.offset, (seed, step)
                     live.append((tensor, block))
