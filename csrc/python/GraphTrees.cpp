@@ -25,7 +25,10 @@ struct AllocatorState {};
       "without them: torch.compile(..., mode=\"default\") or torch._inductor.config.triton.cudagraphs = False");
 }
 
-c10::StorageImpl& storage_at(size_t address) { return *reinterpret_cast<c10::StorageImpl*>(address); }
+c10::StorageImpl& storage_at(size_t address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address, which Python holds as an integer
+  return *reinterpret_cast<c10::StorageImpl*>(address);
+}
 
 void free_and_remove_deleter(size_t address) {
   c10::StorageImpl& storage = storage_at(address);
@@ -60,6 +63,7 @@ at::Tensor construct_tensor(const py::dict& metadata, c10::Storage storage) {
 bool has_exactly(c10::DeviceIndex device, c10::MempoolId_t id, const py::set& expected) {
   std::unordered_set<const void*> addresses;
   for (const auto& address : expected) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address, which Python holds as an integer
     addresses.insert(reinterpret_cast<const void*>(address.cast<size_t>()));
   }
   return caching_allocator().pool_has_exactly(device, id, addresses);
@@ -69,8 +73,8 @@ bool has_exactly(c10::DeviceIndex device, c10::MempoolId_t id, const py::set& ex
 
 void add_graph_trees(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
-  py::class_<AllocatorState, std::shared_ptr<AllocatorState>>(m, "_cuda_CUDAAllocator_AllocatorState",
-                                                              py::module_local());
+  const py::class_<AllocatorState, std::shared_ptr<AllocatorState>> state(m, "_cuda_CUDAAllocator_AllocatorState",
+                                                                          py::module_local());
   m.def("_cuda_getCheckpointState", [](c10::DeviceIndex, c10::MempoolId_t) { refuse_checkpoints(); });
   m.def("_cuda_setCheckpointPoolState",
         [](c10::DeviceIndex, const std::shared_ptr<AllocatorState>&, const std::vector<size_t>&,

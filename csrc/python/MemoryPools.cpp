@@ -75,10 +75,17 @@ void add_routing(py::module& m) {
         [](c10::DeviceIndex device, c10::MempoolId_t id) { caching_allocator().release_pool(device, id); });
 }
 
+template <typename Function>
+Function* function_at(uint64_t address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address, which Python holds as an integer
+  return reinterpret_cast<Function*>(address);
+}
+
 /// A setter that takes a C function's address.
 template <auto member>
 void set_function(CustomAllocator& allocator, uint64_t address) {
-  allocator.*member = reinterpret_cast<std::remove_reference_t<decltype(allocator.*member)>>(address);
+  using Function = std::remove_pointer_t<std::remove_reference_t<decltype(allocator.*member)>>;
+  allocator.*member = function_at<Function>(address);
 }
 
 void add_custom_allocators(py::module& m) {
@@ -91,8 +98,8 @@ void add_custom_allocators(py::module& m) {
   m.attr("_CUDAPluggableAllocator") = m.attr("_cuda_CUDAAllocator");
   m.def("_cuda_customAllocator", [](uint64_t allocate, uint64_t release) {
     return std::make_shared<CustomAllocator>(
-        CustomAllocator{.allocate = reinterpret_cast<CustomAllocator::Allocate*>(allocate),
-                        .release = reinterpret_cast<CustomAllocator::Release*>(release)});
+        CustomAllocator{.allocate = function_at<CustomAllocator::Allocate>(allocate),
+                        .release = function_at<CustomAllocator::Release>(release)});
   });
   m.def("_cuda_changeCurrentAllocator",
         [](Pointer allocator) { caching_allocator().set_custom(std::move(allocator)); });

@@ -48,7 +48,8 @@ CudaSettings parse_cuda_settings(const std::string& text) {
                         kMaxRegisterThreads, ", got ", threads);
       settings.pinned_num_register_threads = threads;
     } else if (key == "pinned_reserve_segment_size_mb") {
-      TORCH_CHECK_VALUE(tokens.toSizeT(i += 2) > 0, "Pinned reserve segment size has to be greater than 0");
+      const size_t megabytes = tokens.toSizeT(i += 2);
+      TORCH_CHECK_VALUE(megabytes > 0, "Pinned reserve segment size has to be greater than 0");
     } else if (key == "per_process_memory_fraction") {
       settings.memory_fraction = tokens.toDouble(i += 2);
       TORCH_CHECK_VALUE(settings.memory_fraction >= 0.0 && settings.memory_fraction <= 1.0,
