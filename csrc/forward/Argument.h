@@ -80,39 +80,59 @@ class Argument<const std::optional<at::Tensor>&, access> {
 };
 
 /// Lists of tensors that convert from a contiguous array: TensorList and ITensorListRef.
-template <class List>
+template <class List, Access access>
 class TensorListArgument {
  public:
   TensorListArgument(Frame& frame, const List& tensors) : source_(tensors) {
     native_.reserve(tensors.size());
     for (const at::Tensor& tensor : tensors) {
-      native_.push_back(frame.pass(tensor));
+      native_.push_back(frame.pass(tensor, access == Access::kWrite));
+      if constexpr (access == Access::kWrite) {
+        versions_.push_back(version_of(native_.back()));
+      }
     }
   }
-  void commit(Frame&) {}
+  /// A kernel that is composed of in-place operators has counted its writes on the aliases.
+  void commit(Frame&) {
+    if constexpr (access == Access::kWrite) {
+      size_t i = 0;
+      for (const at::Tensor& tensor : source_) {
+        if (version_of(native_[i]) != versions_[i] && !tensor.is_same(native_[i])) {
+          tensor.unsafeGetTensorImpl()->bump_version();
+        }
+        ++i;
+      }
+    }
+  }
   void see(int position, std::vector<SeenTensor>& seen) const {
     for (const at::Tensor& tensor : source_) {
-      seen.push_back({position, tensor, false});
+      seen.push_back({position, tensor, access == Access::kWrite});
     }
   }
 
  protected:
+  static uint32_t version_of(const at::Tensor& tensor) {
+    const auto& counter = tensor.unsafeGetTensorImpl()->version_counter();
+    return counter.enabled() ? counter.current_version() : 0;
+  }
+
   const List source_;
   std::vector<at::Tensor> native_;
+  std::vector<uint32_t> versions_;
 };
 
 template <Access access>
-class Argument<at::TensorList, access> : public TensorListArgument<at::TensorList> {
+class Argument<at::TensorList, access> : public TensorListArgument<at::TensorList, access> {
  public:
-  using TensorListArgument::TensorListArgument;
-  at::TensorList native() { return native_; }
+  using TensorListArgument<at::TensorList, access>::TensorListArgument;
+  at::TensorList native() { return this->native_; }
 };
 
 template <Access access>
-class Argument<const at::ITensorListRef&, access> : public TensorListArgument<at::ITensorListRef> {
+class Argument<const at::ITensorListRef&, access> : public TensorListArgument<at::ITensorListRef, access> {
  public:
-  using TensorListArgument::TensorListArgument;
-  const at::ITensorListRef& native() { return list_.emplace(at::TensorList(native_)); }
+  using TensorListArgument<at::ITensorListRef, access>::TensorListArgument;
+  const at::ITensorListRef& native() { return list_.emplace(at::TensorList(this->native_)); }
 
  private:
   std::optional<at::ITensorListRef> list_;

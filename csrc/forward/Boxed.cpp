@@ -5,6 +5,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "forward/Argument.h"
+#include "forward/ErrorText.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::forward {
@@ -156,7 +157,11 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     check_devices(rule, seen);
   }
   frame.enter();
-  op.redispatchBoxed(native, stack);
+  try {
+    op.redispatchBoxed(native, stack);
+  } catch (const c10::NotImplementedError& error) {
+    throw_cuda_text(error);
+  }
 
   for (size_t i = 0; i < formals.size(); ++i) {
     if (is_written(formals[i])) {

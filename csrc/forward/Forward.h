@@ -3,6 +3,7 @@
 #pragma once
 
 #include "forward/Argument.h"
+#include "forward/ErrorText.h"
 #include "forward/Result.h"
 #include "forward/Rule.h"
 
@@ -27,8 +28,13 @@ template <class Op, const Rule& rule, class R, class... A>
 struct Forward<Op, rule, R(A...)> {
   // resize_ and its kin take the tensor they change by const reference; their result type tells.
   static constexpr Access kFirstAccess = std::is_same_v<R, const at::Tensor&> ? Access::kWrite : Access::kRead;
+  // Operators without a result write to lists of tensors: foreach and fused ones.
+  static constexpr Access kListAccess = std::is_void_v<R> ? Access::kWrite : Access::kRead;
   template <size_t position, class T>
-  using ArgumentAt = Argument<T, position == 0 ? kFirstAccess : Access::kRead>;
+  using ArgumentAt =
+      Argument<T, position == 0 && !std::is_void_v<R> ? kFirstAccess
+                  : std::is_same_v<T, at::TensorList> ? kListAccess
+                                                      : Access::kRead>;
 
   static R call(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
 
@@ -48,6 +54,15 @@ struct Forward<Op, rule, R(A...)> {
       }
     }
     frame.enter();
+    try {
+      return forward(frame, natives, std::index_sequence<i...>(), arguments...);
+    } catch (const c10::NotImplementedError& error) {
+      throw_cuda_text(error);
+    }
+  }
+
+  template <class Natives, size_t... i>
+  C10_ALWAYS_INLINE static R forward(Frame& frame, Natives& natives, std::index_sequence<i...>, A&... arguments) {
     if constexpr (std::is_void_v<R>) {
       Op::redispatch(masquerade.native_dense, std::get<i>(natives).native()...);
       (std::get<i>(natives).commit(frame), ...);

@@ -32,6 +32,9 @@ c10::Storage share_storage(c10::Storage native, c10::Device device) {
                                                             &caching_allocator(), /*resizable=*/true));
 }
 
+/// Whether values are conjugated or negated when they are read.
+constexpr uint64_t kLazyBits = bits(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+
 bool is_dense_cuda(const c10::TensorImpl& tensor) {
   constexpr uint64_t kDenseCuda = kDenseKey | kCudaBackendBit;
   return (tensor.key_set().raw_repr() & kDenseCuda) == kDenseCuda;
@@ -138,6 +141,11 @@ void Frame::commit(const at::Tensor& source) {
       target.set_data_ptr_noswap(std::move(memory));
     }
     target.set_nbytes(written.nbytes());
+  }
+  if (const uint64_t changed = (native.key_set().raw_repr() ^ impl.key_set().raw_repr()) & kLazyBits;
+      C10_UNLIKELY(changed != 0)) {
+    auto& keys = TensorAccess::keys(impl);
+    keys = c10::DispatchKeySet(c10::DispatchKeySet::RAW, keys.raw_repr() ^ changed);
   }
   if (C10_UNLIKELY(!same_geometry(native, impl))) {
     impl.set_sizes_and_strides(native.sizes(), native.strides(), TensorAccess::storage_offset(native));
