@@ -33,6 +33,13 @@ _NO_JITERATOR = Entry(
     "NotImplementedError", "compiles CUDA C++ for an NVIDIA GPU", "there is no GPU for compiled CUDA code"
 )
 
+_NO_CONDITIONAL_NODES = Entry(
+    "NotImplementedError",
+    "torchdevice has no conditional nodes",
+    "both branches would have to be recorded, and an operator is recorded by running it",
+)
+_NO_RAW_GRAPH = Entry("NotImplementedError", "has no cudaGraph_t", "a cudaGraph_t would be used to call CUDA itself")
+
 LEDGER: dict[str, Entry] = {
     "torch.cuda.clock_rate": _NO_NVML,
     "torch.cuda.device_memory_used": _NO_NVML,
@@ -51,30 +58,19 @@ LEDGER: dict[str, Entry] = {
     "torch.cuda._compile_kernel": _NO_COMPILER,
     "torch.cuda.jiterator._create_jit_fn": _NO_JITERATOR,
     "torch.cuda.jiterator._create_multi_output_jit_fn": _NO_JITERATOR,
+    "torch.cuda.CUDAGraph.begin_capture_to_if_node": _NO_CONDITIONAL_NODES,
+    "torch.cuda.CUDAGraph.end_capture_to_conditional_node": _NO_CONDITIONAL_NODES,
+    "torch.cuda.CUDAGraph.get_graph_data": Entry(
+        "RuntimeError", "get_graph_data requires the cuda.bindings package", "describes a cudaGraph_t"
+    ),
+    "torch.cuda.CUDAGraph.raw_cuda_graph": _NO_RAW_GRAPH,
+    "torch.cuda.CUDAGraph.raw_cuda_graph_exec": _NO_RAW_GRAPH,
+    "torch.cuda.change_current_allocator": Entry(
+        "RuntimeError",
+        "Can't swap an already initialized allocator",
+        "only works before the first use of CUDA, as on a GPU; tests/python/test_memory_pools.py does that",
+    ),
     "torch.cuda.nccl.init_rank": Entry(
         "NotImplementedError", "torchdevice has no NCCL", "connects processes through NVIDIA's NCCL"
-    ),
-}
-
-#: Names whose parts are being built at this moment (allocators and pools, graphs, IPC, communication, sparse tensors):
-#: called, not judged. To be emptied.
-PENDING: dict[str, str] = {
-    "torch.cuda": (
-        "CUDAGraph CUDAPluggableAllocator MemPool change_current_allocator graph graph_pool_handle host_memory_stats "
-        "host_memory_stats_as_nested_dict make_graphed_callables reset_accumulated_host_memory_stats "
-        "reset_peak_host_memory_stats use_mem_pool Event.from_ipc_handle Event.ipc_handle CUDAGraph.capture_begin "
-        "CUDAGraph.capture_end CUDAGraph.debug_dump CUDAGraph.enable_debug_mode CUDAGraph.get_graph_data "
-        "CUDAGraph.instantiate CUDAGraph.pool CUDAGraph.raw_cuda_graph CUDAGraph.raw_cuda_graph_exec CUDAGraph.replay "
-        "CUDAGraph.reset MemPool.id MemPool.allocator MemPool.snapshot MemPool.use_count "
-        "CUDAPluggableAllocator.allocator"
-    ),
-    "torch.cuda.comm": "broadcast broadcast_coalesced gather scatter",
-    "torch.cuda.memory": "_record_memory_history",
-    "torch.cuda.sparse": (
-        "BFloat16Tensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor IntTensor LongTensor ShortTensor"
-    ),
-    "torch.accelerator": (
-        "Graph Graph.capture_begin Graph.capture_end Graph.debug_dump Graph.enable_debug_mode Graph.instantiate "
-        "Graph.pool Graph.replay Graph.reset"
     ),
 }

@@ -171,6 +171,11 @@ RECIPES: dict[str, dict[str, str]] = {
         "Event.record": "torch.cuda.Event().record(torch.cuda.Stream())",
         "Event.synchronize": _TWO_EVENTS,
         "Event.wait": _TWO_EVENTS + "a.wait(torch.cuda.Stream())",
+        "CUDAGraph.begin_capture_to_if_node": "torch.cuda.CUDAGraph().begin_capture_to_if_node(x.sum() > 0)",
+        "CUDAGraph.end_capture_to_conditional_node": "torch.cuda.CUDAGraph().end_capture_to_conditional_node()",
+        "CUDAGraph.get_currently_capturing_graph": _GRAPH
+        + "with torch.cuda.graph(g): assert g.get_currently_capturing_graph() is g; z = x + 1",
+        "CUDAGraph.register_generator_state": _GRAPH + "g.register_generator_state(torch.Generator('cuda'))",
         "CUDAGraph.capture_begin": _BEGIN,
         "CUDAGraph.capture_end": _BEGIN,
         "CUDAGraph.debug_dump": _GRAPH + "g.enable_debug_mode()\nwith torch.cuda.graph(g): z = x + 1\n"

@@ -31,10 +31,9 @@ struct Forward<Op, rule, R(A...)> {
   // Operators without a result write to lists of tensors: foreach and fused ones.
   static constexpr Access kListAccess = std::is_void_v<R> ? Access::kWrite : Access::kRead;
   template <size_t position, class T>
-  using ArgumentAt =
-      Argument<T, position == 0 && !std::is_void_v<R> ? kFirstAccess
-                  : std::is_same_v<T, at::TensorList> ? kListAccess
-                                                      : Access::kRead>;
+  using ArgumentAt = Argument<T, position == 0 && !std::is_void_v<R> ? kFirstAccess
+                                 : std::is_same_v<T, at::TensorList> ? kListAccess
+                                                                     : Access::kRead>;
 
   static R call(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
 

@@ -22,8 +22,7 @@ class Registrar {
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
   template <class Op, class Function>
   void implement(Function function) {
-    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
-        c10::KernelFunction::makeFromUnboxedFunction(function));
+    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, c10::KernelFunction::makeFromUnboxedFunction(function));
   }
 
   /// A boxed kernel for any operator under any key.

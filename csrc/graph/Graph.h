@@ -47,4 +47,7 @@ class Graph {
   std::unique_ptr<Recording> recording_;
 };
 
+/// AcceleratorGraph.cpp: makes torch.accelerator.Graph one of these. Once, at activation.
+void install_accelerator_graph();
+
 }  // namespace torchdevice::graph

@@ -5,6 +5,7 @@
 
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
+#include "graph/Graph.h"
 #include "native/Backend.h"
 #include "python/Names.h"
 #include "runtime/AllocatorSettings.h"
@@ -29,6 +30,7 @@ void install_runtime() {
   install_native_memory();
   install_guard();
   install_hooks();
+  graph::install_accelerator_graph();
   install_profiler();
 }
 

@@ -237,6 +237,7 @@ def test_graph_pool_handle() -> None:
 def test_intermediate_memory_is_reused_within_a_capture() -> None:
     x = torch.zeros(1 << 18, device="cuda")
     graph = torch.cuda.CUDAGraph()
+    gc.collect()
     before = torch.cuda.memory_allocated()
     with torch.cuda.graph(graph):
         y = x
