@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so'
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-asan lint format bench clean
+.PHONY: install demo test test-asan test-tsan lint format bench clean
 
 install: $(STAMP)
 
@@ -35,15 +35,23 @@ test: install
 
 # The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
 # purpose, and CPython does the same.
-ASAN_DIR := build/asan
-ASAN_TESTS := tests/forward tests/aten tests/autograd tests/runtime/test_allocator.py tests/runtime/test_generator.py \
-              tests/runtime/test_streams.py tests/runtime/test_events.py tests/test_identity.py
-
-test-asan: install
-	$(BIN)/cmake -S . -B $(ASAN_DIR) -G Ninja -DTORCHDEVICE_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+SANITIZED_TESTS := tests/forward tests/aten tests/autograd tests/graph tests/runtime/test_allocator.py \
+                   tests/runtime/test_generator.py tests/runtime/test_streams.py tests/runtime/test_events.py \
+                   tests/test_identity.py
+build/%san: install
+	$(BIN)/cmake -S . -B $@ -G Ninja -DTORCHDEVICE_SANITIZE=$(SANITIZER) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
-	$(BIN)/cmake --build $(ASAN_DIR)
-	$(BIN)/python .ci/asan.py $(ASAN_DIR) -n $(WORKERS) $(ASAN_TESTS)
+	$(BIN)/cmake --build $@
+.PHONY: build/asan build/tsan
+
+test-asan: SANITIZER := address
+test-asan: build/asan
+	$(BIN)/python .ci/sanitize.py address build/asan -m pytest -q -n $(WORKERS) $(SANITIZED_TESTS)
+
+# Eight threads over streams and devices for a minute.
+test-tsan: SANITIZER := thread
+test-tsan: build/tsan
+	$(BIN)/python .ci/sanitize.py thread build/tsan .ci/stress.py 60
 
 $(VENV)/.lint: Makefile | install
 	$(BIN)/pip install -q $(LINT_TOOLS)

@@ -29,8 +29,8 @@ class CMakeBuild(build_ext):
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         staging = build / "staging"
         options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={staging}"]
-        if os.environ.get("TORCHDEVICE_SANITIZE") == "1":
-            options.append("-DTORCHDEVICE_SANITIZE=ON")
+        if "TORCHDEVICE_SANITIZE" in os.environ:
+            options.append(f"-DTORCHDEVICE_SANITIZE={os.environ['TORCHDEVICE_SANITIZE']}")
         # While torch is imported to ask for its paths, no other back end may activate itself.
         environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
         for command in (

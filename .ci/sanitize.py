@@ -1,4 +1,4 @@
-"""Runs pytest with the instrumented extension of a build folder: `asan.py BUILD_DIR PYTEST_ARGUMENTS...`.
+"""Runs Python with the instrumented extension of a build folder: `sanitize.py address|thread BUILD_DIR ARGUMENTS...`.
 
 The Python interpreter itself is not instrumented, so the sanitizer's runtime has to be loaded before it.
 """
@@ -14,16 +14,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# libstdc++ comes along so that the sanitizer finds the real __cxa_throw.
+LIBRARIES = {
+    "address": ["libasan.so", "libubsan.so", "libstdc++.so"],
+    "thread": ["libtsan.so", "libstdc++.so"],
+}
+OPTIONS = {
+    # torch's own initialisation order is not ours to check.
+    "ASAN_OPTIONS": "detect_leaks=0:check_initialization_order=0:abort_on_error=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    # torch and Python are not instrumented: what they do is only looked at where it calls us.
+    "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66:second_deadlock_stack=1",
+}
 
-def runtime(name: str) -> str:
-    """The path of one of the compiler's sanitizer libraries."""
+
+def library(name: str) -> str:
+    """The path of one of the compiler's libraries."""
     compiler = os.environ.get("CXX", "c++")
     return subprocess.run(
         [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def main(build: Path, arguments: list[str]) -> int:
+def main(sanitizer: str, build: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "torchdevice"
         shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
@@ -32,19 +45,16 @@ def main(build: Path, arguments: list[str]) -> int:
         shutil.copy2(extension, package)
         environment = {
             **os.environ,
+            **OPTIONS,
             "PYTHONPATH": folder,
             # Else the working directory, with the ordinary build, would come first.
             "PYTHONSAFEPATH": "1",
-            # libstdc++ comes along so that the sanitizer finds the real __cxa_throw.
-            "LD_PRELOAD": " ".join([runtime("libasan.so"), runtime("libubsan.so"), runtime("libstdc++.so")]),
-            # torch's own initialisation order is not ours to check.
-            "ASAN_OPTIONS": "detect_leaks=0:check_initialization_order=0:abort_on_error=1",
-            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+            "LD_PRELOAD": " ".join(library(name) for name in LIBRARIES[sanitizer]),
         }
         where = f"import torch, torchdevice._C as c; assert c.__file__.startswith('{folder}'), c.__file__"
         subprocess.run([sys.executable, "-c", where], cwd=ROOT, env=environment, check=True)
-        return subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT, env=environment).returncode
+        return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3:]))
