@@ -38,11 +38,11 @@ test: install
 SANITIZED_TESTS := tests/forward tests/aten tests/autograd tests/graph tests/runtime/test_allocator.py \
                    tests/runtime/test_generator.py tests/runtime/test_streams.py tests/runtime/test_events.py \
                    tests/test_identity.py
-build/%san: install
+.PHONY: build/asan build/tsan
+build/asan build/tsan: install
 	$(BIN)/cmake -S . -B $@ -G Ninja -DTORCHDEVICE_SANITIZE=$(SANITIZER) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	$(BIN)/cmake --build $@
-.PHONY: build/asan build/tsan
 
 test-asan: SANITIZER := address
 test-asan: build/asan
