@@ -186,3 +186,39 @@ def test_threads_do_not_share_aliases() -> None:
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_out_takes_over_lazy_conjugation() -> None:
+    """linalg.lu_solve gives out= a conjugate bit, which says how its memory is to be read."""
+    torch.manual_seed(0)
+    a = torch.randn(3, 3, dtype=torch.complex64)
+    b = torch.randn(2, 3, dtype=torch.complex64)
+    factors, pivots = torch.linalg.lu_factor(a)
+    expected = torch.linalg.lu_solve(factors, pivots, b, left=False)
+    out = torch.empty_like(b, device="cuda")
+    torch.linalg.lu_solve(factors.cuda(), pivots.cuda(), b.cuda(), left=False, out=out)
+    torch.testing.assert_close(out.cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["_foreach_add_", "_foreach_mul_", "_foreach_sqrt_", "_foreach_zero_", "_foreach_copy_"]
+)
+def test_foreach_writes_are_counted(name: str) -> None:
+    def versions(device: str) -> list[int]:
+        lists = [[torch.ones(3, device=device), torch.ones(2, device=device)] for _ in range(2)]
+        function = getattr(torch, name)
+        function(*lists[: 1 if name in {"_foreach_sqrt_", "_foreach_zero_"} else 2])
+        return [tensor._version for tensors in lists for tensor in tensors]
+
+    assert versions("cuda") == versions("cpu")
+    assert versions("cuda")[0] == 1
+
+
+def test_autograd_notices_foreach_writes() -> None:
+    x = torch.ones(3, device="cuda", requires_grad=True)
+    y = x * 2
+    z = (y * y).sum()
+    with torch.no_grad():
+        torch._foreach_add_([y], 1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.backward()

@@ -1,0 +1,35 @@
+"""A dtype that a kernel does not know is reported with the name of CUDA's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+CASES: dict[str, Callable[[str], object]] = {
+    "frac": lambda device: torch.frac(torch.ones(2, dtype=torch.complex64, device=device)),
+    "erf": lambda device: torch.erf(torch.ones(2, dtype=torch.complex64, device=device)),
+    "maximum": lambda device: torch.maximum(*torch.ones(2, 3, dtype=torch.complex64, device=device)),
+    "bitwise_and": lambda device: torch.bitwise_and(*torch.ones(2, 3, device=device)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_kernel_is_cudas(name: str) -> None:
+    with pytest.raises(RuntimeError) as native:
+        CASES[name]("cpu")
+    with pytest.raises(RuntimeError) as forwarded:
+        CASES[name]("cuda")
+    assert type(forwarded.value) is type(native.value)
+    assert "cpu" not in str(forwarded.value)
+    assert str(forwarded.value) == str(native.value).replace("cpu", "cuda")
+
+
+def test_other_texts_stay() -> None:
+    def message(device: str) -> str:
+        with pytest.raises(RuntimeError) as error:
+            torch.ones(2, 3, device=device) @ torch.ones(2, 3, device=device)
+        return str(error.value)
+
+    assert message("cuda") == message("cpu")
