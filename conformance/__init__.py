@@ -1,0 +1,1 @@
+"""Conformance: torch's surface on cuda held against its reference."""
