@@ -6,13 +6,14 @@ A finding that no entry names fails the run; so does an entry of which something
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 PATH = Path(__file__).with_name("ledger.toml")
 

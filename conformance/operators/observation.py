@@ -49,6 +49,8 @@ class Observation:
     #: It, or a generator that was passed, has moved.
     random: bool = False
     text: str = ""
+    #: An argument named the device or lay on it.
+    on_device: bool = False
 
 
 def observe(trial: Trial, device: str) -> Observation:
@@ -61,7 +63,7 @@ def observe(trial: Trial, device: str) -> Observation:
     arguments = replicas.tree(trial.arguments)
     generators = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Generator)]
     torch.manual_seed(SEED)
-    observation = Observation()
+    observation = Observation(on_device=replicas.on_device)
     before = torch.get_rng_state()
     generators_before = [generator.get_state() for generator in generators]
     results: Any = None

@@ -32,6 +32,8 @@ class Replicas:
     def __init__(self, device: str) -> None:
         self.device = device
         self.tensors: list[torch.Tensor] = []
+        #: Something was put on the device.
+        self.on_device = False
         self._originals: list[torch.Tensor] = []  # keeps ids valid
         self._memo: dict[int, Any] = {}
         self._storages: dict[int, torch.UntypedStorage] = {}
@@ -42,6 +44,7 @@ class Replicas:
 
     def _leaf(self, leaf: Any) -> Any:
         if isinstance(leaf, torch.Tensor):
+            self.on_device = True
             copy = self._memo.get(id(leaf))
             if copy is None:
                 copy = self._memo[id(leaf)] = self.tensor(leaf)
@@ -50,6 +53,7 @@ class Replicas:
             return copy
         if isinstance(leaf, OnHost):
             return leaf.tensor
+        self.on_device |= isinstance(leaf, (torch.device, torch.Generator)) or (isinstance(leaf, str) and leaf == "cpu")
         if isinstance(leaf, torch.device) and leaf.type == "cpu":
             return torch.device(self.device)
         if isinstance(leaf, str) and leaf == "cpu":
@@ -96,7 +100,9 @@ class Replicas:
         if base is not None and base.dtype == original.dtype and base.layout == torch.strided:
             known = self._memo.get(id(base))
             if known is None:
-                known = self._memo[id(base)] = self._over_storage(base, base.storage_offset(), base.size(), base.stride())
+                known = self._memo[id(base)] = self._over_storage(
+                    base, base.storage_offset(), base.size(), base.stride()
+                )
                 self._originals.append(base)
             with torch.enable_grad():
                 copy = known.detach().as_strided(geometry[1], geometry[2], geometry[0])

@@ -66,8 +66,8 @@ class Worker:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read after the process died
         self._process = subprocess.Popen(
             [sys.executable, "-m", "conformance.operators.worker", str(write), self._progress.name],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors, text=True, pass_fds=(write,),
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors, text=True,
+            pass_fds=(write,), env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         os.close(write)
         self._results = os.fdopen(read)
@@ -76,7 +76,8 @@ class Worker:
             raise RuntimeError(f"the worker did not start: {how}")
 
     def _ask(self, job: Job) -> tuple[dict[str, Any] | None, str]:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import unittest
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from torch.testing._internal.opinfo.definitions.nested import njt_op_db
 
 from conformance.operators import variants
 from conformance.operators.observation import SEED, Trial
+
 
 def _plainly(function: Any, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
@@ -83,15 +85,18 @@ class SparseOperator(Operator):
         op: core.OpInfo = self.info
         described = getattr(op, f"sample_inputs_{_name(layout)}_func")
         if described.__name__ != "_sample_inputs_unspecified":
-            yield from op.sample_inputs_sparse(layout, "cpu", dtype, requires_grad=requires_grad)
+            with contextlib.suppress(unittest.SkipTest):  # torch has none for some dtypes
+                yield from op.sample_inputs_sparse(layout, "cpu", dtype, requires_grad=requires_grad)
             return
         for sample in op.sample_inputs("cpu", dtype, requires_grad=False):
-            with contextlib.suppress(RuntimeError):  # not every shape can have every layout
+            with contextlib.suppress(RuntimeError, IndexError):  # not every shape can have every layout
                 sample.input = _to_layout(sample.input, layout).requires_grad_(requires_grad)
                 yield sample
 
     def trials(self, dtype: torch.dtype, limit: int | None) -> Iterator[Trial]:
-        return (one for one in super().trials(dtype, limit) if one.variant in ("forward", "method", "inplace", "backward"))
+        return (
+            one for one in super().trials(dtype, limit) if one.variant in ("forward", "method", "inplace", "backward")
+        )
 
 
 class NestedOperator(Operator):
@@ -103,7 +108,9 @@ class NestedOperator(Operator):
         return [torch.float32]
 
     def trials(self, dtype: torch.dtype, limit: int | None) -> Iterator[Trial]:
-        return (one for one in super().trials(dtype, limit) if one.variant in ("forward", "backward"))
+        # torch 2.13's backward of split_with_sizes on nested tensors corrupts memory, on the CPU too.
+        variants = ("forward",) if "split_with_sizes" in self.key else ("forward", "backward")
+        return (one for one in super().trials(dtype, limit) if one.variant in variants)
 
 
 class Module(Subject):
@@ -171,7 +178,7 @@ def _optimizer_call(info: OptimizerInfo) -> variants.Call:
         for one in state.values():
             for name in ("step", "mu_product", "eta", "mu"):
                 if isinstance(one.get(name), torch.Tensor):
-                    one[name] = one[name].item()  # torch keeps it on the CPU unless fused or capturable
+                    one[name] = one[name].to(parameters[0].device)  # torch keeps it on the CPU unless capturable
         return loss, [one.detach() for one in parameters], state
 
     return call

@@ -98,7 +98,9 @@ def _one(trial: Trial, progress: Progress) -> tuple[list[Finding], bool]:
         cuda = observe(trial, "cuda")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return [Finding("observed", "arguments made, results read", f"{where.name}: {type(error).__name__}: {error}")], False
+        return [
+            Finding("observed", "arguments made, results read", f"{where.name}: {type(error).__name__}: {error}")
+        ], False
     return compare(trial, cpu, cuda)
 
 

@@ -48,6 +48,6 @@ def test_a_difference_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> No
 def _fails(steps: list[int]) -> bool:
     try:
         programs.run(steps)
-    except programs.Difference as difference:
+    except programs.DifferenceError as difference:
         return "three dimensions" in str(difference)
     return False
