@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so'
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-asan lint format bench clean
+.PHONY: install demo test test-asan conformance lint format bench clean
 
 install: $(STAMP)
 
@@ -44,6 +44,11 @@ test-asan: install
 	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	$(BIN)/cmake --build $(ASAN_DIR)
 	$(BIN)/python .ci/asan.py $(ASAN_DIR) -n $(WORKERS) $(ASAN_TESTS)
+
+# Every operator that torch describes, on cuda against cpu; the figures of docs/conformance.md.
+conformance: install
+	$(BIN)/python -m conformance.operators --jobs $(WORKERS) --docs
+	$(BIN)/python -m conformance.programs --count 10000
 
 $(VENV)/.lint: Makefile | install
 	$(BIN)/pip install -q $(LINT_TOOLS)

@@ -104,13 +104,12 @@ class Machine:
         if not roots:
             return
 
-        def backward(pool: list[torch.Tensor], device: str) -> None:
-            loss = sum(
-                (pool[index].abs() if pool[index].is_complex() else pool[index]).double().sum() for index in roots
-            )
-            loss.backward()
+        def backward(pool: list[torch.Tensor], device: str) -> tuple[()]:
+            ends = [pool[index].abs() if pool[index].is_complex() else pool[index] for index in roots]
+            torch.stack([end.double().sum() for end in ends]).sum().backward()
+            return ()
 
-        self._step(Step(f"backward of {roots}", lambda pool, device: backward(pool, device) or ()))
+        self._step(Step(f"backward of {roots}", backward))
         for number, (one, other) in enumerate(zip(self.leaves["cpu"], self.leaves["cuda"], strict=True)):
             if (one.grad is None) != (other.grad is None):
                 self._differ(f"grad of leaf {number}", str(one.grad), str(other.grad))

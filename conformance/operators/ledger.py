@@ -28,6 +28,8 @@ class Entry:
     check: str = ""
     got: str = ""
     dtypes: list[str] = field(default_factory=list)
+    #: It depends on what lay in memory, so that it may pass.
+    sometimes: bool = False
 
     def matches(self, result: dict[str, Any], finding: dict[str, Any]) -> bool:
         return (
@@ -62,6 +64,8 @@ def passing(results: Iterable[dict[str, Any]], entries: list[Entry]) -> Iterator
     """What the ledger says fails and did not, one line each: an op pattern or a dtype of an entry without a finding."""
     found = [(result, finding) for result in results for finding in result["findings"]]
     for number, entry in enumerate(entries, 1):
+        if entry.sometimes:
+            continue
         matching = [result for result, finding in found if entry.matches(result, finding)]
         for op in entry.ops:
             if not any(_pattern(op).match(result["op"]) for result in matching):

@@ -134,7 +134,7 @@ def _describe(leaf: Any, inputs: list[torch.Tensor], as_input: bool = False) -> 
 def _share(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.layout != torch.strided or one.is_nested or one._is_zerotensor() or other._is_zerotensor():
         return False
-    return one.untyped_storage()._cdata == other.untyped_storage()._cdata
+    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def _parts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -95,13 +95,13 @@ class Replicas:
         return self._strided(original)
 
     def _strided(self, original: torch.Tensor) -> torch.Tensor:
-        geometry = original.storage_offset(), original.size(), original.stride()
+        geometry = int(original.storage_offset()), original.size(), original.stride()
         base = original._base
         if base is not None and base.dtype == original.dtype and base.layout == torch.strided:
             known = self._memo.get(id(base))
             if known is None:
                 known = self._memo[id(base)] = self._over_storage(
-                    base, base.storage_offset(), base.size(), base.stride()
+                    base, int(base.storage_offset()), base.size(), base.stride()
                 )
                 self._originals.append(base)
             with torch.enable_grad():

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20
 
 Job = dict[str, Any]
+COMMAND = (sys.executable, "-m", "conformance.operators.worker")
 
 
 class Worker:
     """One process; started again after it died."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, command: Sequence[str] = COMMAND) -> None:
         self.timeout = timeout
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
         self._progress = tempfile.NamedTemporaryFile(prefix="conformance")  # noqa: SIM115 - lives as long as we do
 
@@ -44,10 +46,12 @@ class Worker:
                 return answer
             variant, sample, device = self._where()
             skip.append([variant, sample])
-            if device != "cpu":
-                example = {"sample": sample, "expected": "", "got": how}
-                crashes.append({"variant": variant, "check": "crash", "count": 1, "calls": 1, "examples": [example]})
-            if len(skip) >= PATIENCE or how.startswith("timeout"):
+            gave_up = how.startswith("timeout") or len(skip) >= PATIENCE
+            if device != "cpu" or gave_up:
+                example = {"sample": sample, "expected": "", "got": f"{how}, on {device}"}
+                check = "timeout" if how.startswith("timeout") else "crash"
+                crashes.append({"variant": variant, "check": check, "count": 1, "calls": 1, "examples": [example]})
+            if gave_up:
                 return {
                     "op": job["op"], "family": job["family"], "dtype": job["dtype"], "samples": 0,
                     "counts": {"failed": len(crashes)}, "findings": crashes, "seconds": 0, "gave up": how,
@@ -65,7 +69,7 @@ class Worker:
         read, write = os.pipe()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read after the process died
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "conformance.operators.worker", str(write), self._progress.name],
+            [*self._command, str(write), self._progress.name],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors, text=True,
             pass_fds=(write,), env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip

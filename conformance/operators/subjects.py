@@ -31,7 +31,7 @@ def _plainly(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 # torch wraps its random operators so that they are seeded anew and no generator moves; here it shall move.
-methods.wrapper_set_seed = _plainly
+setattr(methods, "wrapper_set_seed", _plainly)  # noqa: B010 - mypy knows it as a function of another module
 
 _SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
@@ -60,7 +60,7 @@ class Operator(Subject):
         return sorted(self.info.supported_dtypes("cpu"), key=str)
 
     def samples(self, dtype: torch.dtype, requires_grad: bool) -> Iterator[core.SampleInput]:
-        return self.info.sample_inputs("cpu", dtype, requires_grad=requires_grad)
+        yield from self.info.sample_inputs("cpu", dtype, requires_grad=requires_grad)
 
     def trials(self, dtype: torch.dtype, limit: int | None) -> Iterator[Trial]:
         op: core.OpInfo = self.info
@@ -70,7 +70,7 @@ class Operator(Subject):
             yield from variants.of_sample(op, index, sample, differentiable)
         if self.errors and (dtype == torch.float32 or self.dtypes()[0] == dtype):
             torch.manual_seed(SEED)
-            for index, error in enumerate(op.error_inputs("cpu") if op.error_inputs_func else ()):
+            for index, error in enumerate(op.error_inputs("cpu") if op.error_inputs_func is not None else ()):
                 sample = error.sample_input
                 yield Trial(index, "error_inputs", variants._plain(op.op), (sample.input, sample.args, sample.kwargs))
 
@@ -151,7 +151,7 @@ class Optimizer(Subject):
         info: OptimizerInfo = self.info
         for index, one in enumerate(_get_optim_inputs_including_global_cliquey_kwargs("cuda", dtype, info)):
             torch.manual_seed(SEED)
-            shapes = ((3, 4), (2, 5)) if info.optim_cls.__name__ == "Muon" else ((3, 4), (5,))
+            shapes = ((3, 4), (2, 5)) if info.name == "Muon" else ((3, 4), (5,))
             parameters = [torch.randn(shape, dtype=dtype) for shape in shapes]
             yield Trial(index, one.desc, _optimizer_call(info), (parameters, one.kwargs))
 
@@ -161,11 +161,12 @@ def _optimizer_call(info: OptimizerInfo) -> variants.Call:
         parameters = [one.detach().clone().requires_grad_() for one in parameters]
         if kwargs.get("capturable") and parameters[0].device.type == "cpu":  # only accelerators can be captured
             kwargs = {name: value for name, value in kwargs.items() if name not in ("capturable", "foreach")}
-        optimizer = info.optim_cls(parameters, **kwargs)
+        make: Any = info.optim_cls
+        optimizer = make(parameters, **kwargs)
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
-            loss = sum((one * one.conj()).real.sum() for one in parameters)
+            loss = torch.stack([(one * one.conj()).real.sum() for one in parameters]).sum()
             for one in parameters:
                 grad = (one.detach() * 2 + 1).clone()
                 one.grad = grad.to_sparse() if info.only_supports_sparse_grads else grad
@@ -221,5 +222,5 @@ def subjects() -> dict[str, Subject]:
         if op.supports_njt:
             found.append(NestedOperator(f"{op.full_name} [nested]", "nested layouts", op))
     found += (Module(f"module {info.name}", "modules", info) for info in module_db)
-    found += (Optimizer(f"optimizer {info.optim_cls.__name__}", "optimizers", info) for info in optim_db)
+    found += (Optimizer(f"optimizer {info.name}", "optimizers", info) for info in optim_db)
     return {one.key: one for one in found}

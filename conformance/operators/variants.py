@@ -24,6 +24,7 @@ UNDEFINED_WHEN_EMPTY = {"nn.functional.multi_margin_loss", "nn.functional.multil
 HOST_ARGUMENTS = {"tensor_split"}
 #: Second derivatives are taken of samples up to this size.
 SMALL = 400
+_NEGATED = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 Call = Callable[..., Any]
 
@@ -75,13 +76,17 @@ def _of_layouts(sample: SampleInput, trial: Callable[..., Trial], call: Call) ->
     tensors = _tensors((sample.input, sample.args, sample.kwargs))
     if not tensors or any(one.layout != torch.strided or one.is_nested for one in tensors):
         return
-    for variant, change in (
+    changes: list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = [
         ("noncontiguous", _noncontiguous),
         ("zero_size", _zero_size),
-        ("channels_last", _channels_last),
-    ):
-        if variant == "channels_last" and not any(one.dim() == 4 and one.numel() for one in tensors):
-            continue
+    ]
+    if any(one.dim() == 4 and one.numel() for one in tensors):
+        changes.append(("channels_last", _channels_last))
+    if any(one.is_complex() for one in tensors):
+        changes.append(("conj_view", lambda one: one.detach().conj()))
+    if any(one.dtype in _NEGATED for one in tensors):
+        changes.append(("neg_view", _negative))
+    for variant, change in changes:
         changed = sample.transform(lambda one, change=change: change(one) if isinstance(one, torch.Tensor) else one)
         for old, new in zip(tensors, _tensors((changed.input, changed.args, changed.kwargs)), strict=True):
             new.requires_grad_(old.requires_grad and new.is_leaf)
@@ -94,6 +99,10 @@ def _noncontiguous(tensor: torch.Tensor) -> torch.Tensor:
 
 def _zero_size(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach()[:0] if tensor.dim() else tensor.detach()
+
+
+def _negative(tensor: torch.Tensor) -> torch.Tensor:
+    return torch._neg_view(tensor.detach()) if tensor.dtype in _NEGATED else tensor.detach()
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:

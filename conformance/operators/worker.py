@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from conformance.operators.comparison import Finding, compare
-from conformance.operators.observation import Trial, observe
+from conformance.operators.observation import Observation, Trial, observe
 from conformance.operators.subjects import Subject, subjects
 
 Progress = Callable[[Trial, str], None]
@@ -101,7 +101,15 @@ def _one(trial: Trial, progress: Progress) -> tuple[list[Finding], bool]:
         return [
             Finding("observed", "arguments made, results read", f"{where.name}: {type(error).__name__}: {error}")
         ], False
-    return compare(trial, cpu, cuda)
+    differences, equal = compare(trial, cpu, cuda)
+    if any(finding.check.endswith("values") for finding in differences) and not _steady(trial, cpu):
+        return [], False
+    return differences, equal
+
+
+def _steady(trial: Trial, cpu: Observation) -> bool:
+    """Whether the CPU repeats its own values; some of its kernels read memory that nobody wrote."""
+    return all(compare(trial, cpu, observe(trial, "cpu"))[1] for _ in range(3))
 
 
 def main() -> None:
