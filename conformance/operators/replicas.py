@@ -2,6 +2,7 @@
 
 A plain `.to(device)` of each tensor loses what operators can see: strides, offsets, several tensors over one storage,
 views and their bases, conj and neg bits. The CPU's arguments are made by the same code, so both sides start alike.
+Where torch's sample names the other device (`Tensor.to`), the copy names the other one too: cpu on cuda.
 """
 
 from __future__ import annotations
@@ -56,8 +57,12 @@ class Replicas:
         self.on_device |= isinstance(leaf, (torch.device, torch.Generator)) or (isinstance(leaf, str) and leaf == "cpu")
         if isinstance(leaf, torch.device) and leaf.type == "cpu":
             return torch.device(self.device)
+        if isinstance(leaf, torch.device) and leaf.type == "cuda" and self.device == "cuda":
+            return torch.device("cpu")
         if isinstance(leaf, str) and leaf == "cpu":
             return self.device
+        if isinstance(leaf, str) and leaf in ("cuda", "cuda:0") and self.device == "cuda":
+            return "cpu"
         if isinstance(leaf, torch.Generator):
             return torch.Generator(self.device).manual_seed(leaf.initial_seed())
         if isinstance(leaf, slice):
@@ -73,6 +78,8 @@ class Replicas:
         return copy.requires_grad_() if original.requires_grad else copy
 
     def _copy(self, original: torch.Tensor) -> torch.Tensor:
+        if original.device.type == "cuda":
+            return original.detach().clone() if self.device == "cpu" else original.detach().cpu()
         if original.device.type != "cpu":
             return original
         if original.layout == torch.sparse_coo:
