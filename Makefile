@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so'
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-asan test-tsan lint format bench clean
+.PHONY: install demo test test-asan test-tsan conformance lint format bench clean
 
 install: $(STAMP)
 
@@ -52,6 +52,11 @@ test-asan: build/asan
 test-tsan: SANITIZER := thread
 test-tsan: build/tsan
 	$(BIN)/python .ci/sanitize.py thread build/tsan .ci/stress.py 60
+
+# Every operator that torch describes, on cuda against cpu; the figures of docs/conformance.md.
+conformance: install
+	$(BIN)/python -m conformance.operators --jobs $(WORKERS) --docs
+	$(BIN)/python -m conformance.programs --count 10000
 
 $(VENV)/.lint: Makefile | install
 	$(BIN)/pip install -q $(LINT_TOOLS)

@@ -1,1 +1,1 @@
-"""What torch documents, called name by name on device cuda: nothing fails but what the ledger says must."""
+"""Conformance: torch's names and operators on cuda, held against what they do elsewhere."""

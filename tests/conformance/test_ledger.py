@@ -1,0 +1,52 @@
+"""The ledger excuses what it names, nothing else, and nothing that passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conformance.operators import ledger
+from conformance.operators.ledger import Entry
+
+
+def result(op: str = "add", dtype: str = "float32", check: str = "result values", got: str = "[1.0]") -> dict:
+    finding = {"variant": "forward", "check": check, "count": 1, "calls": 1, "examples": [{"sample": 0, "got": got}]}
+    return {"op": op, "dtype": dtype, "findings": [finding]}
+
+
+def test_an_entry_excuses_what_it_names() -> None:
+    entries = [Entry(["add"], "why", check="^result values$", dtypes=["float32"])]
+    assert ledger.unlisted(result(), entries) == []
+
+
+@pytest.mark.parametrize(
+    "other", [result(op="addmm"), result(dtype="int64"), result(check="result strides")], ids=["op", "dtype", "check"]
+)
+def test_an_entry_excuses_nothing_else(other: dict) -> None:
+    entries = [Entry(["add"], "why", check="^result values$", dtypes=["float32"])]
+    assert ledger.unlisted(other, entries) == other["findings"]
+
+
+def test_brackets_in_a_pattern_are_plain() -> None:
+    entries = [Entry(["* [sparse_coo]"], "why")]
+    assert ledger.unlisted(result(op="add [sparse_coo]"), entries) == []
+    assert ledger.unlisted(result(op="add s"), entries) != []
+
+
+def test_an_entry_that_passes_is_told() -> None:
+    entries = [Entry(["add", "mul"], "why", dtypes=["float32", "int64"]), Entry(["sub"], "luck", sometimes=True)]
+    assert list(ledger.passing([result()], entries)) == ["entry 1 (why): mul passes", "entry 1 (why): int64 passes"]
+
+
+def test_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.toml"
+    path.write_text('[[entry]]\nops = ["add"]\nreason = "why"\nchekc = "x"\n')
+    with pytest.raises(TypeError, match="chekc"):
+        ledger.load(path)
+
+
+def test_the_ledger_loads_and_every_entry_has_a_reason() -> None:
+    entries = ledger.load()
+    assert entries
+    assert all(entry.reason for entry in entries)
