@@ -3,6 +3,9 @@
 #include "forward/Boxed.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
 
 #include "forward/Argument.h"
 #include "forward/ErrorText.h"
@@ -121,6 +124,24 @@ bool is_written(const c10::Argument& argument) {
   return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
 }
 
+/// Kernels on sparse tensors (sparse.mm with a reduction) look whether an argument requires grad, to keep what their
+/// derivative needs. Aliases do not say, so those of sparse tensors are told for all arguments.
+void tell_who_wants_gradients(const std::vector<c10::IValue>& arguments, torch::jit::Stack& stack, size_t first) {
+  const auto wants = [](const c10::IValue& value) {
+    return value.isTensor() && value.toTensor().defined() && value.toTensor().requires_grad();
+  };
+  if (!c10::GradMode::is_enabled() || std::none_of(arguments.begin(), arguments.end(), wants)) {
+    return;
+  }
+  for (size_t i = first; i < stack.size(); ++i) {
+    const bool is_sparse = stack[i].isTensor() && stack[i].toTensor().defined() &&
+                           stack[i].toTensor().layout() != c10::kStrided;
+    if (is_sparse && at::isFloatingType(stack[i].toTensor().scalar_type())) {
+      stack[i].toTensor().set_requires_grad(true);
+    }
+  }
+}
+
 /// The native backend's keys for tensors of one kind: dense, sparse ...
 c10::DispatchKeySet native_keys(c10::DispatchKey functionality) {
   return c10::DispatchKeySet(functionality) |
@@ -155,6 +176,9 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       see_value(arguments[i], static_cast<int>(i), is_written(formals[i]), seen);
     }
     check_devices(rule, seen);
+  }
+  if constexpr (functionality == c10::DispatchKey::Sparse || functionality == c10::DispatchKey::SparseCsr) {
+    tell_who_wants_gradients(arguments, *stack, first);
   }
   frame.enter();
   try {

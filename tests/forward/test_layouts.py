@@ -157,6 +157,7 @@ SPARSE: dict[str, Case] = {
     "csr moved": lambda d: csr("cpu").to(d),
     "csr pickled": lambda d: pickle.loads(pickle.dumps(csr(d))),
     "bsr product": lambda d: bsr(d) @ torch.ones(4, 2, device=d),
+    "reduced product": lambda d: gradient(lambda x: torch.sparse.mm(csr(d), x, "amax"), FACTOR.to(d).clone()),
     "sampled product": lambda d: torch.sparse.sampled_addmm(
         csr(d), torch.ones(4, 2, device=d), torch.ones(2, 5, device=d)
     ),
