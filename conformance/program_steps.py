@@ -155,6 +155,7 @@ def _in_place(rng: random.Random, pool: Pool) -> Step:
         ("add_(other)", lambda one, two: one.add_(two)),
         ("copy_(other)", lambda one, two: one.copy_(two)),
         ("zero_()", lambda one, _: one.zero_()),
+        (f"_foreach_mul_({scalar})", lambda one, _: torch._foreach_mul_([one], scalar)),
         (f"fill_({scalar})", lambda one, _: one.fill_(scalar)),
         # torch fills from zero-dimensional CPU tensors and copies from CUDA ones, with another graph.
         ("[cut] = other", lambda one, two: one.__setitem__(cut, two.reshape(1) if two.dim() == 0 else two)),
