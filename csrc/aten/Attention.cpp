@@ -3,6 +3,7 @@
 
 #include <ATen/native/transformers/attention.h>
 #include <ATen/native/transformers/sdp_utils_cpp.h>
+#include <ATen/ops/_fused_sdp_choice_native.h>
 #include <ATen/ops/_fused_sdp_choice_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_backward_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_ops.h>
@@ -17,14 +18,9 @@
 namespace torchdevice::aten {
 namespace {
 
-using forward::Mixing;
-using forward::Rule;
-
-constexpr Rule choice_rule{Mixing::kTensorIterator};
-using NativeChoice = forward::Forward<at::_ops::_fused_sdp_choice, choice_rule, at::_ops::_fused_sdp_choice::schema>;
-
 /// The native backend's choice in CUDA's terms: its flash kernel also takes a mask, which on CUDA is the
-/// memory-efficient kernel's business.
+/// memory-efficient kernel's business. The choice reads shapes, dtypes and switches only, and is asked for on tensors
+/// that hold no data too: those of torch.compile and of vmap.
 int64_t choose_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                       const std::optional<at::Tensor>& mask, double dropout, bool causal, std::optional<double> scale,
                       bool grouped_query) {
@@ -34,7 +30,8 @@ int64_t choose_kernel(const at::Tensor& query, const at::Tensor& key, const at::
   if (mask.has_value() && mask->requires_grad()) {
     return kMath;
   }
-  const int64_t choice = NativeChoice::call(query, key, value, mask, dropout, causal, scale, grouped_query);
+  const int64_t choice =
+      at::native::_fused_sdp_choice_cpp(query, key, value, mask, dropout, causal, scale, grouped_query);
   return choice == kFlash && mask.has_value() ? static_cast<int64_t>(sdp::SDPBackend::efficient_attention) : choice;
 }
 

@@ -5,6 +5,7 @@
 
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
+#include "runtime/ReducerTimer.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -17,6 +18,7 @@ struct SilentWarnings final : c10::WarningHandler {
 }  // namespace
 
 void register_collectives(forward::Registrar& registrar) {
+  install_reducer_timer();
   SilentWarnings silent;
   const c10::WarningUtils::WarningHandlerGuard guard(&silent);
   auto& dispatcher = c10::Dispatcher::singleton();

@@ -94,11 +94,19 @@ std::optional<c10::OperatorHandle> find_out_overload(const c10::OperatorHandle& 
   return std::nullopt;
 }
 
+/// Losses whose out= overloads first give `out` the shape of what they reduce, which memory of a graph cannot take.
+bool reduces_in_place(const c10::OperatorHandle& op, const std::vector<c10::IValue>& arguments,
+                      const std::vector<at::Tensor>& results) {
+  const std::optional<int> reduction = op.schema().argumentIndexWithName("reduction");
+  return reduction.has_value() && arguments[*reduction].isInt() && arguments[*reduction].toInt() != 0 &&
+         std::any_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined() && t.dim() == 0; });
+}
+
 Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vector<c10::IValue> arguments,
                std::vector<at::Tensor> results, bool writes) {
   const bool fills_all = !writes && results.size() == op.schema().returns().size() &&
                          std::all_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined(); });
-  if (const auto out = fills_all ? find_out_overload(op) : std::nullopt) {
+  if (const auto out = fills_all && !reduces_in_place(op, arguments, results) ? find_out_overload(op) : std::nullopt) {
     arguments.insert(arguments.end(), results.begin(), results.end());
     return {*out, keys, std::move(arguments), {}};
   }

@@ -52,6 +52,23 @@ def test_takes_the_flash_kernel() -> None:
     assert "aten::_softmax" not in ran.names
 
 
+def test_vmap() -> None:
+    """vmap's tensors hold no data of their own when the kernel is chosen."""
+    q, k, v = (torch.stack([t.detach()] * 3) for t in inputs("cuda"))
+    y = torch.func.vmap(F.scaled_dot_product_attention)(q, k, v)
+    torch.testing.assert_close(y[1], F.scaled_dot_product_attention(q[1], k[1], v[1]))
+
+
+def test_torch_compile() -> None:
+    """Fake tensors hold no data either."""
+    q, k, v = inputs("cuda")
+    compiled = torch.compile(F.scaled_dot_product_attention, backend="aot_eager", fullgraph=True)
+    y = compiled(q, k, v, is_causal=True)
+    y.sum().backward()
+    torch.testing.assert_close(y, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    assert q.grad is not None
+
+
 def test_mask_that_requires_grad_gets_a_gradient() -> None:
     q, k, v = inputs("cuda")
     mask = torch.zeros(8, 8, device="cuda", requires_grad=True)

@@ -42,6 +42,10 @@ PROGRAM = textwrap.dedent(
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1).cuda())
     model(torch.full((2, 4), rank + 1.0, device="cuda")).sum().backward()
     assert model.module.weight.grad.tolist() == [[3.0] * 4]
+    for _ in range(3):  # from its second iteration on the reducer asks its timer
+        model(torch.ones(2, 4, device="cuda")).sum().backward()
+    times = model._get_ddp_logging_data()
+    assert 0 < times["backward_compute_time"] < 60e9 and times["forward_compute_time"] > 0  # nanoseconds
     dist.barrier()
     dist.destroy_process_group()
     print("done", rank)

@@ -435,3 +435,35 @@ def test_two_devices(run_python: RunPython) -> None:
         """,
         TORCHDEVICE_COUNT="2",
     )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.functional.mse_loss,
+        nn.functional.l1_loss,
+        nn.functional.smooth_l1_loss,
+        nn.functional.huber_loss,
+        nn.functional.soft_margin_loss,
+        nn.functional.binary_cross_entropy,
+    ],
+)
+@pytest.mark.filterwarnings("error:An output with one or more elements was resized")
+def test_losses_replay_into_their_scalar(loss: Callable[..., torch.Tensor], reduction: str) -> None:
+    """Their out= overloads resize `out` to the shape of the inputs before they reduce."""
+    x = torch.rand(50, 10, device="cuda")
+    target = torch.rand(50, 10, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = loss(x, target, reduction=reduction)
+        twice = y * 2
+    address = y.data_ptr()
+    for _ in range(3):
+        x.uniform_()
+        graph.replay()
+        expected = loss(x, target, reduction=reduction)
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(twice, expected * 2)
+    assert y.data_ptr() == address
+    assert y.shape == ()
