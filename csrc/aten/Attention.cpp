@@ -80,16 +80,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
 flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
       bool /*return_debug_mask*/, std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, std::nullopt, dropout, causal, scale);
-  return {std::move(output),          std::move(logsumexp), at::Tensor(),     at::Tensor(),
-          query.sym_size(2),          key.sym_size(2),      std::move(state), no_state(query),
-          at::empty({0}, query.options())};
+  return {std::move(output), std::move(logsumexp), at::Tensor(),
+          at::Tensor(),      query.sym_size(2),    key.sym_size(2),
+          std::move(state),  no_state(query),      at::empty({0}, query.options())};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& /*cum_seq_q*/,
-    const at::Tensor& /*cum_seq_k*/, const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout,
-    bool causal, const at::Tensor& state, const at::Tensor& /*unused*/, std::optional<double> scale) {
+    const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal,
+    const at::Tensor& state, const at::Tensor& /*unused*/, std::optional<double> scale) {
   auto result = gradients(grad, query, key, value, /*bias=*/{}, output, logsumexp, state, dropout, causal, scale,
                           /*for_bias=*/false);
   return {std::move(result.query), std::move(result.key), std::move(result.value)};
@@ -119,16 +119,15 @@ cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, c
       bool /*compute_log_sumexp*/, double dropout, bool causal, bool /*return_debug_mask*/,
       std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
-  return {std::move(output), std::move(logsumexp), at::Tensor(),     at::Tensor(), query.sym_size(2),
+  return {std::move(output), std::move(logsumexp), at::Tensor(),    at::Tensor(), query.sym_size(2),
           key.sym_size(2),   std::move(state),     no_state(query), at::Tensor()};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-    const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state,
-    const at::Tensor& /*philox_offset*/, const at::Tensor& bias, const at::Tensor& /*cum_seq_q*/,
-    const at::Tensor& /*cum_seq_k*/, const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout,
-    bool causal, std::optional<double> scale) {
+    const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state, const at::Tensor& /*philox_offset*/,
+    const at::Tensor& bias, const at::Tensor& /*cum_seq_q*/, const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/,
+    c10::SymInt /*max_k*/, double dropout, bool causal, std::optional<double> scale) {
   auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
                           /*for_bias=*/false);
   return {std::move(result.query), std::move(result.key), std::move(result.value)};

@@ -81,8 +81,8 @@ bool flash_square_causal(const Params& params, bool debug) {
   const auto key = params.key.sym_size(-2);
   if (!params.is_causal || query == key) return true;
   if (debug) {
-    TORCH_WARN("Flash attention does not support the is_causal flag when seqlen_q != seqlen_k. ", "Got seqlen_q: ",
-               query, " seqlen_k: ", key,
+    TORCH_WARN("Flash attention does not support the is_causal flag when seqlen_q != seqlen_k. ",
+               "Got seqlen_q: ", query, " seqlen_k: ", key,
                ". If you would like to use causal attention with non-square masks, please see CausalAttnMask.");
   }
   return false;
@@ -220,10 +220,9 @@ void set_default_order() {
     const auto [major, minor] = compute_capability();
     const bool preferred = (major == 9 || major == 10) && minor == 0;
     if (preferred && c10::utils::check_env("TORCH_CUDNN_SDPA_PREFERRED") != std::optional(false)) {
-      at::globalContext().setSDPPriorityOrder({static_cast<int64_t>(at::SDPBackend::cudnn_attention),
-                                               static_cast<int64_t>(at::SDPBackend::flash_attention),
-                                               static_cast<int64_t>(at::SDPBackend::efficient_attention),
-                                               static_cast<int64_t>(at::SDPBackend::math)});
+      at::globalContext().setSDPPriorityOrder(
+          {static_cast<int64_t>(at::SDPBackend::cudnn_attention), static_cast<int64_t>(at::SDPBackend::flash_attention),
+           static_cast<int64_t>(at::SDPBackend::efficient_attention), static_cast<int64_t>(at::SDPBackend::math)});
     }
     return true;
   }();

@@ -40,8 +40,7 @@ at::Tensor scores_of(const at::Tensor& query, const at::Tensor& keys, const Atte
   if (rule.bias.has_value()) scores = scores + *rule.bias;
   if (rule.last.has_value() || rule.first.has_value()) {
     const auto positions = query.options().dtype(at::kLong);
-    const at::Tensor distance =
-        at::arange(keys.size(2), positions) - at::arange(query.size(2), positions).unsqueeze(1);
+    const at::Tensor distance = at::arange(keys.size(2), positions) - at::arange(query.size(2), positions).unsqueeze(1);
     if (rule.last.has_value()) scores = scores.masked_fill(distance > *rule.last, -kInfinity);
     if (rule.first.has_value()) scores = scores.masked_fill(distance < *rule.first, -kInfinity);
   }

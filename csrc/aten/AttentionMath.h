@@ -1,5 +1,5 @@
-// aten/AttentionMath.h: attention composed of operators, for what the native flash kernels do not have: dropout, windows,
-// grouped heads, gradients of the bias.
+// aten/AttentionMath.h: attention composed of operators, for what the native flash kernels do not have: dropout,
+// windows, grouped heads, gradients of the bias.
 
 #pragma once
 
@@ -35,8 +35,8 @@ double attention_scale(const at::Tensor& query, std::optional<double> scale);
 /// Draws from CUDA's generator which weights stay: a bool for each query, key and head.
 at::Tensor draw_kept(const at::Tensor& query, const at::Tensor& key, double dropout);
 
-/// The output, and by query the logarithm of the sum of exponents, in float32 (float64 for float64): infinite for a query
-/// that sees no key, whose output is 0. Keys and values may have fewer heads than the query: each serves a group.
+/// The output, and by query the logarithm of the sum of exponents, in float32 (float64 for float64): infinite for a
+/// query that sees no key, whose output is 0. Keys and values may have fewer heads than the query: each serves a group.
 std::tuple<at::Tensor, at::Tensor> attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                                           const AttentionRule& rule);
 

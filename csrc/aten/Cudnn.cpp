@@ -85,9 +85,11 @@ const at::Tensor& depthwise_out(const at::Tensor& self, const at::Tensor& weight
 }
 
 /// (output, mean, inverse deviation, cuDNN's reserve, of which nothing is needed here).
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm(
-    const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias, const OptionalTensor& running_mean,
-    const OptionalTensor& running_var, bool training, double momentum, double epsilon) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm(const at::Tensor& input, const at::Tensor& weight,
+                                                                      const OptionalTensor& bias,
+                                                                      const OptionalTensor& running_mean,
+                                                                      const OptionalTensor& running_var, bool training,
+                                                                      double momentum, double epsilon) {
   auto [output, mean, invstd] =
       at::native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, epsilon);
   return {std::move(output), std::move(mean), std::move(invstd), at::empty({0}, input.options().dtype(at::kByte))};
@@ -129,8 +131,7 @@ std::tuple<at::Tensor, at::Tensor> ctc_loss(const at::Tensor& log_probs, const a
                                             const Lengths& input_lengths, const Lengths& target_lengths, int64_t blank,
                                             bool /*deterministic*/, bool zero_infinity) {
   const at::Tensor labels = targets.to(log_probs.device());
-  const auto [loss, log_alpha] =
-      at::_ctc_loss(log_probs, labels, input_lengths, target_lengths, blank, zero_infinity);
+  const auto [loss, log_alpha] = at::_ctc_loss(log_probs, labels, input_lengths, target_lengths, blank, zero_infinity);
   at::Tensor gradient = at::_ctc_loss_backward(at::ones_like(loss), log_probs, labels, input_lengths, target_lengths,
                                                loss, log_alpha, blank, zero_infinity);
   return {loss, std::move(gradient)};
@@ -173,10 +174,9 @@ void register_cudnn(forward::Registrar& registrar) {
   registrar.implement<at::_ops::cudnn_affine_grid_generator_backward>(TORCH_FN(affine_grid_backward));
   registrar.implement<at::_ops::_cudnn_ctc_loss>(TORCH_FN(ctc_loss_of_lists));
   registrar.implement<at::_ops::_cudnn_ctc_loss_Tensor>(TORCH_FN(ctc_loss_of_tensors));
-  for (const char* name :
-       {"miopen_batch_norm", "miopen_batch_norm_backward", "miopen_convolution", "miopen_convolution_transpose",
-        "miopen_depthwise_convolution", "miopen_convolution_relu", "miopen_convolution_add_relu", "miopen_rnn",
-        "miopen_rnn_backward"}) {
+  for (const char* name : {"miopen_batch_norm", "miopen_batch_norm_backward", "miopen_convolution",
+                           "miopen_convolution_transpose", "miopen_depthwise_convolution", "miopen_convolution_relu",
+                           "miopen_convolution_add_relu", "miopen_rnn", "miopen_rnn_backward"}) {
     registrar.implement_boxed({std::string("aten::") + name, ""}, c10::DispatchKey::CUDA,
                               c10::KernelFunction::makeFromBoxedFunction<&without_miopen>());
   }

@@ -1,5 +1,5 @@
-// aten/Dropout.cpp: the CPU kernel draws from the default CPU generator; run on CUDA tensors it draws from CUDA's. CUDA's
-// fused kernels, which take the probability of keeping, are composed of operators.
+// aten/Dropout.cpp: the CPU kernel draws from the default CPU generator; run on CUDA tensors it draws from CUDA's.
+// CUDA's fused kernels, which take the probability of keeping, are composed of operators.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_fused_dropout_ops.h>

@@ -1,5 +1,5 @@
-// aten/PackedAttention.cpp: CUDA's attention kernels as torch.nn.attention.varlen, jagged tensors and other libraries call
-// them: sequences of different lengths in one tensor, composed of operators sequence by sequence.
+// aten/PackedAttention.cpp: CUDA's attention kernels as torch.nn.attention.varlen, jagged tensors and other libraries
+// call them: sequences of different lengths in one tensor, composed of operators sequence by sequence.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_efficient_attention_backward_ops.h>
@@ -22,6 +22,7 @@
 namespace torchdevice::aten {
 namespace {
 
+// Kernels take SymInts by value, as their schemas say: the dispatcher does not recognise them behind references.
 using OptionalTensor = std::optional<at::Tensor>;
 using OptionalSymInt = std::optional<c10::SymInt>;
 
@@ -74,8 +75,7 @@ Sequences packed_sequences(const at::Tensor& query_ends, const OptionalTensor& k
   TORCH_CHECK(key.size() == query.size(), "cu_seqlens_q and cu_seqlens_k must have the same number of sequences");
   Sequences result;
   for (size_t i = 0; i + 1 < query.size(); ++i) {
-    result.push_back(
-        {query[i], query[i + 1] - query[i], key[i], used.empty() ? key[i + 1] - key[i] : used.at(i)});
+    result.push_back({query[i], query[i + 1] - query[i], key[i], used.empty() ? key[i + 1] - key[i] : used.at(i)});
   }
   return result;
 }
@@ -87,8 +87,7 @@ at::Tensor of_sequence(const at::Tensor& packed, int64_t start, int64_t length) 
 
 AttentionRule rule_of(const Options& options, const Sequence& sequence, size_t index) {
   AttentionRule rule{options.scale};
-  const int64_t shift =
-      options.causal == Causal::kFromTopLeft ? 0 : sequence.key_length - sequence.query_length;
+  const int64_t shift = options.causal == Causal::kFromTopLeft ? 0 : sequence.key_length - sequence.query_length;
   if (options.causal != Causal::kNo) {
     rule.last = shift;
   } else if (options.right >= 0) {
@@ -98,10 +97,10 @@ AttentionRule rule_of(const Options& options, const Sequence& sequence, size_t i
   if (given(options.bias)) rule.bias = options.bias->narrow(0, static_cast<int64_t>(index), 1);
   if (given(options.slopes)) {
     const auto positions = options.slopes->options();
-    const at::Tensor distance = at::arange(sequence.key_length, positions) -
-                                at::arange(sequence.query_length, positions).unsqueeze(1) - shift;
-    const at::Tensor slopes = options.slopes->dim() == 2 ? options.slopes->select(0, static_cast<int64_t>(index))
-                                                         : *options.slopes;
+    const at::Tensor distance =
+        at::arange(sequence.key_length, positions) - at::arange(sequence.query_length, positions).unsqueeze(1) - shift;
+    const at::Tensor slopes =
+        options.slopes->dim() == 2 ? options.slopes->select(0, static_cast<int64_t>(index)) : *options.slopes;
     rule.bias = -slopes.view({1, -1, 1, 1}) * distance.abs();
   }
   rule.dropout = options.dropout;
@@ -110,15 +109,16 @@ AttentionRule rule_of(const Options& options, const Sequence& sequence, size_t i
 
 /// Writes to `output` (tokens, heads, features) and `logsumexp` (heads, tokens); returns which weights dropout kept, of
 /// all sequences one after the other.
-at::Tensor attend_packed(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Sequences& sequences,
-                   const Options& options, const at::Tensor& output, const at::Tensor& logsumexp,
-                   const OptionalTensor& pages = std::nullopt) {
+at::Tensor attend_packed(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const Sequences& sequences, const Options& options, const at::Tensor& output,
+                         const at::Tensor& logsumexp, const OptionalTensor& pages = std::nullopt) {
   std::vector<at::Tensor> kept;
   for (size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& s = sequences[i];
     const auto keys = [&](const at::Tensor& packed) {
       if (!given(pages)) return of_sequence(packed, s.key_start, s.key_length);
-      const at::Tensor used = pages->select(0, static_cast<int64_t>(i)).slice(0, 0, 1 + (s.key_length - 1) / packed.size(1));
+      const at::Tensor used =
+          pages->select(0, static_cast<int64_t>(i)).slice(0, 0, 1 + (s.key_length - 1) / packed.size(1));
       return of_sequence(packed.index_select(0, used).flatten(0, 1), 0, s.key_length);
     };
     const at::Tensor part = of_sequence(query, s.query_start, s.query_length);
@@ -136,9 +136,9 @@ at::Tensor attend_packed(const at::Tensor& query, const at::Tensor& key, const a
 }
 
 AttentionGradients attend_packed_backward(const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key,
-                            const at::Tensor& value, const at::Tensor& output, const at::Tensor& logsumexp,
-                            const Sequences& sequences, const Options& options, const at::Tensor& kept,
-                            bool for_bias) {
+                                          const at::Tensor& value, const at::Tensor& output,
+                                          const at::Tensor& logsumexp, const Sequences& sequences,
+                                          const Options& options, const at::Tensor& kept, bool for_bias) {
   AttentionGradients all{at::zeros_like(query), at::zeros_like(key), at::zeros_like(value),
                          for_bias ? at::zeros_like(*options.bias) : at::Tensor()};
   int64_t weights_before = 0;
@@ -163,7 +163,9 @@ AttentionGradients attend_packed_backward(const at::Tensor& grad, const at::Tens
   return all;
 }
 
-at::ScalarType sum_type(const at::Tensor& query) { return query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+at::ScalarType sum_type(const at::Tensor& query) {
+  return query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 /// (heads, tokens) as CUDA's dense kernels return it: (batch, heads, sequence).
 at::Tensor batched(const at::Tensor& logsumexp, int64_t batch) {
@@ -176,10 +178,14 @@ at::Tensor no_state(const at::Tensor& like, at::IntArrayRef sizes, at::ScalarTyp
 }
 
 Options flash_options(const at::Tensor& query, std::optional<double> scale, double dropout, bool causal,
-                      const OptionalSymInt& left, const OptionalSymInt& right, const OptionalTensor& slopes) {
+                      OptionalSymInt left, OptionalSymInt right, const OptionalTensor& slopes) {
   const auto size = [](const OptionalSymInt& window) { return window.has_value() ? window->expect_int() : -1; };
-  return {attention_scale(query, scale), dropout,  causal ? Causal::kFromBottomRight : Causal::kNo, size(left),
-          size(right),                   slopes};
+  return {attention_scale(query, scale),
+          dropout,
+          causal ? Causal::kFromBottomRight : Causal::kNo,
+          size(left),
+          size(right),
+          slopes};
 }
 
 /// Returns the log-sum and which weights dropout kept.
@@ -191,39 +197,39 @@ std::tuple<at::Tensor, at::Tensor> flash_into(const at::Tensor& output, const at
     TORCH_CHECK(given(key_ends) || (given(pages) && given(key_lengths)),
                 "_flash_attention_forward on packed sequences needs cum_seq_k, or seqused_k and block_table");
     at::Tensor logsumexp = at::empty({query.size(1), query.size(0)}, query.options().dtype(sum_type(query)));
-    at::Tensor kept = attend_packed(query, key, value, packed_sequences(*query_ends, given(pages) ? std::nullopt : key_ends,
-                                                                  key_lengths),
-                              options, output, logsumexp, pages);
+    at::Tensor kept = attend_packed(query, key, value,
+                                    packed_sequences(*query_ends, given(pages) ? std::nullopt : key_ends, key_lengths),
+                                    options, output, logsumexp, pages);
     return {std::move(logsumexp), std::move(kept)};
   }
   at::Tensor logsumexp =
       at::empty({query.size(2), query.size(0) * query.size(1)}, query.options().dtype(sum_type(query)));
   const at::Tensor flat = at::empty_like(query, at::MemoryFormat::Contiguous).flatten(0, 1);
-  at::Tensor kept = attend_packed(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), dense_sequences(query, key),
-                            options, flat, logsumexp);
+  at::Tensor kept = attend_packed(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1),
+                                  dense_sequences(query, key), options, flat, logsumexp);
   output.copy_(flat.view_as(output));
   return {batched(logsumexp, query.size(0)), std::move(kept)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> flash(
     const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const OptionalTensor& query_ends,
-    const OptionalTensor& key_ends, const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout,
-    bool causal, bool /*return_debug_mask*/, std::optional<double> scale, const OptionalSymInt& left,
-    const OptionalSymInt& right, const OptionalTensor& key_lengths, const OptionalTensor& slopes,
-    const OptionalTensor& pages, std::optional<int64_t> /*num_splits*/) {
+    const OptionalTensor& key_ends, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal,
+    bool /*return_debug_mask*/, std::optional<double> scale, OptionalSymInt left, OptionalSymInt right,
+    const OptionalTensor& key_lengths, const OptionalTensor& slopes, const OptionalTensor& pages,
+    std::optional<int64_t> /*num_splits*/) {
   at::Tensor output = at::empty_like(query);
-  auto [logsumexp, kept] = flash_into(output, query, key, value, query_ends, key_ends,
-                                      flash_options(query, scale, dropout, causal, left, right, slopes), key_lengths,
-                                      pages);
+  auto [logsumexp, kept] =
+      flash_into(output, query, key, value, query_ends, key_ends,
+                 flash_options(query, scale, dropout, causal, left, right, slopes), key_lengths, pages);
   if (!kept.defined()) kept = no_state(query, {2}, at::kUInt64);
   return {std::move(output), std::move(logsumexp), std::move(kept), no_state(query, {}, at::kUInt64),
           at::empty({0}, query.options())};
 }
 
 at::Tensor flash_inplace(at::Tensor& output, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                         const OptionalTensor& query_ends, const OptionalTensor& key_ends, const c10::SymInt& /*max_q*/,
-                         const c10::SymInt& /*max_k*/, double dropout, bool causal, bool /*return_debug_mask*/,
-                         std::optional<double> scale, const OptionalSymInt& left, const OptionalSymInt& right,
+                         const OptionalTensor& query_ends, const OptionalTensor& key_ends, c10::SymInt /*max_q*/,
+                         c10::SymInt /*max_k*/, double dropout, bool causal, bool /*return_debug_mask*/,
+                         std::optional<double> scale, OptionalSymInt left, OptionalSymInt right,
                          const OptionalTensor& key_lengths, const OptionalTensor& slopes, const OptionalTensor& pages,
                          std::optional<int64_t> /*num_splits*/) {
   TORCH_CHECK(dropout == 0, "_flash_attention_forward_no_dropout_inplace does not support dropout");
@@ -234,19 +240,20 @@ at::Tensor flash_inplace(at::Tensor& output, const at::Tensor& query, const at::
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& query_ends, const at::Tensor& key_ends,
-    const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout, bool causal, const at::Tensor& kept,
-    const at::Tensor& /*unused*/, std::optional<double> scale, const OptionalSymInt& left,
-    const OptionalSymInt& right) {
+    c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal, const at::Tensor& kept,
+    const at::Tensor& /*unused*/, std::optional<double> scale, OptionalSymInt left, OptionalSymInt right) {
   const Options options = flash_options(query, scale, dropout, causal, left, right, /*slopes=*/std::nullopt);
   if (query_ends.defined()) {
-    auto result = attend_packed_backward(grad, query, key, value, output, logsumexp,
-                           packed_sequences(query_ends, key_ends, /*key_lengths=*/std::nullopt), options, kept,
-                           /*for_bias=*/false);
+    auto result =
+        attend_packed_backward(grad, query, key, value, output, logsumexp,
+                               packed_sequences(query_ends, key_ends, /*key_lengths=*/std::nullopt), options, kept,
+                               /*for_bias=*/false);
     return {std::move(result.query), std::move(result.key), std::move(result.value)};
   }
   const auto flat = [](const at::Tensor& t) { return t.flatten(0, 1); };
-  const auto result = attend_packed_backward(flat(grad), flat(query), flat(key), flat(value), flat(output), unbatched(logsumexp),
-                               dense_sequences(query, key), options, kept, /*for_bias=*/false);
+  const auto result =
+      attend_packed_backward(flat(grad), flat(query), flat(key), flat(value), flat(output), unbatched(logsumexp),
+                             dense_sequences(query, key), options, kept, /*for_bias=*/false);
   return {result.query.view(query.sizes()), result.key.view(key.sizes()), result.value.view(value.sizes())};
 }
 
@@ -279,8 +286,8 @@ Sequences efficient_sequences(const at::Tensor& query, const at::Tensor& key, co
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt> efficient(
     const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const OptionalTensor& bias,
-    const OptionalTensor& query_ends, const OptionalTensor& key_ends, const OptionalSymInt& max_query,
-    const OptionalSymInt& max_key, double dropout, int64_t mask_type, bool with_logsumexp, std::optional<double> scale,
+    const OptionalTensor& query_ends, const OptionalTensor& key_ends, OptionalSymInt max_query, OptionalSymInt max_key,
+    double dropout, int64_t mask_type, bool with_logsumexp, std::optional<double> scale,
     const OptionalTensor& key_lengths, std::optional<int64_t> window) {
   const auto sequences = efficient_sequences(query, key, query_ends, key_ends, key_lengths);
   const auto count = static_cast<int64_t>(sequences.size());
@@ -289,12 +296,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
   const at::Tensor flat_sums =
       at::empty({heads, query.size(0) * query.size(1)}, query.options().dtype(sum_type(query)));
   at::Tensor kept = attend_packed(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), sequences,
-                            efficient_options(query, bias, dropout, mask_type, scale, window, count),
-                            output.flatten(0, 1), flat_sums);
+                                  efficient_options(query, bias, dropout, mask_type, scale, window, count),
+                                  output.flatten(0, 1), flat_sums);
   const c10::SymInt queries = given(query_ends) && max_query.has_value() ? *max_query : query.sym_size(1);
   const c10::SymInt keys = max_key.has_value() ? *max_key : key.sym_size(1);
-  at::Tensor logsumexp = at::empty({count, heads, with_logsumexp ? padded(queries.expect_int()) : 0},
-                                   flat_sums.options());
+  at::Tensor logsumexp =
+      at::empty({count, heads, with_logsumexp ? padded(queries.expect_int()) : 0}, flat_sums.options());
   if (with_logsumexp) {
     logsumexp.fill_(std::numeric_limits<double>::infinity());
     for (int64_t i = 0; i < count; ++i) {
@@ -309,10 +316,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const OptionalTensor& bias, const at::Tensor& output, const OptionalTensor& query_ends,
-    const OptionalTensor& key_ends, const c10::SymInt& /*max_query*/, const c10::SymInt& /*max_key*/,
-    const at::Tensor& logsumexp, double dropout, const at::Tensor& kept, const at::Tensor& /*philox_offset*/,
-    int64_t mask_type, bool for_bias, std::optional<double> scale, std::optional<int64_t> /*num_splits_key*/,
-    std::optional<int64_t> window, bool /*shared_storage*/) {
+    const OptionalTensor& key_ends, c10::SymInt /*max_query*/, c10::SymInt /*max_key*/, const at::Tensor& logsumexp,
+    double dropout, const at::Tensor& kept, const at::Tensor& /*philox_offset*/, int64_t mask_type, bool for_bias,
+    std::optional<double> scale, std::optional<int64_t> /*num_splits_key*/, std::optional<int64_t> window,
+    bool /*shared_storage*/) {
   const auto sequences = efficient_sequences(query, key, query_ends, key_ends, /*key_lengths=*/std::nullopt);
   TORCH_CHECK(logsumexp.size(2) > 0 || query.numel() == 0,
               "_efficient_attention_backward needs the logsumexp of a forward with compute_log_sumexp=True");
@@ -322,9 +329,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
   }
   const auto flat = [](const at::Tensor& t) { return t.flatten(0, 1); };
   const auto count = static_cast<int64_t>(sequences.size());
-  auto result = attend_packed_backward(flat(grad), flat(query), flat(key), flat(value), flat(output), at::cat(sums, 1), sequences,
-                         efficient_options(query, bias, dropout, mask_type, scale, window, count), kept,
-                         for_bias && given(bias));
+  auto result = attend_packed_backward(
+      flat(grad), flat(query), flat(key), flat(value), flat(output), at::cat(sums, 1), sequences,
+      efficient_options(query, bias, dropout, mask_type, scale, window, count), kept, for_bias && given(bias));
   return {result.query.view(query.sizes()), result.key.view(key.sizes()), result.value.view(value.sizes()),
           std::move(result.bias)};
 }

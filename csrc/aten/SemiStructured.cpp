@@ -1,6 +1,6 @@
-// aten/SemiStructured.cpp: products with 2:4 sparse matrices (torch.sparse.to_sparse_semi_structured): the sparse matrix is
-// made dense again. CUTLASS's layout is that of torch.sparse._semi_structured_conversions; cuSPARSELt's is opaque, so it is
-// one of ours of the same size.
+// aten/SemiStructured.cpp: products with 2:4 sparse matrices (torch.sparse.to_sparse_semi_structured): the sparse
+// matrix is made dense again. CUTLASS's layout is that of torch.sparse._semi_structured_conversions; cuSPARSELt's is
+// opaque, so it is one of ours of the same size.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_cslt_compress_ops.h>
@@ -44,14 +44,15 @@ at::Tensor bit_pairs(const at::Tensor& packed, int64_t count) {
   return at::stack(pairs, -1);
 }
 
-/// Where CUTLASS keeps the metadata of (row, column): reorder_meta() of its host_reorder.h, in ColumnMajorInterleaved<2>.
+/// Where CUTLASS keeps the metadata of (row, column): reorder_meta() of its host_reorder.h, in
+/// ColumnMajorInterleaved<2>.
 at::Tensor cutlass_places(int64_t rows, int64_t columns, int64_t bytes, const at::TensorOptions& options) {
   const int64_t group = bytes == 2 ? 32 : 16;
   const int64_t interweave = bytes == 2 ? 4 : 2;
   const at::Tensor line = at::arange(rows, options.dtype(at::kLong)).unsqueeze(1);
   const at::Tensor column = at::arange(columns, options.dtype(at::kLong)).unsqueeze(0);
-  const at::Tensor row = line.div(group, "floor") * group + line.remainder(8) * interweave +
-                         line.remainder(group).div(8, "floor");
+  const at::Tensor row =
+      line.div(group, "floor") * group + line.remainder(8) * interweave + line.remainder(group).div(8, "floor");
   const at::Tensor odd_row = row.remainder(2);
   const at::Tensor odd_column = column.remainder(2);
   // Of each block of two by two, the corners off the diagonal change places.
@@ -69,8 +70,8 @@ at::Tensor spread(const at::Tensor& values, const at::Tensor& indices) {
 }
 
 at::Tensor from_cutlass(const at::Tensor& values, const at::Tensor& metadata) {
-  TORCH_CHECK(metadata.scalar_type() == at::kShort || metadata.scalar_type() == at::kInt,
-              "Invalid datatype ", metadata.scalar_type(), " of meta matrix");
+  TORCH_CHECK(metadata.scalar_type() == at::kShort || metadata.scalar_type() == at::kInt, "Invalid datatype ",
+              metadata.scalar_type(), " of meta matrix");
   const auto bytes = static_cast<int64_t>(metadata.element_size());
   const at::Tensor places = cutlass_places(metadata.size(0), metadata.size(1), bytes, metadata.options());
   const at::Tensor ordered = metadata.reshape(-1).gather(0, places.reshape(-1)).view(metadata.sizes());
@@ -86,7 +87,8 @@ at::Tensor cslt_compress(const at::Tensor& dense) {
   TORCH_CHECK(dense.dim() == 2 && dense.size(1) % 16 == 0,
               "_cslt_compress expects a matrix whose number of columns is a multiple of 16, got ", dense.sizes());
   const at::Tensor groups = dense.contiguous().view({-1, 4});
-  const at::Tensor first_nonzero = std::get<1>((groups != 0).to(at::kChar).sort(/*stable=*/true, 1, /*descending=*/true));
+  const at::Tensor first_nonzero =
+      std::get<1>((groups != 0).to(at::kChar).sort(/*stable=*/true, 1, /*descending=*/true));
   const at::Tensor indices = std::get<0>(first_nonzero.narrow(1, 0, 2).sort(1));
   const at::Tensor places = at::arange(4, indices.options()) * 2;
   const at::Tensor metadata = indices.view({-1, 4}).bitwise_left_shift(places).sum(1).to(at::kByte);
@@ -136,8 +138,8 @@ at::Tensor mm(const at::Tensor& values, const at::Tensor& metadata, const at::Te
   return at::matmul(widened(from_cutlass(values, metadata)), widened(dense)).to(result_type(dense, out_dtype));
 }
 
-at::Tensor addmm(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata,
-                 const at::Tensor& dense, const at::Scalar& alpha, const at::Scalar& beta, OptionalType out_dtype) {
+at::Tensor addmm(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata, const at::Tensor& dense,
+                 const at::Scalar& alpha, const at::Scalar& beta, OptionalType out_dtype) {
   const at::Tensor added = input.dim() == 1 ? input.unsqueeze(1) : input;
   const at::Tensor product = at::matmul(widened(from_cutlass(values, metadata)), widened(dense));
   return (widened(added) * beta + product * alpha).to(result_type(dense, out_dtype));
@@ -148,8 +150,8 @@ at::Tensor linear(const at::Tensor& input, const at::Tensor& values, const at::T
   at::Tensor result = at::matmul(widened(input), widened(from_cutlass(values, metadata)).t());
   if (given(bias)) result = result + *bias;
   const std::string_view name = activation.value_or("none");
-  TORCH_CHECK(name == "none" || name == "relu" || name == "silu", "_sparse_semi_structured_linear: Activation \"",
-              name, "\" is not supported");
+  TORCH_CHECK(name == "none" || name == "relu" || name == "silu", "_sparse_semi_structured_linear: Activation \"", name,
+              "\" is not supported");
   if (name == "relu") result = result.relu();
   if (name == "silu") result = at::silu(result);
   return result.to(result_type(input, out_dtype));

@@ -48,8 +48,8 @@ at::Tensor mm_wide(const at::Tensor& self, const at::Tensor& mat2, at::ScalarTyp
   return mm_wide_out(self, mat2, out_dtype, out);
 }
 
-at::Tensor& addmm_wide_out(const at::Tensor& self, const at::Tensor& mat1, const at::Tensor& mat2, at::ScalarType out_dtype,
-                      const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
+at::Tensor& addmm_wide_out(const at::Tensor& self, const at::Tensor& mat1, const at::Tensor& mat2,
+                           at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
   TORCH_CHECK(self.scalar_type() == mat2.scalar_type(), "self and mat2 must have the same dtype, but got ",
               self.scalar_type(), " and ", mat2.scalar_type());
   TORCH_CHECK(mat1.scalar_type() == mat2.scalar_type(), "mat1 and mat2 must have the same dtype, but got ",
@@ -61,7 +61,7 @@ at::Tensor& addmm_wide_out(const at::Tensor& self, const at::Tensor& mat1, const
 }
 
 at::Tensor addmm_wide(const at::Tensor& self, const at::Tensor& mat1, const at::Tensor& mat2, at::ScalarType out_dtype,
-                 const at::Scalar& beta, const at::Scalar& alpha) {
+                      const at::Scalar& beta, const at::Scalar& alpha) {
   at::Tensor out = at::empty({0}, self.options().dtype(out_dtype));
   return addmm_wide_out(self, mat1, mat2, out_dtype, beta, alpha, out);
 }
@@ -85,7 +85,8 @@ void check_sizes(const at::Tensor& out, at::IntArrayRef expected) {
   TORCH_CHECK(out.size(2) == expected[2], "self dim 2 must match batch2 dim 2");
 }
 
-at::Tensor& bmm_wide_out(const at::Tensor& batch1, const at::Tensor& batch2, at::ScalarType out_dtype, at::Tensor& out) {
+at::Tensor& bmm_wide_out(const at::Tensor& batch1, const at::Tensor& batch2, at::ScalarType out_dtype,
+                         at::Tensor& out) {
   check_sizes(out, check_batches(batch1, batch2, out_dtype));
   return out.copy_(at::bmm(batch1.to(out_dtype), batch2.to(out_dtype)));
 }
@@ -95,8 +96,8 @@ at::Tensor bmm_wide(const at::Tensor& batch1, const at::Tensor& batch2, at::Scal
   return at::bmm(batch1.to(out_dtype), batch2.to(out_dtype));
 }
 
-at::Tensor baddbmm_wide(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2, at::ScalarType out_dtype,
-                   const at::Scalar& beta, const at::Scalar& alpha) {
+at::Tensor baddbmm_wide(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2,
+                        at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha) {
   const auto sizes = check_batches(batch1, batch2, out_dtype);
   TORCH_CHECK(self.dim() == 3, "self must be a 3D tensor");
   TORCH_CHECK(self.sizes() == sizes, "self must have the same shape as the output");
@@ -105,7 +106,8 @@ at::Tensor baddbmm_wide(const at::Tensor& self, const at::Tensor& batch1, const 
 
 /// torch's own kernel adds to what `out` holds and never reads `self`; here it is `self`, as the name says.
 at::Tensor& baddbmm_wide_out(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2,
-                        at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
+                             at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha,
+                             at::Tensor& out) {
   const at::Tensor result = baddbmm_wide(self, batch1, batch2, out_dtype, beta, alpha);
   check_sizes(out, result.sizes());
   return out.copy_(result);

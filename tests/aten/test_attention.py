@@ -53,7 +53,7 @@ def chosen(*tensors: torch.Tensor, **options: object) -> str:
 
 
 def test_chooses_as_on_a_gpu() -> None:
-    """By the conditions of torch's native/transformers/cuda/sdp_utils.cpp on sm80; they were not compared with a GPU."""
+    """By the conditions of torch's cuda/sdp_utils.cpp on sm80; they were not compared with a GPU."""
     single = inputs("cuda")
     half = [t.half() for t in single]
     assert chosen(*half, is_causal=True) == "flash"

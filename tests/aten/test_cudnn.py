@@ -43,9 +43,7 @@ def test_batch_norm() -> None:
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(running, mine)
     ours = torch.autograd.grad(y.square().sum(), (x, w, b))
-    torch.testing.assert_close(
-        ours, torch.autograd.grad(expected.square().sum(), (x, w, b)), rtol=1e-3, atol=1e-4
-    )
+    torch.testing.assert_close(ours, torch.autograd.grad(expected.square().sum(), (x, w, b)), rtol=1e-3, atol=1e-4)
 
 
 def test_samplers() -> None:

@@ -20,9 +20,7 @@ def ends(*lengths: int) -> torch.Tensor:
     return torch.tensor([0, *lengths]).cumsum(0).int().cuda()
 
 
-def reference(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor | None = None
-) -> torch.Tensor:
+def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
     """Of tensors (tokens, heads, features), on the CPU."""
     q, k, v = (t.cpu().transpose(0, 1) for t in (q, k, v))
     group = q.size(0) // k.size(0)

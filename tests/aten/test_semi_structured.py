@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.sparse import SparseSemiStructuredTensor, to_sparse_semi_structured
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 @pytest.fixture(params=[True, False], ids=["cutlass", "cusparselt"], autouse=True)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SparseSemiStructuredTensor, "_FORCE_CUTLASS", request.param)
     monkeypatch.setattr(SparseSemiStructuredTensor, "_PROTOTYPE_WARNING_SHOWN", True)
-    yield
 
 
 def sparse_matrix(dtype: torch.dtype) -> torch.Tensor:
