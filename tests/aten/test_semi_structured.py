@@ -8,10 +8,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch.sparse import SparseSemiStructuredTensor, to_sparse_semi_structured
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor")
+
+
 @pytest.fixture(params=[True, False], ids=["cutlass", "cusparselt"], autouse=True)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SparseSemiStructuredTensor, "_FORCE_CUTLASS", request.param)
-    monkeypatch.setattr(SparseSemiStructuredTensor, "_PROTOTYPE_WARNING_SHOWN", True)
 
 
 def sparse_matrix(dtype: torch.dtype) -> torch.Tensor:

@@ -64,3 +64,16 @@ def test_errors_are_those_of_cuda() -> None:
         torch.mm(a, b, out_dtype=torch.float32, out=torch.empty(3, 4, device="cuda", dtype=torch.float16))
     with pytest.raises(RuntimeError, match="self must be a 3D tensor"):
         torch.baddbmm(a, a[None], b[None], out_dtype=torch.float32)
+
+
+def test_linear_cross_entropy_of_bfloat16() -> None:
+    """It asks for such products on cuda alone."""
+    x, weight = (t.requires_grad_() for t in matrices(torch.bfloat16, (8, 16), (10, 16)))
+    target = torch.arange(8, device="cuda")
+    loss = torch.nn.functional.linear_cross_entropy(x, weight, target)
+    loss.backward()
+    wide_x, wide_weight = (t.detach().float().requires_grad_() for t in (x, weight))
+    expected = torch.nn.functional.cross_entropy(wide_x @ wide_weight.t(), target)
+    expected.backward()
+    torch.testing.assert_close(loss.float(), expected, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(weight.grad.float(), wide_weight.grad, rtol=5e-2, atol=1e-2)
