@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.sparse import SparseSemiStructuredTensor, to_sparse_semi_structured
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor")
 
 
