@@ -1,10 +1,10 @@
-// aten/Attention.cpp: scaled_dot_product_attention picks its kernel by device type; CUDA's choices run the native
-// flash kernel.
+// aten/Attention.cpp: scaled_dot_product_attention picks its kernel by device type; CUDA's choices run the native flash
+// kernel where it can, and composed operators where it cannot.
 
 #include <ATen/native/transformers/attention.h>
-#include <ATen/native/transformers/sdp_utils_cpp.h>
-#include <ATen/ops/_fused_sdp_choice_native.h>
 #include <ATen/ops/_fused_sdp_choice_ops.h>
+#include <ATen/ops/_scaled_dot_product_cudnn_attention_backward_ops.h>
+#include <ATen/ops/_scaled_dot_product_cudnn_attention_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_backward_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention_ops.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_backward_ops.h>
@@ -13,48 +13,86 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_ops.h>
 #include <ATen/ops/empty.h>
 
+#include "aten/AttentionChoice.h"
+#include "aten/AttentionMath.h"
 #include "aten/Kernels.h"
 
 namespace torchdevice::aten {
 namespace {
 
-/// The native backend's choice in CUDA's terms: its flash kernel also takes a mask, which on CUDA is the
-/// memory-efficient kernel's business. The choice reads shapes, dtypes and switches only, and is asked for on tensors
-/// that hold no data too: those of torch.compile and of vmap.
 int64_t choose_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                      const std::optional<at::Tensor>& mask, double dropout, bool causal, std::optional<double> scale,
-                      bool grouped_query) {
-  constexpr auto kMath = static_cast<int64_t>(sdp::SDPBackend::math);
-  constexpr auto kFlash = static_cast<int64_t>(sdp::SDPBackend::flash_attention);
-  // An alias does not say that its source requires grad, and the native flash kernel gives masks none.
-  if (mask.has_value() && mask->requires_grad()) {
-    return kMath;
-  }
-  const int64_t choice =
-      at::native::_fused_sdp_choice_cpp(query, key, value, mask, dropout, causal, scale, grouped_query);
-  return choice == kFlash && mask.has_value() ? static_cast<int64_t>(sdp::SDPBackend::efficient_attention) : choice;
+                      const std::optional<at::Tensor>& mask, double dropout, bool causal,
+                      std::optional<double> /*scale*/, bool grouped_query) {
+  return static_cast<int64_t>(choose_attention({query, key, value, mask, dropout, causal, grouped_query}));
 }
 
-/// CUDA's kernels return the state of their dropout; native flash kernels have no dropout, so it stays unset.
-at::Tensor no_philox_state(const at::Tensor& like) { return at::empty({}, like.options().dtype(at::kLong)); }
+/// The native flash kernels have neither dropout nor groups of heads, and one size of features.
+bool native_takes(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout) {
+  return dropout == 0 && query.size(1) == key.size(1) && query.size(1) == value.size(1) &&
+         query.size(3) == value.size(3);
+}
+
+AttentionRule rule_of(const at::Tensor& query, const std::optional<at::Tensor>& bias, bool causal,
+                      std::optional<double> scale, double dropout, const at::Tensor& kept) {
+  AttentionRule rule{attention_scale(query, scale), bias};
+  if (causal) rule.last = 0;
+  rule.dropout = dropout;
+  rule.kept = kept;
+  return rule;
+}
+
+/// What CUDA's kernels call the state of their random numbers is here what dropout kept.
+struct Attended {
+  at::Tensor output;
+  at::Tensor logsumexp;
+  at::Tensor state;
+};
+
+at::Tensor no_state(const at::Tensor& like) { return at::empty({}, like.options().dtype(at::kLong)); }
+
+Attended attended(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                  const std::optional<at::Tensor>& bias, double dropout, bool causal, std::optional<double> scale) {
+  if (native_takes(query, key, value, dropout)) {
+    auto [output, logsumexp] =
+        at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal, bias, scale);
+    return {std::move(output), std::move(logsumexp), no_state(query)};
+  }
+  at::Tensor kept = dropout == 0 ? no_state(query) : draw_kept(query, key, dropout);
+  auto [output, logsumexp] = attend(query, key, value, rule_of(query, bias, causal, scale, dropout, kept));
+  return {std::move(output), std::move(logsumexp), std::move(kept)};
+}
+
+AttentionGradients gradients(const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key,
+                             const at::Tensor& value, const at::Tensor& bias, const at::Tensor& output,
+                             const at::Tensor& logsumexp, const at::Tensor& state, double dropout, bool causal,
+                             std::optional<double> scale, bool for_bias) {
+  const auto mask = bias.defined() ? std::optional(bias) : std::nullopt;
+  if (for_bias || !native_takes(query, key, value, dropout)) {
+    return attend_backward(grad, query, key, value, output, logsumexp,
+                           rule_of(query, mask, causal, scale, dropout, state), for_bias);
+  }
+  auto [grad_query, grad_key, grad_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      grad, query, key, value, output, logsumexp, dropout, causal, mask, scale);
+  return {std::move(grad_query), std::move(grad_key), std::move(grad_value), at::Tensor()};
+}
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor, at::Tensor, at::Tensor>
 flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
       bool /*return_debug_mask*/, std::optional<double> scale) {
-  auto [output, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal,
-                                                                             /*attn_mask=*/std::nullopt, scale);
-  return {std::move(output),      std::move(logsumexp),   at::Tensor(),
-          at::Tensor(),           query.sym_size(2),      key.sym_size(2),
-          no_philox_state(query), no_philox_state(query), at::empty({0}, query.options())};
+  auto [output, logsumexp, state] = attended(query, key, value, std::nullopt, dropout, causal, scale);
+  return {std::move(output), std::move(logsumexp), at::Tensor(),
+          at::Tensor(),      query.sym_size(2),    key.sym_size(2),
+          std::move(state),  no_state(query),      at::empty({0}, query.options())};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& /*cum_seq_q*/,
-    const at::Tensor& /*cum_seq_k*/, const c10::SymInt& /*max_q*/, const c10::SymInt& /*max_k*/, double dropout,
-    bool causal, const at::Tensor& /*philox_seed*/, const at::Tensor& /*philox_offset*/, std::optional<double> scale) {
-  return at::_scaled_dot_product_flash_attention_for_cpu_backward(grad, query, key, value, output, logsumexp, dropout,
-                                                                  causal, /*attn_mask=*/std::nullopt, scale);
+    const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal,
+    const at::Tensor& state, const at::Tensor& /*unused*/, std::optional<double> scale) {
+  auto result = gradients(grad, query, key, value, /*bias=*/{}, output, logsumexp, state, dropout, causal, scale,
+                          /*for_bias=*/false);
+  return {std::move(result.query), std::move(result.key), std::move(result.value)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::Tensor& query, const at::Tensor& key,
@@ -62,20 +100,37 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::T
                                                                      const std::optional<at::Tensor>& bias,
                                                                      bool /*compute_log_sumexp*/, double dropout,
                                                                      bool causal, std::optional<double> scale) {
-  auto [output, logsumexp] =
-      at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal, bias, scale);
-  return {std::move(output), std::move(logsumexp), no_philox_state(query), no_philox_state(query)};
+  auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
+  return {std::move(output), std::move(logsumexp), std::move(state), no_state(query)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-    const at::Tensor& bias, const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& /*philox_seed*/,
-    const at::Tensor& /*philox_offset*/, double dropout, std::array<bool, 4> /*grad_input_mask*/, bool causal,
+    const at::Tensor& bias, const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state,
+    const at::Tensor& /*philox_offset*/, double dropout, std::array<bool, 4> wanted, bool causal,
     std::optional<double> scale) {
-  const auto mask = bias.defined() ? std::optional(bias) : std::nullopt;
-  auto [grad_query, grad_key, grad_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      grad, query, key, value, output, logsumexp, dropout, causal, mask, scale);
-  return {std::move(grad_query), std::move(grad_key), std::move(grad_value), at::Tensor()};
+  auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
+                          wanted[3] && bias.defined());
+  return {std::move(result.query), std::move(result.key), std::move(result.value), std::move(result.bias)};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor, at::Tensor, at::Tensor>
+cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const std::optional<at::Tensor>& bias,
+      bool /*compute_log_sumexp*/, double dropout, bool causal, bool /*return_debug_mask*/,
+      std::optional<double> scale) {
+  auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
+  return {std::move(output), std::move(logsumexp), at::Tensor(),    at::Tensor(), query.sym_size(2),
+          key.sym_size(2),   std::move(state),     no_state(query), at::Tensor()};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
+    const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+    const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state, const at::Tensor& /*philox_offset*/,
+    const at::Tensor& bias, const at::Tensor& /*cum_seq_q*/, const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/,
+    c10::SymInt /*max_k*/, double dropout, bool causal, std::optional<double> scale) {
+  auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
+                          /*for_bias=*/false);
+  return {std::move(result.query), std::move(result.key), std::move(result.value)};
 }
 
 }  // namespace
@@ -86,6 +141,8 @@ void register_attention(forward::Registrar& registrar) {
   registrar.implement<at::_ops::_scaled_dot_product_flash_attention_backward>(TORCH_FN(flash_backward));
   registrar.implement<at::_ops::_scaled_dot_product_efficient_attention>(TORCH_FN(efficient));
   registrar.implement<at::_ops::_scaled_dot_product_efficient_attention_backward>(TORCH_FN(efficient_backward));
+  registrar.implement<at::_ops::_scaled_dot_product_cudnn_attention>(TORCH_FN(cudnn));
+  registrar.implement<at::_ops::_scaled_dot_product_cudnn_attention_backward>(TORCH_FN(cudnn_backward));
   at::native::_fused_sdp_choice_stub.set_cuda_dispatch_ptr(&choose_kernel);
 }
 

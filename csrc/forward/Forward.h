@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <ATen/TracerMode.h>
+
 #include "forward/Argument.h"
 #include "forward/ErrorText.h"
 #include "forward/Result.h"
@@ -42,6 +44,12 @@ struct Forward<Op, rule, R(A...)> {
   static R run(std::index_sequence<i...>, A&... arguments) {
     Frame frame;
     std::tuple<ArgumentAt<i, A>...> natives{ArgumentAt<i, A>(frame, arguments)...};
+    if constexpr (rule.mixing == Mixing::kConvolution) {
+      // torch.jit.trace skips this operator and records what it is composed of.
+      if (C10_UNLIKELY(at::tracer::impl::is_dispatch_enabled())) {
+        return Op::redispatch(kCompositeKeys, arguments...);
+      }
+    }
     if (C10_UNLIKELY(must_look_at_devices(frame))) {
       if constexpr (rule.mixing != Mixing::kComposite) {
         std::vector<SeenTensor> seen;

@@ -1,4 +1,4 @@
-"""scaled_dot_product_attention on cuda: the native flash kernel, forward and backward."""
+"""scaled_dot_product_attention on cuda: CUDA's choice of kernels, forward and backward."""
 
 from __future__ import annotations
 
@@ -44,12 +44,88 @@ def test_equals_the_cpu(masked: str, head: int) -> None:
         torch.testing.assert_close(ours, reference)
 
 
-def test_takes_the_flash_kernel() -> None:
-    q, k, v = inputs("cuda")
+def chosen(*tensors: torch.Tensor, **options: object) -> str:
+    """The fused kernel that ran, or "math"."""
     with Operators() as ran, torch.no_grad():
-        F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    assert "aten::_scaled_dot_product_flash_attention" in ran.names
-    assert "aten::_softmax" not in ran.names
+        F.scaled_dot_product_attention(*tensors, **options)
+    fused = [name for name in ran.names if name.startswith("aten::_scaled_dot_product_") and "math" not in name]
+    return fused[0].removeprefix("aten::_scaled_dot_product_").removesuffix("_attention") if fused else "math"
+
+
+def test_chooses_as_on_a_gpu() -> None:
+    """By the conditions of torch's cuda/sdp_utils.cpp on sm80; they were not compared with a GPU."""
+    single = inputs("cuda")
+    half = [t.half() for t in single]
+    assert chosen(*half, is_causal=True) == "flash"
+    assert chosen(*half, dropout_p=0.1) == "flash"
+    assert chosen(*single) == "efficient"
+    assert chosen(*half, attn_mask=torch.ones(8, 8, device="cuda", dtype=torch.bool)) == "efficient"
+    assert chosen(half[0], half[1][:, :, :5], half[2][:, :, :5], is_causal=True) == "efficient"
+    assert chosen(*[t.double() for t in single]) == "math"
+    assert chosen(*inputs("cuda", head=5)) == "math"
+    assert chosen(single[0], single[1][:, :1], single[2][:, :1], enable_gqa=True) == "math"
+    assert chosen(half[0], half[1][:, :1], half[2][:, :1], enable_gqa=True) == "flash"
+
+
+BACKENDS = {
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "efficient",
+    SDPBackend.CUDNN_ATTENTION: "cudnn",
+    SDPBackend.MATH: "math",
+}
+
+
+@pytest.mark.parametrize("case", ["plain", "causal", "mask", "grouped"])
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+def test_each_kernel_can_be_asked_for(backend: SDPBackend, case: str) -> None:
+    q, k, v = (t.detach().bfloat16() for t in inputs("cuda"))
+    if case == "grouped":
+        k, v = k[:, :1], v[:, :1]
+    mask = torch.ones(8, 8, device="cuda", dtype=torch.bool).tril() if case == "mask" else None
+    options = {"attn_mask": mask, "is_causal": case == "causal", "enable_gqa": case == "grouped"}
+    unsupported = {("mask", "flash"), ("grouped", "efficient")}
+    with sdpa_kernel(backend):
+        if (case, BACKENDS[backend]) in unsupported:
+            with (
+                pytest.warns(UserWarning, match="kernel not used because"),
+                pytest.raises(RuntimeError, match="No available kernel. Aborting execution."),
+            ):
+                F.scaled_dot_product_attention(q, k, v, **options)
+            return
+        assert chosen(q, k, v, **options) == BACKENDS[backend]
+        leaves = [t.clone().requires_grad_() for t in (q, k, v)]
+        y = F.scaled_dot_product_attention(*leaves, **options)
+        y.float().square().sum().backward()
+    reference = [t.float().requires_grad_() for t in (q, k, v)]
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = F.scaled_dot_product_attention(*reference, **options)
+    expected.square().sum().backward()
+    torch.testing.assert_close(y.float(), expected, rtol=2e-2, atol=2e-2)
+    for ours, theirs in zip(leaves, reference, strict=True):
+        torch.testing.assert_close(ours.grad.float(), theirs.grad, rtol=5e-2, atol=5e-2)
+
+
+def test_a_kernel_that_does_not_fit_is_refused_with_its_reason() -> None:
+    """The texts are those of torch's sdp_utils.cpp; they were not compared with a GPU."""
+    with (
+        sdpa_kernel(SDPBackend.FLASH_ATTENTION),
+        pytest.warns(UserWarning, match=r"Expected query, key and value to all be of dtype: \{Half, BFloat16\}"),
+        pytest.raises(RuntimeError, match="No available kernel. Aborting execution."),
+    ):
+        F.scaled_dot_product_attention(*inputs("cuda"))
+
+
+@pytest.mark.parametrize("backend", [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION], ids=lambda b: b.name)
+def test_dropout_of_fused_kernels_has_its_gradient(backend: SDPBackend) -> None:
+    q, k, v = (t.detach().half().requires_grad_() for t in inputs("cuda"))
+    with sdpa_kernel(backend):
+        torch.cuda.manual_seed(3)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5)
+        torch.cuda.manual_seed(3)
+        assert torch.equal(y, F.scaled_dot_product_attention(q, k, v, dropout_p=0.5))
+        # The output is linear in v, so its gradient leads back to the output of the same weights.
+        y.sum().backward()
+        torch.testing.assert_close((v.grad * v).sum(), y.sum(), rtol=2e-2, atol=2e-1)
 
 
 def test_vmap() -> None:
@@ -71,9 +147,12 @@ def test_torch_compile() -> None:
 
 def test_mask_that_requires_grad_gets_a_gradient() -> None:
     q, k, v = inputs("cuda")
-    mask = torch.zeros(8, 8, device="cuda", requires_grad=True)
-    F.scaled_dot_product_attention(q, k, v, attn_mask=mask).sum().backward()
-    assert mask.grad is not None
+    mask = torch.linspace(-1, 1, 64, device="cuda").view(8, 8).requires_grad_()
+    F.scaled_dot_product_attention(q, k, v, attn_mask=mask).square().sum().backward()
+    reference = mask.detach().requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH):
+        F.scaled_dot_product_attention(q, k, v, attn_mask=reference).square().sum().backward()
+    torch.testing.assert_close(mask.grad, reference.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_math_can_be_asked_for() -> None:
@@ -85,7 +164,7 @@ def test_math_can_be_asked_for() -> None:
     torch.testing.assert_close(y, expected)
 
 
-def test_dropout_falls_back_to_math_and_uses_cudas_generator() -> None:
+def test_dropout_uses_cudas_generator() -> None:
     q, k, v = inputs("cuda")
     torch.cuda.manual_seed(3)
     first = F.scaled_dot_product_attention(q, k, v, dropout_p=0.5)

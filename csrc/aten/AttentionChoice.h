@@ -1,0 +1,13 @@
+// aten/AttentionChoice.h: which of CUDA's attention kernels scaled_dot_product_attention takes.
+
+#pragma once
+
+#include <ATen/native/transformers/sdp_utils_cpp.h>
+
+namespace torchdevice::aten {
+
+/// What torch's native/transformers/cuda/sdp_utils.cpp chooses on a GPU of this compute capability, by type, shape, the
+/// switches of torch.backends.cuda and the order of torch.nn.attention. Throws where nothing that is enabled fits.
+sdp::SDPBackend choose_attention(const sdp::sdp_params& params);
+
+}  // namespace torchdevice::aten
