@@ -20,6 +20,9 @@
 namespace torchdevice::aten {
 namespace {
 
+// NOLINTBEGIN(performance-unnecessary-value-param): kernels take SymInts by value, as their schemas say; the dispatcher
+// does not recognise them behind references.
+
 int64_t choose_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                       const std::optional<at::Tensor>& mask, double dropout, bool causal,
                       std::optional<double> /*scale*/, bool grouped_query) {
@@ -34,7 +37,9 @@ bool native_takes(const at::Tensor& query, const at::Tensor& key, const at::Tens
 
 AttentionRule rule_of(const at::Tensor& query, const std::optional<at::Tensor>& bias, bool causal,
                       std::optional<double> scale, double dropout, const at::Tensor& kept) {
-  AttentionRule rule{attention_scale(query, scale), bias};
+  AttentionRule rule;
+  rule.scale = attention_scale(query, scale);
+  rule.bias = bias;
   if (causal) rule.last = 0;
   rule.dropout = dropout;
   rule.kept = kept;
@@ -132,6 +137,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
                           /*for_bias=*/false);
   return {std::move(result.query), std::move(result.key), std::move(result.value)};
 }
+
+// NOLINTEND(performance-unnecessary-value-param)
 
 }  // namespace
 

@@ -24,7 +24,9 @@ bool is_half(const Params& params) {
 
 bool has_dense_inputs(const Params& params, bool debug) {
   const bool dense = sdp::has_only_dense_inputs(params);
-  if (!dense && debug) TORCH_WARN("torchdevice's fused kernels do not support nested tensors.");
+  if (!dense && debug) {
+    TORCH_WARN("torchdevice's fused kernels do not support nested tensors.");
+  }
   return dense;
 }
 
@@ -121,14 +123,18 @@ bool efficient_head_dim(const Params& params, bool debug) {
 
 bool cudnn_enabled(const Params&, bool debug) {
   if (at::globalContext().userEnabledCuDNNSDP()) return true;
-  if (debug) TORCH_WARN("cuDNN attention has been runtime disabled.");
+  if (debug) {
+    TORCH_WARN("cuDNN attention has been runtime disabled.");
+  }
   return false;
 }
 
 bool cudnn_deterministic(const Params&, bool debug) {
   const auto& context = at::globalContext();
   if (!context.deterministicAlgorithms() || context.deterministicAlgorithmsWarnOnly()) return true;
-  if (debug) TORCH_WARN("cuDNN SDPA is not deterministic.");
+  if (debug) {
+    TORCH_WARN("cuDNN SDPA is not deterministic.");
+  }
   return false;
 }
 
@@ -138,11 +144,15 @@ bool cudnn_shapes(const Params& params, bool debug) {
   const auto query_dim = params.query.sym_size(3);
   const auto value_dim = params.value.sym_size(3);
   if (query_dim > limit || value_dim > limit) {
-    if (debug) TORCH_WARN("head_dim should be no more than ", limit);
+    if (debug) {
+      TORCH_WARN("head_dim should be no more than ", limit);
+    }
     return false;
   }
   if (query_dim % 8 != 0 || value_dim % 8 != 0) {
-    if (debug) TORCH_WARN("head_dim should be a multiple of 8");
+    if (debug) {
+      TORCH_WARN("head_dim should be a multiple of 8");
+    }
     return false;
   }
   if (params.key.sym_size(2) == 1) {

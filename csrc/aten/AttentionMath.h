@@ -13,13 +13,13 @@ namespace torchdevice::aten {
 struct AttentionRule {
   double scale = 1;
   /// Added to the scores.
-  std::optional<at::Tensor> bias{};
+  std::optional<at::Tensor> bias = std::nullopt;
   /// Query i sees no key after i + `last`, and none before i + `first`.
-  std::optional<int64_t> last{};
-  std::optional<int64_t> first{};
+  std::optional<int64_t> last = std::nullopt;
+  std::optional<int64_t> first = std::nullopt;
   /// The probability of dropping a weight; `kept` says which weights stay.
   double dropout = 0;
-  at::Tensor kept{};
+  at::Tensor kept;
 };
 
 struct AttentionGradients {

@@ -32,6 +32,9 @@
 namespace torchdevice::aten {
 namespace {
 
+// NOLINTBEGIN(performance-unnecessary-value-param): kernels take SymInts by value, as their schemas say; the dispatcher
+// does not recognise them behind references.
+
 using OptionalTensor = std::optional<at::Tensor>;
 using Sizes = c10::SymIntArrayRef;
 
@@ -154,6 +157,8 @@ void without_miopen(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::j
   const std::string& name = op.operator_name().name;
   TORCH_CHECK(false, name.substr(name.find("::") + 2), ": ATen not compiled with MIOpen support");
 }
+
+// NOLINTEND(performance-unnecessary-value-param)
 
 }  // namespace
 

@@ -22,7 +22,9 @@
 namespace torchdevice::aten {
 namespace {
 
-// Kernels take SymInts by value, as their schemas say: the dispatcher does not recognise them behind references.
+// NOLINTBEGIN(performance-unnecessary-value-param): kernels take SymInts by value, as their schemas say; the dispatcher
+// does not recognise them behind references.
+
 using OptionalTensor = std::optional<at::Tensor>;
 using OptionalSymInt = std::optional<c10::SymInt>;
 
@@ -43,8 +45,8 @@ struct Options {
   Causal causal = Causal::kNo;
   int64_t left = -1;   ///< keys before the diagonal that a query sees; negative: all
   int64_t right = -1;  ///< keys after it
-  OptionalTensor slopes{};
-  OptionalTensor bias{};
+  OptionalTensor slopes = std::nullopt;
+  OptionalTensor bias = std::nullopt;
 };
 
 /// A sequence's places in tensors of (tokens, heads, features).
@@ -86,7 +88,8 @@ at::Tensor of_sequence(const at::Tensor& packed, int64_t start, int64_t length) 
 }
 
 AttentionRule rule_of(const Options& options, const Sequence& sequence, size_t index) {
-  AttentionRule rule{options.scale};
+  AttentionRule rule;
+  rule.scale = options.scale;
   const int64_t shift = options.causal == Causal::kFromTopLeft ? 0 : sequence.key_length - sequence.query_length;
   if (options.causal != Causal::kNo) {
     rule.last = shift;
@@ -335,6 +338,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
   return {result.query.view(query.sizes()), result.key.view(key.sizes()), result.value.view(value.sizes()),
           std::move(result.bias)};
 }
+
+// NOLINTEND(performance-unnecessary-value-param)
 
 }  // namespace
 
