@@ -134,8 +134,8 @@ void tell_who_wants_gradients(const std::vector<c10::IValue>& arguments, torch::
     return;
   }
   for (size_t i = first; i < stack.size(); ++i) {
-    const bool is_sparse = stack[i].isTensor() && stack[i].toTensor().defined() &&
-                           stack[i].toTensor().layout() != c10::kStrided;
+    const bool is_sparse =
+        stack[i].isTensor() && stack[i].toTensor().defined() && stack[i].toTensor().layout() != c10::kStrided;
     if (is_sparse && at::isFloatingType(stack[i].toTensor().scalar_type())) {
       stack[i].toTensor().set_requires_grad(true);
     }

@@ -126,3 +126,15 @@ def test_cpu_and_cuda_in_one_graph() -> None:
     assert b.grad is not None
     assert a.grad.tolist() == [2.0, 2.0]
     assert b.grad.device.type == "cuda"
+
+
+def test_traced_convolutions_depend_on_their_input() -> None:
+    """torch.jit.trace leaves out aten::convolution and records what that is composed of."""
+    for module, x in (
+        (torch.nn.Conv2d(3, 4, 3), torch.randn(1, 3, 6, 6)),
+        (torch.nn.ConvTranspose2d(3, 4, 3), torch.randn(1, 3, 6, 6)),
+        (torch.nn.Conv1d(3, 4, 3), torch.randn(1, 3, 9)),
+    ):
+        module.cuda()
+        traced = torch.jit.trace(module, x.cuda())
+        torch.testing.assert_close(traced(x.cuda() * 2), module(x.cuda() * 2), rtol=0, atol=0)
