@@ -6,21 +6,13 @@
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
 #include "runtime/ReducerTimer.h"
+#include "runtime/SilentWarnings.h"
 
 namespace torchdevice::aten {
-namespace {
-
-/// torch warns of every kernel that is replaced; here that is the purpose.
-struct SilentWarnings final : c10::WarningHandler {
-  void process(const c10::Warning&) override {}
-};
-
-}  // namespace
 
 void register_collectives(forward::Registrar& registrar) {
   install_reducer_timer();
-  SilentWarnings silent;
-  const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+  const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const c10::OperatorName& name : dispatcher.getAllOpNames()) {
     const auto op = dispatcher.findSchema(name);

@@ -18,6 +18,7 @@
 #include "forward/Frame.h"
 #include "forward/TensorAccess.h"
 #include "runtime/CachingAllocator.h"
+#include "runtime/SilentWarnings.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -95,6 +96,7 @@ LayoutAliases::Entry LayoutAliases::make(Frame& frame, const at::Tensor& source)
     return {source, cross_sparse(frame, source, Way::kIn), {}};
   }
   if (at::sparse_csr::is_sparse_compressed(source)) {
+    const SilentWarnings silent;  // that the layout is in beta, torch has said when the source was made
     return {source, cross_compressed(frame, source, Way::kIn), {}};
   }
   if (source.is_nested()) {

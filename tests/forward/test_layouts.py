@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 from collections.abc import Callable
@@ -313,6 +314,7 @@ def test_members_share_memory() -> None:
 
 
 def test_memory_is_the_devices() -> None:
+    gc.collect()
     before = torch.cuda.memory_allocated()
     x = torch.eye(256, device="cuda").to_sparse()
     assert torch.cuda.memory_allocated() - before == 256 * 2 * 8 + 256 * 4
