@@ -38,9 +38,9 @@ def compare(trial: Trial, cpu: Observation, cuda: Observation) -> tuple[list[Fin
         findings += _errors(cpu.error, cuda.error)
         return findings, True
     random = cpu.random or cuda.random
-    # A sample that names the other device runs there on both sides.
-    on_host = bool(cuda.results) and all(leaf.facts.get("device") == "cpu" for leaf in cuda.results)
-    if cuda.host_random and not on_host:
+    # A sample that names the other device runs there on either side.
+    swapped = any(str(leaf.facts.get("device")).startswith("cuda") for leaf in cpu.results)
+    if cuda.host_random and not swapped:
         findings.append(Finding("generator", "the CPU's generator untouched", "it moved"))
     if random and not cpu.host_random and not cuda.random:
         findings.append(Finding("generator", "the generator that was passed moves", "it did not"))
