@@ -327,6 +327,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
   TORCH_CHECK(logsumexp.size(2) > 0 || query.numel() == 0,
               "_efficient_attention_backward needs the logsumexp of a forward with compute_log_sumexp=True");
   std::vector<at::Tensor> sums;
+  sums.reserve(sequences.size());
   for (size_t i = 0; i < sequences.size(); ++i) {
     sums.push_back(logsumexp[static_cast<int64_t>(i)].narrow(1, 0, sequences[i].query_length));
   }

@@ -38,6 +38,7 @@ at::Tensor narrowed(const at::Tensor& wide, at::ScalarType dtype) {
 /// The two-bit numbers in `packed`, lowest first, along a new last dimension.
 at::Tensor bit_pairs(const at::Tensor& packed, int64_t count) {
   std::vector<at::Tensor> pairs;
+  pairs.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     pairs.push_back(packed.bitwise_right_shift(2 * i).bitwise_and(3).to(at::kLong));
   }
@@ -72,7 +73,7 @@ at::Tensor spread(const at::Tensor& values, const at::Tensor& indices) {
 at::Tensor from_cutlass(const at::Tensor& values, const at::Tensor& metadata) {
   TORCH_CHECK(metadata.scalar_type() == at::kShort || metadata.scalar_type() == at::kInt, "Invalid datatype ",
               metadata.scalar_type(), " of meta matrix");
-  const auto bytes = static_cast<int64_t>(metadata.element_size());
+  const int64_t bytes = metadata.element_size();
   const at::Tensor places = cutlass_places(metadata.size(0), metadata.size(1), bytes, metadata.options());
   const at::Tensor ordered = metadata.reshape(-1).gather(0, places.reshape(-1)).view(metadata.sizes());
   const at::Tensor indices = bit_pairs(ordered, bytes * 4).flatten(1);
@@ -98,7 +99,7 @@ at::Tensor cslt_compress(const at::Tensor& dense) {
 
 at::Tensor from_cslt(const at::Tensor& compressed, int64_t columns) {
   const at::Tensor bytes = compressed.contiguous().view(-1).view(at::kByte);
-  const auto element = static_cast<int64_t>(compressed.element_size());
+  const int64_t element = compressed.element_size();
   // Of n elements: n / 2 values, and n / 8 bytes.
   const int64_t elements = bytes.numel() * 8 / (4 * element + 1);
   TORCH_CHECK(columns > 0 && elements % columns == 0, "compressed_A of ", elements,
