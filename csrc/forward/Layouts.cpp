@@ -37,23 +37,32 @@ c10::DispatchKeySet keys(c10::DispatchKey functionality, Way way) {
 
 c10::Device device(const Frame& frame, Way way) { return way == Way::kIn ? masquerade.native_device : frame.device(); }
 
+/// `to` becomes what `from` is, made of parts that have crossed.
+void fill_sparse(Frame& frame, const at::Tensor& to, const at::Tensor& from, Way way) {
+  const auto* source = at::sparse::get_sparse_impl(from);
+  auto* target = at::sparse::get_sparse_impl(to);
+  target->raw_resize_(source->sparse_dim(), source->dense_dim(), from.sizes());
+  target->set_indices_and_values_unsafe(cross(frame, source->indices(), way), cross(frame, source->values(), way));
+  target->set_coalesced(source->coalesced());
+}
+
+void fill_compressed(Frame& frame, const at::Tensor& to, const at::Tensor& from, Way way) {
+  const auto* source = at::sparse_csr::get_sparse_csr_impl(from);
+  at::sparse_csr::get_sparse_csr_impl(to)->set_member_tensors(cross(frame, source->compressed_indices(), way),
+                                                              cross(frame, source->plain_indices(), way),
+                                                              cross(frame, source->values(), way), from.sizes());
+}
+
 at::Tensor cross_sparse(Frame& frame, const at::Tensor& tensor, Way way) {
-  const auto* from = at::sparse::get_sparse_impl(tensor);
   auto result = at::detail::make_tensor<at::SparseTensorImpl>(keys(c10::DispatchKey::Sparse, way), tensor.dtype());
-  auto* to = at::sparse::get_sparse_impl(result);
-  to->raw_resize_(from->sparse_dim(), from->dense_dim(), tensor.sizes());
-  to->set_indices_and_values_unsafe(cross(frame, from->indices(), way), cross(frame, from->values(), way));
-  to->set_coalesced(from->coalesced());
+  fill_sparse(frame, result, tensor, way);
   return result;
 }
 
 at::Tensor cross_compressed(Frame& frame, const at::Tensor& tensor, Way way) {
-  const auto* from = at::sparse_csr::get_sparse_csr_impl(tensor);
   auto result = at::detail::make_tensor<at::SparseCsrTensorImpl>(keys(c10::DispatchKey::SparseCsr, way),
                                                                  device(frame, way), tensor.layout(), tensor.dtype());
-  at::sparse_csr::get_sparse_csr_impl(result)->set_member_tensors(cross(frame, from->compressed_indices(), way),
-                                                                  cross(frame, from->plain_indices(), way),
-                                                                  cross(frame, from->values(), way), tensor.sizes());
+  fill_compressed(frame, result, tensor, way);
   return result;
 }
 
@@ -138,17 +147,9 @@ void LayoutAliases::commit(Frame& frame, const at::Tensor& source) const {
       continue;
     }
     if (source.is_sparse()) {
-      const auto* from = at::sparse::get_sparse_impl(entry.native);
-      auto* to = at::sparse::get_sparse_impl(source);
-      to->raw_resize_(from->sparse_dim(), from->dense_dim(), entry.native.sizes());
-      to->set_indices_and_values_unsafe(cross(frame, from->indices(), Way::kOut),
-                                        cross(frame, from->values(), Way::kOut));
-      to->set_coalesced(from->coalesced());
+      fill_sparse(frame, source, entry.native, Way::kOut);
     } else if (at::sparse_csr::is_sparse_compressed(source)) {
-      const auto* from = at::sparse_csr::get_sparse_csr_impl(entry.native);
-      at::sparse_csr::get_sparse_csr_impl(source)->set_member_tensors(
-          cross(frame, from->compressed_indices(), Way::kOut), cross(frame, from->plain_indices(), Way::kOut),
-          cross(frame, from->values(), Way::kOut), entry.native.sizes());
+      fill_compressed(frame, source, entry.native, Way::kOut);
     } else if (source.is_quantized()) {
       at::get_qtensorimpl(source)->set_quantizer_(
           cross_quantizer(frame, at::get_qtensorimpl(entry.native)->quantizer(), Way::kOut));
