@@ -120,18 +120,29 @@ PyObject* run(const Collective& collective) {
   Py_RETURN_NONE;
 }
 
-PyObject* all_reduce(PyObject* /*self*/, PyObject* arguments) {
-  HANDLE_TH_ERRORS
+/// What all_reduce and reduce_scatter take.
+struct Reduction {
+  Tensors inputs;
+  Tensors outputs;
+  int op;
+};
+
+Reduction parse_reduction(PyObject* arguments) {
   PyObject *in = nullptr, *out = nullptr, *streams = nullptr, *comms = nullptr;
   int op = 0;
   if (!PyArg_ParseTuple(arguments, "OOiOO", &in, &out, &op, &streams, &comms)) throw python_error();
-  const auto inputs = extract_tensors(in);
-  const auto outputs = extract_tensors(out);
-  check_streams_and_comms(streams, comms, inputs.size());
+  Reduction reduction{extract_tensors(in), extract_tensors(out), op};
+  check_streams_and_comms(streams, comms, reduction.inputs.size());
+  return reduction;
+}
+
+PyObject* all_reduce(PyObject* /*self*/, PyObject* arguments) {
+  HANDLE_TH_ERRORS
+  const Reduction call = parse_reduction(arguments);
   return run([&] {
-    check(inputs, outputs, 1, 1);
-    const auto result = combine(inputs, op, inputs[0]);
-    for (const auto& output : outputs) output.view(-1).copy_(result);
+    check(call.inputs, call.outputs, 1, 1);
+    const auto result = combine(call.inputs, call.op, call.inputs[0]);
+    for (const auto& output : call.outputs) output.view(-1).copy_(result);
   });
   END_HANDLE_TH_ERRORS
 }
@@ -191,15 +202,12 @@ PyObject* all_gather(PyObject* /*self*/, PyObject* arguments) {
 
 PyObject* reduce_scatter(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
-  PyObject *in = nullptr, *out = nullptr, *streams = nullptr, *comms = nullptr;
-  int op = 0;
-  if (!PyArg_ParseTuple(arguments, "OOiOO", &in, &out, &op, &streams, &comms)) throw python_error();
-  const auto inputs = extract_tensors(in);
-  const auto outputs = extract_tensors(out);
-  check_streams_and_comms(streams, comms, inputs.size());
+  const Reduction call = parse_reduction(arguments);
+  const Tensors& inputs = call.inputs;
+  const Tensors& outputs = call.outputs;
   return run([&] {
     check(inputs, outputs, 1, inputs.size());
-    const auto parts = combine(inputs, op, inputs[0]).view({static_cast<int64_t>(inputs.size()), -1});
+    const auto parts = combine(inputs, call.op, inputs[0]).view({static_cast<int64_t>(inputs.size()), -1});
     for (size_t i = 0; i < outputs.size(); ++i) outputs[i].view(-1).copy_(parts[static_cast<int64_t>(i)]);
   });
   END_HANDLE_TH_ERRORS
