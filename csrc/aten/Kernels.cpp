@@ -11,6 +11,7 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_dropout(registrar);
   aten::register_attention(registrar);
   aten::register_rnn(registrar);
+  aten::register_lstm(registrar);
   aten::register_softmax(registrar);
   aten::register_ctc_loss(registrar);
   aten::register_wide_products(registrar);

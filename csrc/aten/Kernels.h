@@ -12,6 +12,7 @@ void register_storage(forward::Registrar& registrar);
 void register_dropout(forward::Registrar& registrar);
 void register_attention(forward::Registrar& registrar);
 void register_rnn(forward::Registrar& registrar);
+void register_lstm(forward::Registrar& registrar);
 void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
