@@ -6,6 +6,7 @@ calls `activate`. Both do the same work, at most once in a process.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import warnings
@@ -129,3 +130,4 @@ def _install() -> None:
         vars(torch._C).clear()
         vars(torch._C).update(names)
         raise
+    atexit.register(_C.settle_backward)

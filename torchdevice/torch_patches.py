@@ -187,12 +187,6 @@ def patches() -> Iterator[Patch]:
         "a CPU build of torch refuses CUDA tensor types",
         lambda: _set(torch._C, "_set_default_tensor_type", _C.set_default_tensor_type),
     )
-    yield Patch(
-        "torch._C._remove_obj_from_tls",
-        "torch 2.13 lets a thread of the autograd engine drop the last reference to a backward pass's "
-        "contextvars; a program that ends right after backward() would abort",
-        lambda: _set(torch._C, "_remove_obj_from_tls", _C.remove_obj_from_tls),
-    )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
             "torch._dynamo's CUDA streams and events",

@@ -1,11 +1,15 @@
-// runtime/AutogradEngine.cpp: the state of torch's autograd engine, which starts its device threads only once.
+// runtime/AutogradEngine.cpp: torch's autograd engine, which starts its device threads only once.
 
 #include "runtime/AutogradEngine.h"
 
+#include <ATen/ops/zeros.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <exception>
+
+#include "runtime/Device.h"
 
 namespace torchdevice {
 namespace {
@@ -17,20 +21,35 @@ namespace {
 struct NotStarted : std::exception {};
 constinit thread_local bool asking = false;
 
+/// Stands in CUDA's place while there is no guard.
 struct ProbeGuard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
   c10::DeviceType type() const override {
-    if (asking) throw NotStarted{};
+    answer_backward_has_run();
     return c10::DeviceType::CUDA;
   }
   c10::DeviceIndex deviceCount() const noexcept override { return 0; }
 };
 
+/// A backward pass through one node on `device`, without anything of Python's.
+void run_backward(c10::Device device) {
+  const at::AutoGradMode enabled(true);
+  const at::Tensor leaf = at::zeros({}, device).requires_grad_();
+  torch::autograd::Engine::get_default_engine().execute({torch::autograd::impl::gradient_edge(leaf.clone())},
+                                                        {at::zeros({}, device)}, /*keep_graph=*/false,
+                                                        /*create_graph=*/false, /*accumulate_grad=*/true);
+}
+
 }  // namespace
+
+void answer_backward_has_run() {
+  if (asking) throw NotStarted{};
+}
 
 bool backward_has_run() {
   auto& slot = c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::DeviceType::CUDA)];
   static const auto* probe = new ProbeGuard();
-  const auto* previous = slot.exchange(probe);
+  const c10::impl::DeviceGuardImplInterface* none = nullptr;
+  const bool installed = slot.compare_exchange_strong(none, probe);
   bool started = false;
   asking = true;
   try {
@@ -42,8 +61,24 @@ bool backward_has_run() {
     started = true;  // the engine refuses to work in this forked child, so its parent has run it
   }
   asking = false;
-  slot.store(previous);
+  if (installed) slot.store(nullptr);
   return started;
+}
+
+// Note [The last reference to a backward pass]
+// A device thread of the engine goes on for a moment after backward() has returned or raised, and may drop the last
+// reference to a Python object of that pass: its contextvars, the exception of a hook. For that it needs the GIL, and
+// if the interpreter has begun to end, Python kills the thread inside a destructor, and the process aborts ("terminate
+// called without an active exception"). A thread that has run another pass is past that moment.
+void settle_backward() {
+  if (!backward_has_run()) return;
+  try {
+    for (c10::DeviceIndex index = 0; index < device_count(); ++index) {
+      run_backward(c10::Device(c10::DeviceType::CUDA, index));
+    }
+  } catch (const c10::Error&) {
+    // A forked child has no device threads, a full device no memory: the process ends as it would have.
+  }
 }
 
 }  // namespace torchdevice

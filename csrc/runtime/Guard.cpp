@@ -4,6 +4,7 @@
 
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include "runtime/AutogradEngine.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
@@ -21,7 +22,10 @@ c10::DeviceIndex index_of(c10::Device device) {
 }
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
-  c10::DeviceType type() const override { return c10::kCUDA; }
+  c10::DeviceType type() const override {
+    answer_backward_has_run();
+    return c10::kCUDA;
+  }
 
   c10::Device exchangeDevice(c10::Device device) const override {
     return cuda_device(exchange_device(index_of(device)));
