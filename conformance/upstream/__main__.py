@@ -87,9 +87,9 @@ class File:
             f"{__package__}.older_names",
         ]
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
-            listing.write("\n".join([*own, *arguments]))
+            listing.write("\n".join(arguments))
             listing.flush()
-            command = [sys.executable, "-m", "pytest", f"@{listing.name}"]
+            command = [sys.executable, "-m", "pytest", *own, f"@{listing.name}"]
             return subprocess.run(
                 command, cwd=self.folder, env=environment, text=True, capture_output=True, check=False
             )
