@@ -74,18 +74,9 @@ class File:
             "TORCH_DEVICE_BACKEND_AUTOLOAD": str(int(device == "cuda")),
             "OMP_NUM_THREADS": "1",
         }
-        # torch's conftest.py was written for the pytest of its day.
-        own = [
-            "--noconftest",
-            "-c",
-            os.devnull,
-            "--rootdir=.",
-            "-p",
-            "no:cacheprovider",
-            "-q",
-            "-p",
-            f"{__package__}.older_names",
-        ]
+        # torch's conftest.py was written for the pytest of its day, and pytest's logging formats whatever a test logs.
+        plugins = ["-p", "no:cacheprovider", "-p", "no:logging", "-p", f"{__package__}.older_names"]
+        own = ["--noconftest", "-c", os.devnull, "--rootdir=.", "-q", *plugins]
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
             listing.write("\n".join(arguments))
             listing.flush()
