@@ -35,6 +35,7 @@ HANDWRITTEN = {
     "_softmax_backward_data.out",
     "empty.memory_format",
     "empty_strided",
+    "exponential_",
     "is_set_to",
     "native_dropout",
     "set_",

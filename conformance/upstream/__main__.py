@@ -2,10 +2,10 @@
 
     python -m conformance.upstream path/to/pytorch/test test_torch.py nn/test_convolution.py
 
-The wheel does not ship these files; any checkout or source archive of PyTorch has them. A test that fails on cuda counts
-against us unless its twin fails too, in a process without torchdevice: `TestTorchDeviceTypeCPU::test_add_cpu` for
-`TestTorchDeviceTypeCUDA::test_add_cuda`, the test itself where it names no device. A test that only CUDA has counts. The
-ledger lets tests through, each with its reason.
+The wheel does not ship these files; any checkout or source archive of PyTorch has them. A test that fails on cuda
+counts against us unless its twin fails too, in a process without torchdevice: `TestTorchDeviceTypeCPU::test_add_cpu`
+for `TestTorchDeviceTypeCUDA::test_add_cuda`, the test itself where it names no device. A test that only CUDA has
+counts. The ledger lets tests through, each with its reason.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 LEDGER = Path(__file__).with_name("ledger.toml")
@@ -33,6 +34,8 @@ class Report:
 
     file: str
     counts: dict[str, int]
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Tests by the reason why they were skipped."""
     listed: dict[str, str] = field(default_factory=dict)
     unlisted: dict[str, str] = field(default_factory=dict)
 
@@ -67,16 +70,17 @@ class File:
         environment = {
             **os.environ,
             "PYTORCH_TESTING_DEVICE_ONLY_FOR": device,
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
             "TORCH_DEVICE_BACKEND_AUTOLOAD": str(int(device == "cuda")),
             "OMP_NUM_THREADS": "1",
         }
-        # torch's conftest.py was written for the pytest of its day.
-        own = ["--noconftest", "-c", os.devnull, "--rootdir=.", "-p", "no:cacheprovider", "-q"]
+        # torch's conftest.py was written for the pytest of its day, and pytest's logging formats whatever a test logs.
+        plugins = ["-p", "no:cacheprovider", "-p", "no:logging", "-p", f"{__package__}.older_names"]
+        own = ["--noconftest", "-c", os.devnull, "--rootdir=.", "-q", *plugins]
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
-            listing.write("\n".join([*own, *arguments]))
+            listing.write("\n".join(arguments))
             listing.flush()
-            command = [sys.executable, "-m", "pytest", f"@{listing.name}"]
+            command = [sys.executable, "-m", "pytest", *own, f"@{listing.name}"]
             return subprocess.run(
                 command, cwd=self.folder, env=environment, text=True, capture_output=True, check=False
             )
@@ -104,6 +108,7 @@ def check(file: File, entries: list[dict[str, str]]) -> Report:
     failures = {test: message for test, (outcome, message) in found.items() if outcome == "failed"}
     twins = file.without_torchdevice({twin(test) for test in failures}) if failures else {}
     report = Report(file.name, dict(Counter(outcome for outcome, _ in found.values() if outcome != "failed")))
+    report.skipped = dict(Counter(message for outcome, message in found.values() if outcome == "skipped"))
     theirs = 0
     for test, message in failures.items():
         reason = next((entry["reason"] for entry in entries if _names(entry, file.name, test)), None)

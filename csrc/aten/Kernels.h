@@ -15,6 +15,7 @@ void register_rnn(forward::Registrar& registrar);
 void register_lstm(forward::Registrar& registrar);
 void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
+void register_exponential(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
 void register_sync_batch_norm(forward::Registrar& registrar);
 void register_cudnn(forward::Registrar& registrar);

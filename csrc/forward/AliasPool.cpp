@@ -4,6 +4,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/COW.h>
 
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
@@ -30,6 +31,33 @@ void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
       at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, masquerade.native_device));
 }
 
+bool is_lazy_clone(const c10::StorageImpl& storage) {
+  return storage.has_materializer() && c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
+}
+
+/// Reading a lazy clone must not make it real: the alias becomes one more clone of the same memory.
+void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
+  at::DataPtr memory = std::move(c10::impl::cow::lazy_clone_storage(source)->_mutable_data_ptr_no_checks());
+  memory.unsafe_set_device(masquerade.native_device);
+  native.set_data_ptr_noswap(std::move(memory));
+  native.set_materializer(&c10::impl::cow::materialize_cow);
+}
+
+/// Kernels also write to arguments whose types do not say so: what this made real belongs to the source.
+void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool escaped) {
+  const bool still_lazy = native.has_materializer();
+  native.clear_materializer();
+  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, masquerade.native_device));
+  if (!still_lazy && memory.get_context() != nullptr) {
+    memory.unsafe_set_device(source.device());
+    source.clear_materializer();
+    source.set_data_ptr_noswap(std::move(memory));
+  }
+  if (escaped) {
+    native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), masquerade.native_device));
+  }
+}
+
 }  // namespace
 
 AliasSlot& AliasPool::push() {
@@ -45,12 +73,18 @@ AliasSlot& AliasPool::push() {
   return top;
 }
 
-void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage) {
+void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage, bool written) {
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
   if (same_storage == nullptr) {
-    // mutable_data() also makes a copy-on-write storage real before a native kernel can write to it.
-    slot.storage->_mutable_data_ptr_no_checks() = at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
+    if (C10_UNLIKELY(!written && is_lazy_clone(*source_storage))) {
+      clone_lazily(*source_storage, *slot.storage);
+      slot.lazy_clone = true;
+    } else {
+      // mutable_data() also makes a lazy clone real before a native kernel can write to it.
+      slot.storage->_mutable_data_ptr_no_checks() =
+          at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
+    }
     slot.storage->unsafe_set_nbytes(source_storage->nbytes());
     slot.storage->set_resizable(source_storage->resizable());
   } else {
@@ -64,13 +98,13 @@ void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_s
   slot.source = &source;
 }
 
-AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base) {
+AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base, bool written) {
   c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
   TORCH_CHECK_NOT_IMPLEMENTED((source.key_set().raw_repr() & kDenseKey) != 0 && source_storage != nullptr,
                               "torchdevice: tensors of layout ", source.layout(),
                               " have no forwarding on 'cuda' yet; use a dense tensor, or run this part on the CPU");
   if (C10_UNLIKELY(size_ - base >= kLinearSearch)) {
-    return alias_in_long_list(source, source_storage, base);
+    return alias_in_long_list(source, source_storage, base, written);
   }
   AliasSlot* same_storage = nullptr;
   for (size_t i = base; i < size_; ++i) {
@@ -84,7 +118,7 @@ AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base) {
   }
   AliasSlot& top = push();
   try {
-    fill(top, source, same_storage);
+    fill(top, source, same_storage, written);
   } catch (...) {
     --size_;
     throw;
@@ -92,7 +126,8 @@ AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base) {
   return top;
 }
 
-AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base) {
+AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base,
+                                         bool written) {
   if (index_.base != base || index_.indexed > size_) {
     index_ = {{}, base, base};
   }
@@ -107,7 +142,7 @@ AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageIm
   auto shared = index_.by_source.find(source_storage);
   AliasSlot& top = push();
   try {
-    fill(top, source, shared == index_.by_source.end() ? nullptr : shared->second);
+    fill(top, source, shared == index_.by_source.end() ? nullptr : shared->second, written);
   } catch (...) {
     --size_;
     throw;
@@ -151,6 +186,9 @@ void AliasPool::release(AliasSlot& slot) noexcept {
     return;
   }
   const bool storage_escaped = !storage_replaced && held.use_count() != 1;
+  if (C10_UNLIKELY(std::exchange(slot.lazy_clone, false)) && !storage_replaced) {
+    end_lazy_clone(*slot.storage, *slot.source_storage, tensor_escaped || storage_escaped);
+  }
   if (C10_UNLIKELY(tensor_escaped || storage_replaced || storage_escaped)) {
     if (!storage_replaced) {
       make_owning(*slot.storage, *slot.source_storage);

@@ -22,6 +22,8 @@ struct AliasSlot {
   c10::Storage parked;
   c10::TensorImpl* source = nullptr;
   c10::StorageImpl* source_storage = nullptr;
+  /// The source is copied on write, and so is `native`.
+  bool lazy_clone = false;
 };
 
 /// A thread's stack of alias slots. Slots never move, so that kernels may hold references to their tensors.
@@ -31,7 +33,7 @@ class AliasPool {
 
   /// The alias of `source` among the slots from `base` up, made if there is none. Two sources over one storage get
   /// aliases over one storage, since kernels look for overlap.
-  AliasSlot& alias(c10::TensorImpl& source, size_t base);
+  AliasSlot& alias(c10::TensorImpl& source, size_t base, bool written = false);
 
   /// The slot from `base` up whose alias is `native`, or nullptr.
   AliasSlot* find(const c10::TensorImpl* native, size_t base) noexcept;
@@ -48,8 +50,8 @@ class AliasPool {
 
   AliasSlot& slot(size_t i) noexcept { return (*chunks_[i / kChunk])[i % kChunk]; }
   AliasSlot& push();
-  void fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage);
-  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base);
+  void fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage, bool written);
+  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base, bool written);
   void release(AliasSlot& slot) noexcept;
 
   std::vector<std::unique_ptr<Chunk>> chunks_;

@@ -3,6 +3,7 @@
 #include "forward/Boxed.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -197,9 +198,31 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+/// What torch's kernels make the current device: where results shall live, else where the first tensor does.
+std::optional<c10::Device> device_of_call(at::ArrayRef<c10::IValue> arguments) {
+  std::optional<c10::Device> device;
+  const auto see = [&device](const at::Tensor& tensor) {
+    if (!device.has_value() && tensor.is_cuda()) {
+      device = tensor.device();
+    }
+  };
+  for (const c10::IValue& value : arguments) {
+    if (value.isDevice() && value.toDevice().is_cuda() && value.toDevice().has_index()) {
+      return value.toDevice();
+    }
+    if (value.isTensor()) {
+      see(value.toTensor());
+    } else if (value.isTensorList() && !value.toTensorList().empty()) {
+      see(value.toTensorList().get(0));
+    }
+  }
+  return device;
+}
+
 /// The native backend's kernel on the CUDA tensors as they are.
 template <c10::DispatchKey functionality>
 void run_shared(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const c10::OptionalDeviceGuard guard(device_of_call(torch::jit::last(*stack, op.schema().arguments().size())));
   op.redispatchBoxed(native_keys(functionality), stack);
 }
 

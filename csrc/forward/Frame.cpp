@@ -53,7 +53,7 @@ const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
   c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
   if (C10_LIKELY(is_dense_cuda(impl))) {
     see_device(TensorAccess::device(impl)->index());
-    return pool_.alias(impl, base_).native;
+    return pool_.alias(impl, base_, written).native;
   }
   if (tensor.is_cuda()) {
     return pass_other_layout(tensor);
@@ -138,6 +138,7 @@ void Frame::commit(const at::Tensor& source) {
       at::DataPtr memory = std::move(written._mutable_data_ptr_no_checks());
       written._mutable_data_ptr_no_checks() = at::DataPtr(memory.get(), masquerade.native_device);
       memory.unsafe_set_device(device());
+      target.clear_materializer();
       target.set_data_ptr_noswap(std::move(memory));
     }
     target.set_nbytes(written.nbytes());

@@ -126,6 +126,36 @@ def test_copy_on_write_storage_is_copied_before_a_kernel_writes() -> None:
     assert lazy.tolist() == [2.0] * 4
 
 
+def test_reading_a_lazy_clone_copies_nothing() -> None:
+    x = torch.arange(4.0, device="cuda")
+    lazy = torch._lazy_clone(x)
+    assert (x + lazy).tolist() == [0.0, 2.0, 4.0, 6.0]
+    assert torch.cat([x, lazy, lazy[:1]]).shape == (9,)
+    assert torch._C._is_cow_tensor(x)
+    assert torch._C._is_cow_tensor(lazy)
+
+
+def test_lazy_clones_that_are_read_and_written_in_one_call() -> None:
+    x = torch.ones(4, device="cuda")
+    lazy = torch._lazy_clone(x)
+    torch.add(lazy, x, out=lazy)
+    assert x.tolist() == [1.0] * 4
+    assert lazy.tolist() == [2.0] * 4
+    assert not torch._C._is_cow_tensor(lazy)
+    lazy += 1
+    assert lazy.tolist() == [3.0] * 4
+
+
+def test_writes_that_no_type_tells_of_reach_a_lazy_clone() -> None:
+    mean = torch.zeros(2, device="cuda")
+    lazy = torch._lazy_clone(mean)
+    torch.batch_norm(
+        torch.ones(3, 2, device="cuda"), None, None, lazy, torch.ones(2, device="cuda"), True, 1.0, 1e-5, False
+    )
+    assert lazy.tolist() == [1.0, 1.0]
+    assert mean.tolist() == [0.0, 0.0]
+
+
 def test_long_lists_with_duplicates() -> None:
     tensors = [torch.full((2,), float(i), device="cuda") for i in range(300)]
     torch._foreach_add_([*tensors, tensors[0]], 1.0)

@@ -335,3 +335,27 @@ def test_mixed_devices() -> None:
 def test_gradcheck() -> None:
     x = DENSE.double().cuda().to_sparse().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: torch.sparse.sum(t * 2), (x,), masked=True)
+
+
+def test_another_device_than_the_current_one(run_python: Callable[..., Any]) -> None:
+    run_python(
+        """
+        import torch
+        dense = torch.eye(4, device="cuda:1")
+        x = dense.to_sparse()
+        results = {
+            "made": torch.sparse_coo_tensor(x._indices(), x._values(), x.shape),
+            "coalesced": (x + x).coalesce(),
+            "masked": dense.sparse_mask(x),
+            "product": x * x,
+            "moved": torch.eye(4).to_sparse().to("cuda:1"),
+            "compressed": dense.to_sparse_csr().clone(),
+        }
+        for name, result in results.items():
+            assert result.device == torch.device("cuda:1"), name
+            values = result.values() if result.is_sparse_csr else result._values()
+            assert values.device == torch.device("cuda:1"), name
+        assert torch.cuda.current_device() == 0
+        """,
+        TORCHDEVICE_COUNT="2",
+    )
