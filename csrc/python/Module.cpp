@@ -80,6 +80,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("activate", &activate);
   m.def("backward_has_run", &backward_has_run);
   m.def("native_backend_name", [] { return native_backend().name(); });
+  add_attention_patch(m.ptr());
   add_backward_patch(m.ptr());
   add_device_patch(m.ptr());
   add_storage_patch(m.ptr());
