@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torchgen
 from operators import Operators
-from rules import WAITING, Mixing, mixing_of, must_compose
+from rules import CUBLAS, FLOAT8, NONDETERMINISTIC, WAITING, WIDENED, Mixing, mixing_of, must_compose
 from torchgen.api import cpp, dispatcher
 from torchgen.api.types import NativeSignature
 from torchgen.model import Argument, NativeFunction, SelfArgument
@@ -66,6 +66,11 @@ class Kernel:
         return str(self.function.func.name.unambiguous_name())
 
     def rule(self) -> str:
+        if self.alert is None:
+            return self.device_rule()
+        return f'{self.device_rule()}constexpr char {self.struct}_alert[] = "{self.alert}";\n'
+
+    def device_rule(self) -> str:
         if self.mixing is not Mixing.SAME_DEVICE:
             return f"constexpr Rule {self.struct}_rule{{Mixing::{self.mixing.value}}};\n"
         checked = ", ".join(f'{{{position}, "{name}"}}' for position, name in self.checked_arguments())
@@ -95,14 +100,40 @@ class Kernel:
                 yield position[argument.name], argument.name
 
     @property
-    def waits(self) -> bool:
-        return str(self.function.func.name) in WAITING
+    def alert(self) -> str | None:
+        """The name that CUDA's kernel has where torch.use_deterministic_algorithms refuses it."""
+        return NONDETERMINISTIC.get(str(self.function.func.name))
 
     def registration(self) -> str:
-        if self.waits:
-            kernel = f"Waiting<at::_ops::{self.struct}, {self.struct}_rule, at::_ops::{self.struct}::schema>::call"
-            return f"  registrar.implement<at::_ops::{self.struct}>(TORCH_FN(({kernel})));\n"
-        return f"  registrar.forward<at::_ops::{self.struct}, {self.struct}_rule>();\n"
+        name, op = str(self.function.func.name), f"at::_ops::{self.struct}"
+        plain = kernel = f"Forward<{op}, {self.struct}_rule, {op}::schema>"
+        if name in WAITING:
+            kernel = f"Waiting<{op}, {self.struct}_rule, {op}::schema>"
+        if self.alert is not None:
+            kernel = f"Nondeterministic<{op}, {self.struct}_alert, {kernel}>"
+        if name in CUBLAS:
+            kernel = f"Cublas<{op}, {kernel}>"
+        if name in FLOAT8:
+            kernel = f"Float8<{op}, {kernel}>"
+        if name in WIDENED:
+            kernel = f"Widened<{op}, {kernel}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDENED[name])}>>"
+        if kernel == plain:
+            return f"  registrar.forward<{op}, {self.struct}_rule>();\n"
+        return f"  registrar.implement<{op}>(TORCH_FN(({kernel}::call)));\n"
+
+    @property
+    def headers(self) -> set[str]:
+        name = str(self.function.func.name)
+        headers = {f"<ATen/ops/{self.function.root_name}_ops.h>"}
+        if name in WAITING:
+            headers.add('"forward/Waiting.h"')
+        if name in NONDETERMINISTIC or name in CUBLAS:
+            headers.add('"forward/Nondeterministic.h"')
+        if name in FLOAT8:
+            headers.add('"forward/Float8.h"')
+        if name in WIDENED:
+            headers.add('"forward/Widened.h"')
+        return headers
 
 
 def flat_cpp_arguments(function: NativeFunction) -> list[Argument]:
@@ -135,9 +166,9 @@ def main(output: Path, shards: int) -> None:
     kernels = sorted(select_kernels(operators), key=lambda kernel: (cpp.name(kernel.function.func), kernel.struct))
     for shard in range(shards):
         mine = kernels[len(kernels) * shard // shards : len(kernels) * (shard + 1) // shards]
-        headers = [f"<ATen/ops/{name}_ops.h>" for name in sorted({kernel.function.root_name for kernel in mine})]
-        if any(kernel.waits for kernel in mine):
-            headers.append('"forward/Waiting.h"')
+        headers = sorted(
+            set().union(*(kernel.headers for kernel in mine)), key=lambda header: (header[0] == '"', header)
+        )
         text = HEADER.format(
             includes="\n".join(f"#include {header}" for header in headers),
             rules="".join(f"// {kernel.function.func}\n{kernel.rule()}" for kernel in mine),

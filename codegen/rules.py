@@ -14,6 +14,7 @@ class Mixing(Enum):
     SAME_DEVICE = "kSameDevice"
     TENSOR_ITERATOR = "kTensorIterator"
     INDICES = "kIndices"
+    MASK = "kMask"
     CONVOLUTION = "kConvolution"
     COMPOSITE = "kComposite"
     ANY_DEVICE = "kAnyDevice"
@@ -108,6 +109,132 @@ WAITING = {
     "unique_dim_consecutive",
 }
 
+#: What torch.use_deterministic_algorithms refuses on a GPU, with the name that CUDA's kernel has in the error. Some of
+#: them not always; csrc/forward/Nondeterministic.h says when.
+NONDETERMINISTIC = {
+    "_adaptive_avg_pool2d_backward": "adaptive_avg_pool2d_backward_cuda",
+    "_adaptive_avg_pool3d_backward": "adaptive_avg_pool3d_backward_cuda",
+    "_ctc_loss_backward": "ctc_loss_backward_gpu",
+    "_ctc_loss_backward.Tensor": "ctc_loss_backward_gpu",
+    "_embedding_bag_backward": "embedding_bag_backward_cuda_max",
+    "_embedding_bag_dense_backward": "embedding_bag_backward_cuda_max",
+    "_upsample_bicubic2d_aa_backward": "upsample_bicubic2d_aa_backward_out_cuda",
+    "_upsample_bicubic2d_aa_backward.grad_input": "upsample_bicubic2d_aa_backward_out_cuda",
+    "_upsample_bilinear2d_aa_backward": "upsample_bilinear2d_aa_backward_out_cuda",
+    "_upsample_bilinear2d_aa_backward.grad_input": "upsample_bilinear2d_aa_backward_out_cuda",
+    "adaptive_avg_pool3d_backward.grad_input": "adaptive_avg_pool3d_backward_out_cuda",
+    "adaptive_max_pool2d_backward": "adaptive_max_pool2d_backward_cuda",
+    "adaptive_max_pool2d_backward.grad_input": "adaptive_max_pool2d_backward_cuda",
+    "avg_pool3d_backward": "avg_pool3d_backward_cuda",
+    "avg_pool3d_backward.grad_input": "avg_pool3d_backward_cuda",
+    "bincount": "_bincount_cuda",
+    "fractional_max_pool2d_backward": "fractional_max_pool2d_backward_cuda",
+    "fractional_max_pool2d_backward.grad_input": "fractional_max_pool2d_backward_cuda",
+    "fractional_max_pool3d_backward": "fractional_max_pool3d_backward_cuda",
+    "fractional_max_pool3d_backward.grad_input": "fractional_max_pool3d_backward_out_cuda",
+    "grid_sampler_2d_backward": "grid_sampler_2d_backward_cuda",
+    "grid_sampler_3d_backward": "grid_sampler_3d_backward_cuda",
+    "histc": "_histc_cuda",
+    "histc.out": "_histc_cuda",
+    "index_reduce": "index_reduce_cuda",
+    "index_reduce.out": "index_reduce_cuda",
+    "index_reduce_": "index_reduce_cuda",
+    "kthvalue": "kthvalue CUDA",
+    "kthvalue.values": "kthvalue CUDA",
+    "median.dim": "median CUDA with indices output",
+    "median.dim_values": "median CUDA with indices output",
+    "nanmedian.dim": "median CUDA with indices output",
+    "nanmedian.dim_values": "median CUDA with indices output",
+    "nll_loss2d_forward": "nll_loss2d_forward_out_cuda_template",
+    "nll_loss2d_forward.output": "nll_loss2d_forward_out_cuda_template",
+    "put": "put_",
+    "put_": "put_",
+    "reflection_pad1d_backward": "reflection_pad1d_backward_out_cuda",
+    "reflection_pad1d_backward.grad_input": "reflection_pad1d_backward_out_cuda",
+    "reflection_pad2d_backward": "reflection_pad2d_backward_cuda",
+    "reflection_pad2d_backward.grad_input": "reflection_pad2d_backward_out_cuda",
+    "reflection_pad3d_backward": "reflection_pad3d_backward_out_cuda",
+    "reflection_pad3d_backward.grad_input": "reflection_pad3d_backward_out_cuda",
+    "replication_pad1d_backward": "replication_pad1d_backward_cuda",
+    "replication_pad1d_backward.grad_input": "replication_pad1d_backward_cuda",
+    "replication_pad2d_backward": "replication_pad2d_backward_cuda",
+    "replication_pad2d_backward.grad_input": "replication_pad2d_backward_out_cuda",
+    "replication_pad3d_backward": "replication_pad3d_backward_cuda",
+    "replication_pad3d_backward.grad_input": "replication_pad3d_backward_out_cuda",
+    "scatter.reduce": "scatter_reduce_cuda_kernel",
+    "scatter.reduce_out": "scatter_reduce_cuda_kernel",
+    "scatter_.reduce": "scatter_reduce_cuda_kernel",
+    "scatter_reduce.two": "scatter_reduce_cuda_prod_",
+    "scatter_reduce.two_out": "scatter_reduce_cuda_prod_",
+    "scatter_reduce_.two": "scatter_reduce_cuda_prod_",
+    "upsample_bicubic2d_backward": "upsample_bicubic2d_backward_out_cuda",
+    "upsample_bicubic2d_backward.grad_input": "upsample_bicubic2d_backward_out_cuda",
+    "upsample_bilinear2d_backward": "upsample_bilinear2d_backward_out_cuda",
+    "upsample_bilinear2d_backward.grad_input": "upsample_bilinear2d_backward_out_cuda",
+    "upsample_linear1d_backward": "upsample_linear1d_backward_out_cuda",
+    "upsample_linear1d_backward.grad_input": "upsample_linear1d_backward_out_cuda",
+    "upsample_trilinear3d_backward": "upsample_trilinear3d_backward_out_cuda",
+    "upsample_trilinear3d_backward.grad_input": "upsample_trilinear3d_backward_out_cuda",
+}
+
+#: Matrix products, which a GPU leaves to cuBLAS: deterministic only where CUBLAS_WORKSPACE_CONFIG says so.
+CUBLAS = {
+    "_addmm_activation",
+    "_addmm_activation.out",
+    "addbmm",
+    "addbmm.out",
+    "addbmm_",
+    "addmm",
+    "addmm.out",
+    "addmm_",
+    "addmv",
+    "addmv.out",
+    "addmv_",
+    "baddbmm",
+    "baddbmm.out",
+    "baddbmm_",
+    "bmm",
+    "bmm.out",
+    "mm",
+    "mm.out",
+    "mv",
+    "mv.out",
+}
+
+#: Products of float8 matrices, which a GPU older than Ada refuses.
+FLOAT8 = {"_scaled_mm", "_scaled_mm.out", "_scaled_mm_v2", "_scaled_mm_v2.out"}
+
+_COMPLEX_HALF = ("ComplexHalf",)
+_HALVES = ("Half", "BFloat16")
+_ALL_HALVES = ("Half", "ComplexHalf")
+_SMALL_INTEGERS = ("Byte", "Char", "Short", "Int", "Long")
+
+
+def _forms(names: str, types: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Rows for the functional, out= and in-place forms of operators; of which an operator may lack some."""
+    return {name + form: types for name in names.split() for form in ("", ".out", "_", ".grad_input", ".output")}
+
+
+#: Types that CUDA's kernels know and the CPU's do not: by torch.testing's OpInfos, dtypesIfCUDA less dtypes.
+WIDENED = {
+    **_forms("abs", ("Bool",)),
+    **_forms("equal", _COMPLEX_HALF),
+    **_forms("trace", ("Bool", "ComplexHalf")),
+    **_forms("histc", _SMALL_INTEGERS),
+    **_forms("avg_pool3d avg_pool3d_backward", _HALVES),
+    **_forms("multi_margin_loss multi_margin_loss_backward", _HALVES),
+    **_forms("multilabel_margin_loss_forward multilabel_margin_loss_backward", _HALVES),
+    **_forms("_upsample_bilinear2d_aa _upsample_bilinear2d_aa_backward", _HALVES),
+    **_forms("_upsample_bicubic2d_aa _upsample_bicubic2d_aa_backward", _HALVES),
+    **_forms("rrelu_with_noise", ("Half",)),
+    **_forms("_fft_c2c _fft_c2r _fft_r2c", _ALL_HALVES),
+    **_forms("acos acosh asin asinh atan atanh cos cosh exp log sin sinh tan tanh tanh_backward", _COMPLEX_HALF),
+    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution convolution_backward", _COMPLEX_HALF),
+    **dict.fromkeys(["div.Tensor", "div.out", "div_.Tensor", "lerp.Scalar", "lerp.Tensor"], _COMPLEX_HALF),
+    **dict.fromkeys(["pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", "pow_.Tensor"], _COMPLEX_HALF),
+    **dict.fromkeys(["prod", "prod.dim_int", "sum", "sum.dim_IntList"], _COMPLEX_HALF),
+}
+
 #: at::native moves indices to the indexed tensor's device.
 INDEXING = {"_index_put_impl_", "index.Tensor", "index.Tensor_out"}
 
@@ -155,6 +282,8 @@ def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES
+    if name in {"masked_fill_.Scalar", "masked_fill_.Tensor"}:
+        return Mixing.MASK
     if name in {"convolution", "_convolution"}:
         return Mixing.CONVOLUTION
     if not operators.has_cpu_kernel(function):

@@ -187,6 +187,19 @@ def patches() -> Iterator[Patch]:
         "a CPU build of torch refuses CUDA tensor types",
         lambda: _set(torch._C, "_set_default_tensor_type", _C.set_default_tensor_type),
     )
+    yield Patch(
+        "torch._C._can_use_flash_attention and its like",
+        "a CPU build of torch answers no to torch.backends.cuda.can_use_flash_attention() whatever the arguments",
+        lambda: _set_all(
+            torch._C,
+            {
+                "_is_flash_attention_available": lambda: True,
+                "_can_use_flash_attention": _C.can_use_flash_attention,
+                "_can_use_mem_efficient_attention": _C.can_use_mem_efficient_attention,
+                "_can_use_cudnn_attention": _C.can_use_cudnn_attention,
+            },
+        ),
+    )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
             "torch._dynamo's CUDA streams and events",

@@ -22,12 +22,53 @@ bool is_half(const Params& params) {
   return params.query.scalar_type() == at::kHalf || params.query.scalar_type() == at::kBFloat16;
 }
 
+bool on_cuda(const Params& params, bool debug) {
+  if (params.query.is_cuda()) return true;
+  if (debug) {
+    TORCH_WARN("All tensors need to be on cuda device. Got query on device: ", params.query.device(),
+               ", key on device: ", params.key.device(), ", value on device: ", params.value.device());
+  }
+  return false;
+}
+
+template <Condition condition>
+bool if_dense(const Params& params, bool debug) {
+  return !sdp::has_only_dense_inputs(params) || condition(params, debug);
+}
+
 bool has_dense_inputs(const Params& params, bool debug) {
   const bool dense = sdp::has_only_dense_inputs(params);
   if (!dense && debug) {
     TORCH_WARN("torchdevice's fused kernels do not support nested tensors.");
   }
   return dense;
+}
+
+bool flash_nested_head_dim(const Params& params, bool debug) {
+  const auto query = params.query.sym_size(-1);
+  const auto key = params.key.sym_size(-1);
+  const auto value = params.value.sym_size(-1);
+  if (query == key && query == value && query % 8 == 0 && query <= 256) return true;
+  if (debug) {
+    TORCH_WARN("For NestedTensor inputs,", " Flash attention",
+               " requires q,k,v to have the same last dimension and to be a multiple of 8 and less than or equal to ",
+               "256.", " Got Query.size(-1): ", query, ", Key.size(-1): ", key, ", Value.size(-1): ", value,
+               " instead.");
+  }
+  return false;
+}
+
+/// CUDA's own reasons against nested tensors, then that there are no fused kernels for them here.
+bool flash_nested(const Params& params, bool debug) {
+  return !sdp::has_for_nested_inputs(params) ||
+         (sdp::check_batch_size_nested(params, debug) && flash_nested_head_dim(params, debug) &&
+          sdp::check_for_seq_len_0_nested_tensor(params, debug) && has_dense_inputs(params, debug));
+}
+
+bool efficient_nested(const Params& params, bool debug) {
+  return !sdp::has_for_nested_inputs(params) ||
+         (sdp::check_requires_grad_and_nested(params, debug) && sdp::check_batch_size_nested(params, debug) &&
+          sdp::check_for_seq_len_0_nested_tensor(params, debug) && has_dense_inputs(params, debug));
 }
 
 bool flash_hardware(const Params&, bool debug) {
@@ -179,38 +220,41 @@ bool all_of(const std::array<Condition, count>& conditions, const Params& params
 }
 
 bool can_use_flash(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 12> conditions{
+  static constexpr std::array<Condition, 13> conditions{
       sdp::check_runtime_disabled_flash,
+      on_cuda,
       sdp::check_tensor_shapes,
       sdp::check_for_attn_mask,
       flash_head_dim,
       flash_hardware,
       flash_training_head_dim,
-      has_dense_inputs,
+      flash_nested,
       flash_square_causal,
       half_types,
-      sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/true>,
-      sdp::check_nonzero_sequence_lengths_dense,
-      sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/true>};
+      if_dense<sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/true>>,
+      if_dense<sdp::check_nonzero_sequence_lengths_dense>,
+      if_dense<sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/true>>};
   return all_of(conditions, params, debug);
 }
 
 bool can_use_efficient(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 8> conditions{
+  static constexpr std::array<Condition, 9> conditions{
       sdp::check_runtime_disabled_mem_efficient,
+      on_cuda,
       sdp::check_tensor_shapes,
       efficient_head_dim,
-      has_dense_inputs,
-      sdp::check_nonzero_sequence_lengths_dense,
-      sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/false>,
-      sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/false>,
+      efficient_nested,
+      if_dense<sdp::check_nonzero_sequence_lengths_dense>,
+      if_dense<sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/false>>,
+      if_dense<sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/false>>,
       efficient_types};
   return all_of(conditions, params, debug);
 }
 
 bool can_use_cudnn(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 11> conditions{
+  static constexpr std::array<Condition, 12> conditions{
       cudnn_enabled,
+      on_cuda,
       has_dense_inputs,
       sdp::check_tensor_shapes,
       cudnn_deterministic,
@@ -239,14 +283,16 @@ void set_default_order() {
   (void)done;
 }
 
-bool fits(sdp::SDPBackend backend, const Params& params) {
+}  // namespace
+
+bool can_use(sdp::SDPBackend backend, const Params& params, bool debug) {
   switch (backend) {
     case sdp::SDPBackend::flash_attention:
-      return can_use_flash(params, /*debug=*/false);
+      return can_use_flash(params, debug);
     case sdp::SDPBackend::efficient_attention:
-      return can_use_efficient(params, /*debug=*/false);
+      return can_use_efficient(params, debug);
     case sdp::SDPBackend::cudnn_attention:
-      return can_use_cudnn(params, /*debug=*/false);
+      return can_use_cudnn(params, debug);
     case sdp::SDPBackend::math:
       return at::globalContext().userEnabledMathSDP();
     case sdp::SDPBackend::overrideable:
@@ -257,8 +303,6 @@ bool fits(sdp::SDPBackend backend, const Params& params) {
   }
 }
 
-}  // namespace
-
 sdp::SDPBackend choose_attention(const Params& params) {
   auto& context = at::globalContext();
   TORCH_CHECK(context.userEnabledMathSDP() || context.userEnabledFlashSDP() || context.userEnabledMemEfficientSDP() ||
@@ -267,7 +311,7 @@ sdp::SDPBackend choose_attention(const Params& params) {
               "This is likely due to turning off both the math kernel and the fused kernels.");
   set_default_order();
   for (const sdp::SDPBackend backend : context.sDPPriorityOrder()) {
-    if (fits(backend, params)) return backend;
+    if (can_use(backend, params, /*debug=*/false)) return backend;
   }
   TORCH_WARN("Memory efficient kernel not used because:");
   can_use_efficient(params, /*debug=*/true);

@@ -10,4 +10,7 @@ namespace torchdevice::aten {
 /// switches of torch.backends.cuda and the order of torch.nn.attention. Throws where nothing that is enabled fits.
 sdp::SDPBackend choose_attention(const sdp::sdp_params& params);
 
+/// Whether a kernel may be taken for these arguments; with `debug` a warning says why not.
+bool can_use(sdp::SDPBackend backend, const sdp::sdp_params& params, bool debug);
+
 }  // namespace torchdevice::aten

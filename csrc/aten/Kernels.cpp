@@ -16,11 +16,13 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_ctc_loss(registrar);
   aten::register_exponential(registrar);
   aten::register_wide_products(registrar);
+  aten::register_compressed_products(registrar);
   aten::register_semi_structured(registrar);
   aten::register_cudnn(registrar);
   aten::register_packed_attention(registrar);
   aten::register_sync_batch_norm(registrar);
   aten::register_collectives(registrar);
+  aten::register_nested_projections(registrar);
   aten::register_layouts(registrar);
 }
 

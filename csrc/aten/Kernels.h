@@ -17,12 +17,14 @@ void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
 void register_exponential(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
+void register_compressed_products(forward::Registrar& registrar);
 void register_sync_batch_norm(forward::Registrar& registrar);
 void register_cudnn(forward::Registrar& registrar);
 void register_semi_structured(forward::Registrar& registrar);
 void register_packed_attention(forward::Registrar& registrar);
 /// Boxed, as their C++ types are not public.
 void register_collectives(forward::Registrar& registrar);
+void register_nested_projections(forward::Registrar& registrar);
 void register_layouts(forward::Registrar& registrar);
 
 }  // namespace torchdevice::aten

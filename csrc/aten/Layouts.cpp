@@ -1,13 +1,23 @@
 // aten/Layouts.cpp: operators on sparse, compressed sparse, nested and quantized tensors.
 
+#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/native/DispatchStub.h>
+#include <ATen/native/SparseTensorUtils.h>
 
 #include <string>
 #include <unordered_set>
 
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
+#include "forward/Frame.h"
 #include "native/Backend.h"
+
+// torch's header of it is not in the wheel.
+namespace at::native {
+using flatten_indices_fn = Tensor (*)(const Tensor& indices, IntArrayRef size);
+DECLARE_DISPATCH(flatten_indices_fn, flatten_indices_stub)
+}  // namespace at::native
 
 namespace torchdevice::aten {
 namespace {
@@ -51,8 +61,7 @@ const Names& compressed_forwarded() {
                                         "aten::addmm.out",
                                         "aten::addmv.out",
                                         "aten::sparse_sampled_addmm",
-                                        "aten::sparse_sampled_addmm.out",
-                                        "aten::triangular_solve.X"};
+                                        "aten::sparse_sampled_addmm.out"};
   return names;
 }
 
@@ -61,7 +70,6 @@ const Names& nested_forwarded() {
                                         "aten::_native_multi_head_attention",
                                         "aten::_nested_sum_backward",
                                         "aten::_nested_tensor_softmax_with_shape",
-                                        "aten::_transform_bias_rescale_qkv",
                                         "aten::add.Tensor",
                                         "aten::add_.Tensor",
                                         "aten::bmm",
@@ -102,6 +110,21 @@ const Names& quantized_shared() {
   return names;
 }
 
+/// In files of their own.
+const Names& written_by_hand() {
+  static const auto& names = *new Names{"aten::_transform_bias_rescale_qkv", "aten::triangular_solve.X"};
+  return names;
+}
+
+/// Positions in a sparse tensor as single numbers; to check that a tensor is coalesced, torch asks a DispatchStub for
+/// them.
+at::Tensor flatten_indices(const at::Tensor& indices, at::IntArrayRef sizes) {
+  forward::Frame frame;
+  const at::Tensor& native = frame.pass(indices);
+  frame.enter();
+  return frame.adopt(at::sparse::flatten_indices(native, sizes));
+}
+
 c10::DispatchKey runtime_key(c10::DispatchKey functionality, c10::BackendComponent backend) {
   return c10::toRuntimePerBackendFunctionalityKey(functionality, backend);
 }
@@ -114,7 +137,7 @@ void register_kind(forward::Registrar& registrar, const IsShared& is_shared) {
   const c10::DispatchKey cuda = runtime_key(functionality, c10::BackendComponent::CUDABit);
   for (const c10::OperatorName& name : dispatcher.getRegistrationsForDispatchKey(native)) {
     const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";
-    if (!about_host_memory) {
+    if (!about_host_memory && !written_by_hand().contains(c10::toString(name))) {
       registrar.implement_boxed(name, cuda,
                                 is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
                                                                : forward::boxed_kernel<functionality>());
@@ -133,6 +156,7 @@ void register_layouts(forward::Registrar& registrar) {
   register_kind<c10::DispatchKey::NestedTensor>(registrar, is_not_in(nested_forwarded()));
   register_kind<c10::DispatchKey::Quantized>(registrar,
                                              [](const std::string& name) { return quantized_shared().contains(name); });
+  at::native::flatten_indices_stub.set_cuda_dispatch_ptr(&flatten_indices);
   // Its composite kernel asks a DispatchStub.
   registrar.implement_boxed({"aten::copy_", ""}, c10::DispatchKey::QuantizedCUDA,
                             forward::boxed_kernel<c10::DispatchKey::Quantized>());

@@ -2,6 +2,8 @@
 // matrix is made dense again. CUTLASS's layout is that of torch.sparse._semi_structured_conversions; cuSPARSELt's is
 // opaque, so it is one of ours of the same size.
 
+#include "aten/SemiStructured.h"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_cslt_compress_ops.h>
 #include <ATen/ops/_cslt_sparse_mm_ops.h>
@@ -43,24 +45,6 @@ at::Tensor bit_pairs(const at::Tensor& packed, int64_t count) {
     pairs.push_back(packed.bitwise_right_shift(2 * i).bitwise_and(3).to(at::kLong));
   }
   return at::stack(pairs, -1);
-}
-
-/// Where CUTLASS keeps the metadata of (row, column): reorder_meta() of its host_reorder.h, in
-/// ColumnMajorInterleaved<2>.
-at::Tensor cutlass_places(int64_t rows, int64_t columns, int64_t bytes, const at::TensorOptions& options) {
-  const int64_t group = bytes == 2 ? 32 : 16;
-  const int64_t interweave = bytes == 2 ? 4 : 2;
-  const at::Tensor line = at::arange(rows, options.dtype(at::kLong)).unsqueeze(1);
-  const at::Tensor column = at::arange(columns, options.dtype(at::kLong)).unsqueeze(0);
-  const at::Tensor row =
-      line.div(group, "floor") * group + line.remainder(8) * interweave + line.remainder(group).div(8, "floor");
-  const at::Tensor odd_row = row.remainder(2);
-  const at::Tensor odd_column = column.remainder(2);
-  // Of each block of two by two, the corners off the diagonal change places.
-  const at::Tensor shift = (1 - odd_row) * odd_column - odd_row * (1 - odd_column);
-  const at::Tensor to_row = row + shift;
-  const at::Tensor to_column = column - shift;
-  return to_column.div(2, "floor") * (rows * 2) + to_row * 2 + to_column.remainder(2);
 }
 
 /// `values` (rows, kept) spread over groups of four columns, by indices of the same shape.
@@ -130,20 +114,28 @@ int64_t cslt_sparse_mm_search(const at::Tensor&, const at::Tensor&, const Option
   return 0;
 }
 
-/// CUTLASS sums int8 products in int32.
-at::ScalarType result_type(const at::Tensor& matrix, OptionalType out_dtype) {
-  return out_dtype.value_or(matrix.scalar_type() == at::kChar ? at::kInt : matrix.scalar_type());
+/// CUTLASS multiplies int8 matrices in one combination of layouts.
+void check_int8_layouts(const at::Tensor& values, const at::Tensor& dense) {
+  const auto layout = [](const at::Tensor& matrix) { return matrix.stride(1) == 1 ? "row-major" : "column_major"; };
+  const std::string_view left = layout(values);
+  const std::string_view right = layout(dense);
+  TORCH_CHECK(dense.scalar_type() != at::kChar || (left == "row-major" && right == "column_major"),
+              "spgemm_cutlass_dispatch_layouts_dispatch_layouts: Combination of ", left, " and ", right,
+              " layouts for input tensors is not supported");
 }
 
 at::Tensor mm(const at::Tensor& values, const at::Tensor& metadata, const at::Tensor& dense, OptionalType out_dtype) {
-  return at::matmul(widened(from_cutlass(values, metadata)), widened(dense)).to(result_type(dense, out_dtype));
+  check_int8_layouts(values, dense);
+  const at::Tensor product = at::matmul(widened(from_cutlass(values, metadata)), widened(dense));
+  return narrowed(product, out_dtype.value_or(dense.scalar_type()));
 }
 
 at::Tensor addmm(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata, const at::Tensor& dense,
                  const at::Scalar& alpha, const at::Scalar& beta, OptionalType out_dtype) {
+  check_int8_layouts(values, dense);
   const at::Tensor added = input.dim() == 1 ? input.unsqueeze(1) : input;
   const at::Tensor product = at::matmul(widened(from_cutlass(values, metadata)), widened(dense));
-  return (widened(added) * beta + product * alpha).to(result_type(dense, out_dtype));
+  return narrowed(widened(added) * beta + product * alpha, out_dtype.value_or(dense.scalar_type()));
 }
 
 at::Tensor linear(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata,
@@ -155,10 +147,28 @@ at::Tensor linear(const at::Tensor& input, const at::Tensor& values, const at::T
               "\" is not supported");
   if (name == "relu") result = result.relu();
   if (name == "silu") result = at::silu(result);
-  return result.to(result_type(input, out_dtype));
+  // CUTLASS sums int8 products in int32.
+  return result.to(out_dtype.value_or(input.scalar_type() == at::kChar ? at::kInt : input.scalar_type()));
 }
 
 }  // namespace
+
+// reorder_meta() of CUTLASS's host_reorder.h, in ColumnMajorInterleaved<2>.
+at::Tensor cutlass_places(int64_t rows, int64_t columns, int64_t bytes, const at::TensorOptions& options) {
+  const int64_t group = bytes == 2 ? 32 : 16;
+  const int64_t interweave = bytes == 2 ? 4 : 2;
+  const at::Tensor line = at::arange(rows, options.dtype(at::kLong)).unsqueeze(1);
+  const at::Tensor column = at::arange(columns, options.dtype(at::kLong)).unsqueeze(0);
+  const at::Tensor row =
+      line.div(group, "floor") * group + line.remainder(8) * interweave + line.remainder(group).div(8, "floor");
+  const at::Tensor odd_row = row.remainder(2);
+  const at::Tensor odd_column = column.remainder(2);
+  // Of each block of two by two, the corners off the diagonal change places.
+  const at::Tensor shift = (1 - odd_row) * odd_column - odd_row * (1 - odd_column);
+  const at::Tensor to_row = row + shift;
+  const at::Tensor to_column = column - shift;
+  return to_column.div(2, "floor") * (rows * 2) + to_row * 2 + to_column.remainder(2);
+}
 
 void register_semi_structured(forward::Registrar& registrar) {
   registrar.implement<at::_ops::_cslt_compress>(TORCH_FN(cslt_compress));
@@ -167,6 +177,7 @@ void register_semi_structured(forward::Registrar& registrar) {
   registrar.implement<at::_ops::_sparse_semi_structured_mm>(TORCH_FN(mm));
   registrar.implement<at::_ops::_sparse_semi_structured_addmm>(TORCH_FN(addmm));
   registrar.implement<at::_ops::_sparse_semi_structured_linear>(TORCH_FN(linear));
+  register_semi_structured_pruning(registrar);
 }
 
 }  // namespace torchdevice::aten

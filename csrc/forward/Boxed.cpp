@@ -184,7 +184,7 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   frame.enter();
   try {
     op.redispatchBoxed(native, stack);
-  } catch (const c10::NotImplementedError& error) {
+  } catch (const c10::Error& error) {
     throw_cuda_text(error);
   }
 

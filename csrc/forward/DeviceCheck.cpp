@@ -58,6 +58,14 @@ void check_indices(const std::vector<SeenTensor>& tensors) {
   check_tensor_iterator(iterated);
 }
 
+/// As masked_fill_ in torch's native/cuda/Indexing.cu: self, mask, possibly a value.
+void check_mask(const std::vector<SeenTensor>& tensors) {
+  const at::Tensor& self = tensors[0].tensor;
+  const at::Tensor& mask = tensors[1].tensor;
+  TORCH_CHECK(self.device() == mask.device(), "expected self and mask to be on the same device, but got mask on ",
+              mask.device(), " and self on ", self.device());
+}
+
 /// As check_input_same_type_as_parameters, which guards every cuDNN convolution: input, weight, bias.
 void check_convolution(const std::vector<SeenTensor>& tensors) {
   static constexpr const char* kNames[] = {"input", "weight", "bias"};
@@ -79,6 +87,8 @@ void check_devices(const Rule& rule, const std::vector<SeenTensor>& tensors) {
       return check_tensor_iterator(tensors);
     case Mixing::kIndices:
       return check_indices(tensors);
+    case Mixing::kMask:
+      return check_mask(tensors);
     case Mixing::kConvolution:
       return check_convolution(tensors);
     case Mixing::kComposite:

@@ -6,8 +6,8 @@
 
 namespace torchdevice::forward {
 
-/// To be called in a handler: throws `error` again, with the kernel's name as CUDA would write it if it says that a
-/// kernel of the CPU does not know a dtype: '"abs_cuda" not implemented for ...' instead of '"abs_cpu" not ...'.
-[[noreturn]] void throw_cuda_text(const c10::NotImplementedError& error);
+/// To be called in a handler: throws `error` again, with the names of kernels as CUDA has them: '"abs_cuda" not
+/// implemented for ...' instead of '"abs_cpu" not ...', 'max_pool3d_with_indices_out_cuda_template(): ...'.
+[[noreturn]] void throw_cuda_text(const c10::Error& error);
 
 }  // namespace torchdevice::forward

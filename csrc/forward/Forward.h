@@ -63,7 +63,7 @@ struct Forward<Op, rule, R(A...)> {
     frame.enter();
     try {
       return forward(frame, natives, std::index_sequence<i...>(), arguments...);
-    } catch (const c10::NotImplementedError& error) {
+    } catch (const c10::Error& error) {
       throw_cuda_text(error);
     }
   }

@@ -27,7 +27,13 @@ namespace {
 enum class Way { kIn, kOut };
 
 at::Tensor cross(Frame& frame, const at::Tensor& part, Way way) {
-  return way == Way::kIn ? frame.pass(part) : frame.adopt(at::Tensor(part));
+  if (way == Way::kIn) {
+    return frame.pass(part);
+  }
+  at::Tensor crossed = frame.adopt(at::Tensor(part));
+  // The kernel may have resized the alias of a part that the tensor keeps.
+  frame.commit(crossed);
+  return crossed;
 }
 
 c10::DispatchKeySet keys(c10::DispatchKey functionality, Way way) {

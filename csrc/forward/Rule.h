@@ -14,6 +14,7 @@ enum class Mixing {
   kSameDevice,      ///< the generated check: every tensor on one device, scalars included
   kTensorIterator,  ///< one device, but zero-dimensional CPU tensors may be read
   kIndices,         ///< indices may live on the CPU, values as for kTensorIterator
+  kMask,            ///< tensor and mask on one device, the value anywhere
   kConvolution,     ///< cuDNN's check of types, then as kComposite
   kComposite,       ///< the operator's composite kernel decides, on the tensors as they are
   kAnyDevice,       ///< copies between devices

@@ -81,6 +81,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward_has_run", &backward_has_run);
   m.def("settle_backward", &settle_backward, py::call_guard<py::gil_scoped_release>());
   m.def("native_backend_name", [] { return native_backend().name(); });
+  add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_storage_patch(m.ptr());
   add_sharing_patch(m.ptr());

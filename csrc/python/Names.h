@@ -79,4 +79,7 @@ void add_sharing_patch(PyObject* torchdevice_c);
 /// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
 void add_tensor_type_patch(PyObject* torchdevice_c);
 
+/// Attention.cpp: can_use_flash_attention, can_use_mem_efficient_attention and can_use_cudnn_attention, likewise.
+void add_attention_patch(PyObject* torchdevice_c);
+
 }  // namespace torchdevice

@@ -180,3 +180,39 @@ def test_multihead_attention_and_encoder_layer() -> None:
         expected = mode(x)
         torch.testing.assert_close(mode.cuda()(x.cuda()).cpu(), expected)
         layer.cpu()
+
+
+def test_what_torch_backends_cuda_says(capfd: pytest.CaptureFixture[str]) -> None:
+    def kernels(params: torch.backends.cuda.SDPAParams) -> list[bool]:
+        cuda = torch.backends.cuda
+        return [
+            cuda.can_use_flash_attention(params),
+            cuda.can_use_efficient_attention(params),
+            cuda.can_use_cudnn_attention(params),
+        ]
+
+    half = torch.ones(1, 2, 8, 16, dtype=torch.float16, device="cuda")
+    single = half.float()
+    mask = torch.ones(8, 8, dtype=torch.bool, device="cuda")
+    params = torch.backends.cuda.SDPAParams
+    assert torch.backends.cuda.is_flash_attention_available()
+    assert kernels(params(half, half, half, None, 0.0, False, False)) == [True, True, True]
+    assert kernels(params(half, half, half, mask, 0.0, False, False)) == [False, True, True]
+    assert kernels(params(single, single, single, None, 0.0, False, False)) == [False, True, False]
+    cpu = half.cpu()
+    assert kernels(params(cpu, cpu, cpu, None, 0.0, False, False)) == [False, False, False]
+    single_params = params(single, single, single, None, 0.0, False, False)
+    assert not torch.backends.cuda.can_use_flash_attention(single_params, debug=True)
+    assert "Expected query, key and value to all be of dtype" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype")
+def test_nested_tensors_are_refused_for_cudas_reasons() -> None:
+    x = torch.nested.nested_tensor([torch.ones(n, 2, 57) for n in (2, 3)], device="cuda", dtype=torch.bfloat16)
+    x = x.transpose(1, 2)
+    with (
+        sdpa_kernel([SDPBackend.FLASH_ATTENTION]),
+        pytest.warns(UserWarning, match="For NestedTensor inputs, Flash attention requires"),
+        pytest.raises(RuntimeError, match="No available kernel"),
+    ):
+        F.scaled_dot_product_attention(x, x, x)

@@ -123,3 +123,14 @@ def test_two_cuda_devices(run_python) -> None:
         """,
         TORCHDEVICE_COUNT="2",
     )
+
+
+@pytest.mark.parametrize("value", [0.5, torch.tensor(0.5)])
+@pytest.mark.parametrize("method", ["masked_fill_", "masked_fill"])
+def test_a_mask_on_the_cpu(method: str, value: object) -> None:
+    x = on_cuda(2)
+    message = "expected self and mask to be on the same device, but got mask on cpu and self on cuda:0"
+    for mask in (torch.tensor([True, False]), torch.tensor(True)):
+        with pytest.raises(RuntimeError, match=re.escape(message)):
+            getattr(x, method)(mask, value)
+    assert getattr(x, method)(torch.tensor([True, False], device="cuda"), value).tolist() == [0.5, 1.0]

@@ -26,6 +26,16 @@ def test_the_kernel_is_cudas(name: str) -> None:
     assert str(forwarded.value) == str(native.value).replace("cpu", "cuda")
 
 
+def test_the_name_of_a_function_before_the_text() -> None:
+    def message(device: str) -> str:
+        x = torch.ones(1, 1, 0, 2, device=device)
+        with pytest.raises(RuntimeError) as error:
+            torch.ops.aten.max_unpool2d(x, x.long(), [2, 2])
+        return str(error.value)
+
+    assert message("cuda") == message("cpu").replace("_out_cpu", "_out_cuda") != message("cpu")
+
+
 def test_other_texts_stay() -> None:
     def message(device: str) -> str:
         with pytest.raises(RuntimeError) as error:

@@ -154,9 +154,15 @@ SPARSE: dict[str, Case] = {
     "csr relu": lambda d: csr(d).neg().relu(),
     "csr product": lambda d: csr(d) @ FACTOR.to(d),
     "csr vector product": lambda d: csr(d) @ torch.ones(5, device=d),
+    "csr product of sparse ones": lambda d: torch.addmm(csr(d).mul(0), SQUARE.to(d).to_sparse_csr(), csr(d)),
+    "csc product of sparse ones": lambda d: SQUARE.to(d).to_sparse_csc() @ DENSE.to(d).to_sparse_csc(),
     "csr members": lambda d: csr(d).crow_indices(),
     "csr moved": lambda d: csr("cpu").to(d),
     "csr pickled": lambda d: pickle.loads(pickle.dumps(csr(d))),
+    "bsr to bsc": lambda d: bsr(d).to_sparse_bsc((2, 2)),
+    "checked": lambda d: torch.sparse_coo_tensor(
+        coo(d).indices(), coo(d).values(), (4, 5), is_coalesced=True, check_invariants=True
+    ),
     "bsr product": lambda d: bsr(d) @ torch.ones(4, 2, device=d),
     "reduced product": lambda d: gradient(lambda x: torch.sparse.mm(csr(d), x, "amax"), FACTOR.to(d).clone()),
     "sampled product": lambda d: torch.sparse.sampled_addmm(

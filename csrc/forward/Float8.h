@@ -1,0 +1,26 @@
+// forward/Float8.h: products of float8 matrices, which the CPU has and a GPU older than Ada refuses.
+
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include "runtime/Device.h"
+
+namespace torchdevice::forward {
+
+template <class Op, class Kernel, class Signature = typename Op::schema>
+struct Float8;
+
+/// `Kernel`, where the compute capability is 8.9 or 9.0 and later.
+template <class Op, class Kernel, class R, class... A>
+struct Float8<Op, Kernel, R(A...)> {
+  static R call(A... arguments) {
+    const auto [major, minor] = compute_capability();
+    TORCH_CHECK(major >= 9 || (major == 8 && minor == 9),
+                "torch._scaled_mm is only supported on CUDA devices with compute capability >= 9.0 or 8.9, or ROCm "
+                "MI300+");
+    return Kernel::call(arguments...);
+  }
+};
+
+}  // namespace torchdevice::forward

@@ -1,0 +1,152 @@
+// forward/Nondeterministic.h: operators that torch.use_deterministic_algorithms refuses on CUDA, as the kernels there
+// add up in an order that changes from run to run. The CPU's kernels do not; programs rely on the refusal all the same.
+
+#pragma once
+
+#include <ATen/Context.h>
+#include <ATen/core/Reduction.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_embedding_bag_backward_ops.h>
+#include <ATen/ops/_embedding_bag_dense_backward_ops.h>
+#include <ATen/ops/bincount_ops.h>
+#include <ATen/ops/nll_loss2d_forward_ops.h>
+#include <ATen/ops/put_ops.h>
+#include <ATen/ops/scatter_ops.h>
+#include <ATen/ops/scatter_reduce_ops.h>
+
+#include <string_view>
+#include <type_traits>
+
+namespace torchdevice::forward {
+
+/// Whether a call is one of those. Most operators of NONDETERMINISTIC in codegen/rules.py always are.
+template <class Op>
+struct IsNondeterministic {
+  template <class... A>
+  static bool with(const A&...) {
+    return true;
+  }
+};
+
+template <>
+struct IsNondeterministic<at::_ops::bincount> {
+  static bool with(const at::Tensor&, const std::optional<at::Tensor>& weights, const c10::SymInt&) {
+    return weights.has_value();
+  }
+};
+
+struct MaximumIsNondeterministic {
+  static constexpr int64_t kMax = 2;
+  template <class... A>
+  static bool with(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                   const c10::SymInt&, bool, int64_t mode, const A&...) {
+    return mode == kMax;
+  }
+  template <class... A>
+  static bool with(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                   const at::Tensor&, const c10::SymInt&, bool, int64_t mode, const A&...) {
+    return mode == kMax;
+  }
+};
+
+template <>
+struct IsNondeterministic<at::_ops::_embedding_bag_backward> : MaximumIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::_embedding_bag_dense_backward> : MaximumIsNondeterministic {};
+
+struct ReducedLossIsNondeterministic {
+  template <class... A>
+  static bool with(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, int64_t reduction,
+                   const A&...) {
+    return reduction != at::Reduction::None;
+  }
+};
+
+template <>
+struct IsNondeterministic<at::_ops::nll_loss2d_forward> : ReducedLossIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::nll_loss2d_forward_output> : ReducedLossIsNondeterministic {};
+
+/// Without `accumulate` torch's one kernel for all devices says so itself.
+struct AccumulationIsNondeterministic {
+  template <class... A>
+  static bool with(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool accumulate, const A&...) {
+    return accumulate;
+  }
+};
+
+template <>
+struct IsNondeterministic<at::_ops::put> : AccumulationIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::put_> : AccumulationIsNondeterministic {};
+
+/// Sums have a deterministic kernel on CUDA, products have none.
+struct ProductIsNondeterministic {
+  template <class... A>
+  static bool with(const at::Tensor&, int64_t, const at::Tensor&, const at::Tensor&, std::string_view reduce,
+                   const A&...) {
+    return reduce == "prod" || reduce == "multiply";
+  }
+};
+
+template <>
+struct IsNondeterministic<at::_ops::scatter_reduce> : ProductIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::scatter_reduce_out> : ProductIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::scatter__reduce> : ProductIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::scatter_reduce_two> : ProductIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::scatter_reduce_two_out> : ProductIsNondeterministic {};
+template <>
+struct IsNondeterministic<at::_ops::scatter_reduce__two> : ProductIsNondeterministic {};
+
+template <class Op, const char* caller, class Kernel, class Signature = typename Op::schema>
+struct Nondeterministic;
+
+/// `Kernel`, preceded by the alert. `caller` is what CUDA's kernel calls itself there.
+template <class Op, const char* caller, class Kernel, class R, class... A>
+struct Nondeterministic<Op, caller, Kernel, R(A...)> {
+  static R call(A... arguments) {
+    if (C10_UNLIKELY(at::globalContext().deterministicAlgorithms()) && IsNondeterministic<Op>::with(arguments...)) {
+      at::Context::alertNotDeterministic(caller);
+    }
+    return Kernel::call(arguments...);
+  }
+};
+
+/// Whether CUDA hands the product to cuBLAS: not one of empty matrices ...
+template <class... A>
+bool calls_cublas(const at::Tensor& left, const at::Tensor& right, const A&...) {
+  return left.numel() != 0 && right.numel() != 0;
+}
+
+/// ... nor one with a bias, which goes to cuBLASLt; the conditions are those of addmm in torch's native/cuda/Blas.cpp.
+template <class... A>
+bool calls_cublas(const at::Tensor& self, const at::Tensor& left, const at::Tensor& right, const at::Scalar& beta,
+                  const A&...) {
+  const bool has_bias = left.dim() == 2 && right.dim() == 2 && self.dim() == 1 && self.is_contiguous() &&
+                        self.size(0) == right.size(1) && right.size(0) > 1 && right.size(1) > 1 &&
+                        at::isFloatingType(self.scalar_type()) && beta.equal(1);
+  return !has_bias && calls_cublas(left, right);
+}
+
+/// Raises or warns as CUDA's matrix products do, unless CUBLAS_WORKSPACE_CONFIG makes cuBLAS deterministic.
+void alert_cublas();
+
+template <class Op, class Kernel, class Signature = typename Op::schema>
+struct Cublas;
+
+/// `Kernel`, preceded by that alert.
+template <class Op, class Kernel, class R, class... A>
+struct Cublas<Op, Kernel, R(A...)> {
+  static R call(A... arguments) {
+    if (C10_UNLIKELY(at::globalContext().deterministicAlgorithms()) && calls_cublas(arguments...)) {
+      alert_cublas();
+    }
+    return Kernel::call(arguments...);
+  }
+};
+
+}  // namespace torchdevice::forward
