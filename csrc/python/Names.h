@@ -57,6 +57,9 @@ void add_libraries(PyObject* torch_c);
 /// Nccl.cpp: torch.cuda.nccl between the devices of one process.
 void add_nccl(PyObject* torch_c);
 
+/// Distributed.cpp: ProcessGroupNCCL and what else torch._C._distributed_c10d has in a CUDA build.
+void add_distributed(PyObject* torch_c);
+
 /// Tunable.cpp: torch.cuda.tunable's settings and files.
 void add_tunable(PyObject* torch_c);
 
@@ -78,6 +81,9 @@ void add_sharing_patch(PyObject* torchdevice_c);
 
 /// TensorTypes.cpp: install_tensor_types(), uninstall_tensor_types() and set_default_tensor_type(type), likewise.
 void add_tensor_type_patch(PyObject* torchdevice_c);
+
+/// Gloo.cpp: gloo_methods(), likewise.
+void add_gloo_patch(PyObject* torchdevice_c);
 
 /// Backward.cpp: remove_obj_from_tls(name: str), likewise.
 void add_backward_patch(PyObject* torchdevice_c);
