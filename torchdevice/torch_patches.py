@@ -200,6 +200,17 @@ def patches() -> Iterator[Patch]:
             },
         ),
     )
+    if torch.distributed.is_available() and torch.distributed.is_gloo_available():
+        yield Patch(
+            "torch.distributed's ProcessGroupNCCL, is_nccl_available() and default timeout of nccl",
+            "torch.distributed looked for them while `import torch` imported it",
+            _offer_nccl,
+        )
+        yield Patch(
+            "torch.distributed.ProcessGroupGloo's collectives",
+            "called on the object itself, a CPU build's gloo dereferences CUDA tensors and crashes",
+            lambda: _set_all(torch.distributed.ProcessGroupGloo, _C.gloo_methods()),
+        )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
             "torch._dynamo's CUDA streams and events",
@@ -289,6 +300,35 @@ def _reimported_names(cuda: ModuleType) -> dict[str, Any]:
     for module in (cuda.graphs, cuda.memory):
         names.update({name: getattr(module, name) for name in module.__all__ if hasattr(cuda, name)})
     return names
+
+
+def _offer_nccl() -> Undo:
+    import torch
+    import torch.distributed as dist
+    from torch.distributed import constants, distributed_c10d
+
+    c10d: Any = torch._C._distributed_c10d
+    group, timeout = c10d.ProcessGroupNCCL, c10d._DEFAULT_PG_NCCL_TIMEOUT
+    group.__module__ = distributed_c10d.__name__  # as torch does
+    undos = [
+        _set(dist, "ProcessGroupNCCL", group),
+        _set(constants, "default_pg_nccl_timeout", timeout),
+        _set_all(
+            distributed_c10d,
+            {
+                "ProcessGroupNCCL": group,
+                "_NCCL_AVAILABLE": True,
+                "default_pg_nccl_timeout": timeout,
+                "__all__": [*distributed_c10d.__all__, "ProcessGroupNCCL"],
+            },
+        ),
+    ]
+
+    def restore() -> None:
+        for take_back in reversed(undos):
+            take_back()
+
+    return restore
 
 
 def _register_event_reducer() -> Undo:

@@ -21,7 +21,6 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_cudnn(registrar);
   aten::register_packed_attention(registrar);
   aten::register_sync_batch_norm(registrar);
-  aten::register_collectives(registrar);
   aten::register_nested_projections(registrar);
   aten::register_layouts(registrar);
 }

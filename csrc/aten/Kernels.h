@@ -22,8 +22,6 @@ void register_sync_batch_norm(forward::Registrar& registrar);
 void register_cudnn(forward::Registrar& registrar);
 void register_semi_structured(forward::Registrar& registrar);
 void register_packed_attention(forward::Registrar& registrar);
-/// Boxed, as their C++ types are not public.
-void register_collectives(forward::Registrar& registrar);
 void register_nested_projections(forward::Registrar& registrar);
 void register_layouts(forward::Registrar& registrar);
 

@@ -137,7 +137,8 @@ void register_kind(forward::Registrar& registrar, const IsShared& is_shared) {
   const c10::DispatchKey cuda = runtime_key(functionality, c10::BackendComponent::CUDABit);
   for (const c10::OperatorName& name : dispatcher.getRegistrationsForDispatchKey(native)) {
     const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";
-    if (!about_host_memory && !written_by_hand().contains(c10::toString(name))) {
+    const bool is_collective = name.getNamespace() == "c10d";  // distributed/Collectives.cpp
+    if (!about_host_memory && !is_collective && !written_by_hand().contains(c10::toString(name))) {
       registrar.implement_boxed(name, cuda,
                                 is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
                                                                : forward::boxed_kernel<functionality>());

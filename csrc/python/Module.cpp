@@ -3,6 +3,7 @@
 #include <c10/core/Allocator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "distributed/Collectives.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
 #include "graph/Graph.h"
@@ -39,6 +40,7 @@ void install_kernels() {
   forward::Registrar registrar;
   forward::register_generated_kernels(registrar);
   forward::register_handwritten_kernels(registrar);
+  distributed::register_collectives(registrar);
   forward::register_boxed_fallback();
 }
 
@@ -58,6 +60,7 @@ void add_names(PyObject* torch_c) {
   add_runtime(torch_c);
   add_libraries(torch_c);
   add_nccl(torch_c);
+  add_distributed(torch_c);
   add_tunable(torch_c);
   add_gds(torch_c);
   add_inductor(torch_c);
@@ -83,6 +86,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("native_backend_name", [] { return native_backend().name(); });
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
+  add_gloo_patch(m.ptr());
   add_storage_patch(m.ptr());
   add_sharing_patch(m.ptr());
   add_tensor_type_patch(m.ptr());

@@ -57,6 +57,9 @@ void add_libraries(PyObject* torch_c);
 /// Nccl.cpp: torch.cuda.nccl between the devices of one process.
 void add_nccl(PyObject* torch_c);
 
+/// Distributed.cpp: ProcessGroupNCCL and what else torch._C._distributed_c10d has in a CUDA build.
+void add_distributed(PyObject* torch_c);
+
 /// Tunable.cpp: torch.cuda.tunable's settings and files.
 void add_tunable(PyObject* torch_c);
 
@@ -81,5 +84,8 @@ void add_tensor_type_patch(PyObject* torchdevice_c);
 
 /// Attention.cpp: can_use_flash_attention, can_use_mem_efficient_attention and can_use_cudnn_attention, likewise.
 void add_attention_patch(PyObject* torchdevice_c);
+
+/// Gloo.cpp: gloo_methods(), likewise.
+void add_gloo_patch(PyObject* torchdevice_c);
 
 }  // namespace torchdevice

@@ -1,0 +1,149 @@
+// python/Distributed.cpp: what torch._C._distributed_c10d has in a CUDA build: ProcessGroupNCCL and its options.
+
+#include <c10/util/hash.h>
+#include <pybind11/chrono.h>
+#include <torch/csrc/jit/python/pybind_utils.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include "distributed/NativeTensors.h"
+#include "distributed/ProcessGroupNCCL.h"
+#include "python/Names.h"
+#include "runtime/DeviceProfile.h"
+
+namespace torchdevice {
+namespace {
+
+using distributed::NcclConfig;
+using distributed::ProcessGroupNCCL;
+using distributed::Transport;
+using Options = ProcessGroupNCCL::Options;
+using Milliseconds = std::chrono::milliseconds;
+
+/// torch's gloo. Its destructor joins threads that may be waiting for the GIL, so nobody may hold it meanwhile.
+Transport connect_gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, Milliseconds timeout) {
+  const py::gil_scoped_acquire gil;
+  const py::object gloo = py::module_::import("torch._C._distributed_c10d").attr("ProcessGroupGloo");
+  auto backend = gloo(store, rank, size, timeout).cast<c10::intrusive_ptr<c10d::Backend>>();
+  auto* raw = backend.get();
+  return {raw, [backend = std::move(backend)](c10d::Backend* /*raw*/) mutable {
+            if (Py_IsInitialized() != 0 && PyGILState_Check() != 0) {
+              const py::gil_scoped_release no_gil;
+              backend.reset();
+            } else {
+              backend.reset();
+            }
+          }};
+}
+
+[[noreturn]] void no_nccl(const char* name) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false, name,
+                              ": torchdevice has no NCCL, so there is nothing to point to; torch.distributed's "
+                              "collectives on 'cuda' go over gloo.");
+}
+
+std::tuple<int, int, int> nccl_version() {
+  const auto& [major, minor, patch] = cuda_release().nccl;
+  return {major, minor, patch};
+}
+
+/// What torch logs of objects under TORCH_DISTRIBUTED_DEBUG=DETAIL, to compare it between ranks.
+size_t hash_tensors(const distributed::Tensors& tensors) {
+  size_t hash = 0;
+  for (const at::Tensor& native : distributed::native_tensors(tensors)) {
+    const auto contiguous = native.contiguous();
+    const auto* bytes = static_cast<const uint8_t*>(contiguous.const_data_ptr());
+    for (size_t i = 0; i < contiguous.nbytes(); ++i) {
+      hash = c10::hash_combine(hash, bytes[i]);
+    }
+  }
+  return hash;
+}
+
+void add_config(const py::object& group) {
+  py::class_<NcclConfig>(group, "NCCLConfig", "ncclConfig_t: kept, but there is no NCCL that it could configure.")
+      .def(py::init<>())
+      .def_readwrite("blocking", &NcclConfig::blocking)
+      .def_readwrite("cga_cluster_size", &NcclConfig::cga_cluster_size)
+      .def_readwrite("min_ctas", &NcclConfig::min_ctas)
+      .def_readwrite("max_ctas", &NcclConfig::max_ctas)
+      .def_readwrite("split_share", &NcclConfig::split_share)
+      .def_readwrite("shrink_share", &NcclConfig::shrink_share)
+      .def_readwrite("traffic_class", &NcclConfig::traffic_class)
+      .def_readwrite("collnet_enable", &NcclConfig::collnet_enable)
+      .def_readwrite("cta_policy", &NcclConfig::cta_policy)
+      .def_readwrite("nvls_ctas", &NcclConfig::nvls_ctas)
+      .def_readwrite("net_name", &NcclConfig::net_name)
+      .def_readwrite("comm_name", &NcclConfig::comm_name)
+      .def("unsafe_get_ptr", [](const NcclConfig&) { no_nccl("NCCLConfig.unsafe_get_ptr"); })
+      .def("__copy__", [](const NcclConfig& self) { return NcclConfig(self); })
+      .def("__deepcopy__", [](const NcclConfig& self, const py::dict& /*memo*/) { return NcclConfig(self); });
+}
+
+void add_options(const py::object& group, const py::object& base) {
+  const auto copy = [](const Options& self) { return c10::make_intrusive<Options>(self); };
+  py::class_<Options, c10::intrusive_ptr<Options>>(group, "Options", base, "Options of the backend nccl")
+      .def(py::init<bool>(), py::arg("is_high_priority_stream") = false)
+      .def_readwrite("is_high_priority_stream", &Options::is_high_priority_stream)
+      .def_readwrite("config", &Options::config)
+      .def_readwrite("split_from", &Options::split_from)
+      .def_readwrite("split_color", &Options::split_color)
+      .def("__copy__", copy)
+      .def("__deepcopy__", [copy](const Options& self, const py::dict& /*memo*/) { return copy(self); });
+}
+
+void add_group(py::module_& c10d) {
+  using Self = c10::intrusive_ptr<ProcessGroupNCCL>;
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  py::class_<ProcessGroupNCCL, Self> group(c10d, "ProcessGroupNCCL", c10d.attr("Backend"));
+  add_config(group);
+  add_options(group, c10d.attr("Backend").attr("Options"));
+  group
+      .def(py::init([](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                       const c10::intrusive_ptr<Options>& options) {
+             return c10::make_intrusive<ProcessGroupNCCL>(store, rank, size, options, &connect_gloo);
+           }),
+           py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options"), no_gil)
+      .def(py::init([](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, Milliseconds timeout) {
+             auto options = c10::make_intrusive<Options>();
+             options->timeout = timeout;
+             return c10::make_intrusive<ProcessGroupNCCL>(store, rank, size, std::move(options), &connect_gloo);
+           }),
+           py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("timeout") = ProcessGroupNCCL::kDefaultTimeout,
+           no_gil)
+      .def_property_readonly("options", &ProcessGroupNCCL::options)
+      .def_property_readonly("uid", &ProcessGroupNCCL::getID)
+      .def_property("bound_device_id", &ProcessGroupNCCL::getBoundDeviceId, &ProcessGroupNCCL::setBoundDeviceId)
+      .def("comm_split_count", &ProcessGroupNCCL::split_count)
+      .def(
+          "perform_nocolor_split", [](const Self&, c10::Device) {}, "Nothing: ranks outside of a split take no part.")
+      .def("_set_default_timeout", &ProcessGroupNCCL::setTimeout, py::arg("timeout"), no_gil)
+      .def("_add_ephemeral_timeout", &ProcessGroupNCCL::add_ephemeral_timeout, py::arg("timeout"))
+      .def("_is_initialized", [](const Self&) { return true; })
+      .def(
+          "_group_start", [](const Self&) {}, "Nothing: collectives of several groups do not wait for each other.")
+      .def("_group_end", [](const Self&) {})
+      .def("_shutdown", &ProcessGroupNCCL::shutdown, no_gil)
+      .def("abort", &ProcessGroupNCCL::abort, no_gil)
+      .def(
+          "register_mem_pool", [](const Self&, const py::object&, bool) {}, py::arg("pool"), py::arg("symm") = false,
+          "Nothing: all memory of the device can be sent.")
+      .def(
+          "deregister_mem_pool", [](const Self&, const py::object&) {}, py::arg("pool"))
+      .def("_comm_ptr", [](const Self&) { no_nccl("ProcessGroupNCCL._comm_ptr"); })
+      .def_static("get_build_nccl_version", &nccl_version)
+      .def_static("get_runtime_nccl_version", &nccl_version);
+}
+
+}  // namespace
+
+void add_distributed(PyObject* torch_c) {
+  if (PyObject_HasAttrString(torch_c, "_distributed_c10d") == 0) {
+    return;  // a build of torch without torch.distributed
+  }
+  auto c10d = py::reinterpret_borrow<py::module_>(torch_c).attr("_distributed_c10d").cast<py::module_>();
+  add_group(c10d);
+  c10d.attr("_DEFAULT_PG_NCCL_TIMEOUT") = py::cast(ProcessGroupNCCL::kDefaultTimeout);
+  c10d.def("_hash_tensors", &hash_tensors, py::arg("tensors"));
+}
+
+}  // namespace torchdevice

@@ -1,0 +1,90 @@
+"""Programs as users start them: torchrun, a device for each rank, a rank that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+TRAINING = """
+import os, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+local_rank = int(os.environ["LOCAL_RANK"])
+torch.cuda.set_device(local_rank)
+dist.init_process_group("nccl")
+device = torch.device("cuda", local_rank)
+torch.manual_seed(0)
+model = DistributedDataParallel(torch.nn.Linear(4, 2).to(device), device_ids=[local_rank])
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(3):
+    optimizer.zero_grad()
+    loss = model(torch.full((2, 4), float(dist.get_rank() + step), device=device)).square().mean()
+    loss.backward()
+    optimizer.step()
+total = loss.detach().clone()
+dist.all_reduce(total, dist.ReduceOp.AVG)
+dist.barrier(device_ids=[local_rank])
+print(f"rank {dist.get_rank()} on {model.module.weight.device} of {torch.cuda.device_count()}: {total.item():.6f}")
+dist.destroy_process_group()
+"""
+
+
+def start(program: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments, str(program)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode, output, errors
+
+
+def test_torchrun(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(TRAINING)
+    launch = start(program, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TORCHDEVICE_COUNT="2")
+    code, output, errors = finish(launch)
+    assert code == 0, errors
+    lines = sorted(output.splitlines())
+    assert [line.rpartition(": ")[0] for line in lines] == ["rank 0 on cuda:0 of 2", "rank 1 on cuda:1 of 2"]
+    assert len({line.rpartition(": ")[2] for line in lines}) == 1
+
+
+DYING = """
+import datetime, os, sys, torch, torch.distributed as dist
+rank = int(os.environ["RANK"])
+dist.init_process_group("nccl", init_method="file://" + os.environ["STORE"], rank=rank, world_size=2,
+                        timeout=datetime.timedelta(seconds=20))
+dist.all_reduce(torch.ones(2, device="cuda"))
+if rank == 1:
+    os._exit(7)
+try:
+    dist.all_reduce(torch.ones(2, device="cuda"))
+except dist.DistBackendError as error:
+    print(error)
+"""
+
+
+def test_a_dead_rank_is_an_error_for_the_others(tmp_path: Path) -> None:
+    program = tmp_path / "dying.py"
+    program.write_text(textwrap.dedent(DYING))
+    ranks = [start(program, RANK=str(rank), STORE=str(tmp_path / "store")) for rank in range(2)]
+    (code, output, errors), (dead, _, _) = [finish(process) for process in ranks]
+    assert (code, dead) == (0, 7), errors
+    assert output.startswith("NCCL on 'cuda' without a GPU (over gloo): ALLREDUCE failed: "), output + errors
+    assert "Connection closed by peer" in output
