@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torchgen
 from operators import Operators
-from rules import CUBLAS, FLOAT8, NONDETERMINISTIC, WAITING, WIDENED, Mixing, mixing_of, must_compose
+from rules import FLOAT8, NONDETERMINISTIC, WAITING, WIDENED, Mixing, mixing_of, must_compose
 from torchgen.api import cpp, dispatcher
 from torchgen.api.types import NativeSignature
 from torchgen.model import Argument, NativeFunction, SelfArgument
@@ -111,8 +111,6 @@ class Kernel:
             kernel = f"Waiting<{op}, {self.struct}_rule, {op}::schema>"
         if self.alert is not None:
             kernel = f"Nondeterministic<{op}, {self.struct}_alert, {kernel}>"
-        if name in CUBLAS:
-            kernel = f"Cublas<{op}, {kernel}>"
         if name in FLOAT8:
             kernel = f"Float8<{op}, {kernel}>"
         if name in WIDENED:
@@ -127,7 +125,7 @@ class Kernel:
         headers = {f"<ATen/ops/{self.function.root_name}_ops.h>"}
         if name in WAITING:
             headers.add('"forward/Waiting.h"')
-        if name in NONDETERMINISTIC or name in CUBLAS:
+        if name in NONDETERMINISTIC:
             headers.add('"forward/Nondeterministic.h"')
         if name in FLOAT8:
             headers.add('"forward/Float8.h"')

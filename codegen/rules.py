@@ -139,8 +139,6 @@ NONDETERMINISTIC = {
     "index_reduce": "index_reduce_cuda",
     "index_reduce.out": "index_reduce_cuda",
     "index_reduce_": "index_reduce_cuda",
-    "kthvalue": "kthvalue CUDA",
-    "kthvalue.values": "kthvalue CUDA",
     "median.dim": "median CUDA with indices output",
     "median.dim_values": "median CUDA with indices output",
     "nanmedian.dim": "median CUDA with indices output",
@@ -155,12 +153,6 @@ NONDETERMINISTIC = {
     "reflection_pad2d_backward.grad_input": "reflection_pad2d_backward_out_cuda",
     "reflection_pad3d_backward": "reflection_pad3d_backward_out_cuda",
     "reflection_pad3d_backward.grad_input": "reflection_pad3d_backward_out_cuda",
-    "replication_pad1d_backward": "replication_pad1d_backward_cuda",
-    "replication_pad1d_backward.grad_input": "replication_pad1d_backward_cuda",
-    "replication_pad2d_backward": "replication_pad2d_backward_cuda",
-    "replication_pad2d_backward.grad_input": "replication_pad2d_backward_out_cuda",
-    "replication_pad3d_backward": "replication_pad3d_backward_cuda",
-    "replication_pad3d_backward.grad_input": "replication_pad3d_backward_out_cuda",
     "scatter.reduce": "scatter_reduce_cuda_kernel",
     "scatter.reduce_out": "scatter_reduce_cuda_kernel",
     "scatter_.reduce": "scatter_reduce_cuda_kernel",
@@ -175,30 +167,6 @@ NONDETERMINISTIC = {
     "upsample_linear1d_backward.grad_input": "upsample_linear1d_backward_out_cuda",
     "upsample_trilinear3d_backward": "upsample_trilinear3d_backward_out_cuda",
     "upsample_trilinear3d_backward.grad_input": "upsample_trilinear3d_backward_out_cuda",
-}
-
-#: Matrix products, which a GPU leaves to cuBLAS: deterministic only where CUBLAS_WORKSPACE_CONFIG says so.
-CUBLAS = {
-    "_addmm_activation",
-    "_addmm_activation.out",
-    "addbmm",
-    "addbmm.out",
-    "addbmm_",
-    "addmm",
-    "addmm.out",
-    "addmm_",
-    "addmv",
-    "addmv.out",
-    "addmv_",
-    "baddbmm",
-    "baddbmm.out",
-    "baddbmm_",
-    "bmm",
-    "bmm.out",
-    "mm",
-    "mm.out",
-    "mv",
-    "mv.out",
 }
 
 #: Products of float8 matrices, which a GPU older than Ada refuses.

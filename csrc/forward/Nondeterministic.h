@@ -116,37 +116,4 @@ struct Nondeterministic<Op, caller, Kernel, R(A...)> {
   }
 };
 
-/// Whether CUDA hands the product to cuBLAS: not one of empty matrices ...
-template <class... A>
-bool calls_cublas(const at::Tensor& left, const at::Tensor& right, const A&...) {
-  return left.numel() != 0 && right.numel() != 0;
-}
-
-/// ... nor one with a bias, which goes to cuBLASLt; the conditions are those of addmm in torch's native/cuda/Blas.cpp.
-template <class... A>
-bool calls_cublas(const at::Tensor& self, const at::Tensor& left, const at::Tensor& right, const at::Scalar& beta,
-                  const A&...) {
-  const bool has_bias = left.dim() == 2 && right.dim() == 2 && self.dim() == 1 && self.is_contiguous() &&
-                        self.size(0) == right.size(1) && right.size(0) > 1 && right.size(1) > 1 &&
-                        at::isFloatingType(self.scalar_type()) && beta.equal(1);
-  return !has_bias && calls_cublas(left, right);
-}
-
-/// Raises or warns as CUDA's matrix products do, unless CUBLAS_WORKSPACE_CONFIG makes cuBLAS deterministic.
-void alert_cublas();
-
-template <class Op, class Kernel, class Signature = typename Op::schema>
-struct Cublas;
-
-/// `Kernel`, preceded by that alert.
-template <class Op, class Kernel, class R, class... A>
-struct Cublas<Op, Kernel, R(A...)> {
-  static R call(A... arguments) {
-    if (C10_UNLIKELY(at::globalContext().deterministicAlgorithms()) && calls_cublas(arguments...)) {
-      alert_cublas();
-    }
-    return Kernel::call(arguments...);
-  }
-};
-
 }  // namespace torchdevice::forward
