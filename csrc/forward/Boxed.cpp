@@ -3,6 +3,7 @@
 #include "forward/Boxed.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -197,9 +198,25 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+/// The device that torch's generated code makes current before it calls a CUDA kernel: the one asked for, else that of
+/// the first CUDA tensor.
+c10::OptionalDeviceGuard guard_of_call(const torch::jit::Stack& stack, size_t first) {
+  std::optional<c10::Device> of_tensor;
+  for (size_t i = first; i < stack.size(); ++i) {
+    if (stack[i].isDevice() && stack[i].toDevice().is_cuda()) {
+      return c10::OptionalDeviceGuard(stack[i].toDevice());
+    }
+    if (!of_tensor && stack[i].isTensor() && stack[i].toTensor().defined() && stack[i].toTensor().is_cuda()) {
+      of_tensor = stack[i].toTensor().device();
+    }
+  }
+  return c10::OptionalDeviceGuard(of_tensor);
+}
+
 /// The native backend's kernel on the CUDA tensors as they are.
 template <c10::DispatchKey functionality>
 void run_shared(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const c10::OptionalDeviceGuard device = guard_of_call(*stack, stack->size() - op.schema().arguments().size());
   op.redispatchBoxed(native_keys(functionality), stack);
 }
 
