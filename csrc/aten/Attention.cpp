@@ -1,6 +1,7 @@
 // aten/Attention.cpp: scaled_dot_product_attention picks its kernel by device type; CUDA's choices run the native flash
 // kernel where it can, and composed operators where it cannot.
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/native/transformers/attention.h>
 #include <ATen/ops/_fused_sdp_choice_ops.h>
 #include <ATen/ops/_scaled_dot_product_cudnn_attention_backward_ops.h>
@@ -12,6 +13,7 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_ops.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
 
 #include "aten/AttentionChoice.h"
 #include "aten/AttentionMath.h"
@@ -44,6 +46,21 @@ AttentionRule rule_of(const at::Tensor& query, const std::optional<at::Tensor>& 
   rule.dropout = dropout;
   rule.kept = kept;
   return rule;
+}
+
+// CUDA's kernels differ in how they lay out their results, and so do traced graphs, which were made from fake ones:
+// where theirs can be viewed, ours must be.
+
+/// The tensor in the order of dimensions of another.
+at::Tensor ordered_as(at::Tensor tensor, const at::Tensor& other) {
+  const auto strides = at::infer_dense_strides(tensor.sizes(), other.strides());
+  return tensor.strides() == strides ? std::move(tensor)
+                                     : at::empty_strided(tensor.sizes(), strides, tensor.options()).copy_(tensor);
+}
+
+/// A tensor of (batch, heads, length, features) in which the heads of one position lie together.
+at::Tensor by_positions(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.transpose(1, 2).contiguous().transpose(1, 2) : tensor;
 }
 
 /// What CUDA's kernels call the state of their random numbers is here what dropout kept.
@@ -85,9 +102,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
 flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
       bool /*return_debug_mask*/, std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, std::nullopt, dropout, causal, scale);
-  return {std::move(output), std::move(logsumexp), at::Tensor(),
-          at::Tensor(),      query.sym_size(2),    key.sym_size(2),
-          std::move(state),  no_state(query),      at::empty({0}, query.options())};
+  return {ordered_as(std::move(output), query),
+          std::move(logsumexp),
+          at::Tensor(),
+          at::Tensor(),
+          query.sym_size(2),
+          key.sym_size(2),
+          std::move(state),
+          no_state(query),
+          at::empty({0}, query.options())};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
@@ -97,7 +120,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& state, const at::Tensor& /*unused*/, std::optional<double> scale) {
   auto result = gradients(grad, query, key, value, /*bias=*/{}, output, logsumexp, state, dropout, causal, scale,
                           /*for_bias=*/false);
-  return {std::move(result.query), std::move(result.key), std::move(result.value)};
+  return {ordered_as(std::move(result.query), query), ordered_as(std::move(result.key), key),
+          ordered_as(std::move(result.value), value)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::Tensor& query, const at::Tensor& key,
@@ -106,7 +130,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::T
                                                                      bool /*compute_log_sumexp*/, double dropout,
                                                                      bool causal, std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
-  return {std::move(output), std::move(logsumexp), std::move(state), no_state(query)};
+  return {by_positions(output), std::move(logsumexp), std::move(state), no_state(query)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
@@ -116,7 +140,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
     std::optional<double> scale) {
   auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
                           wanted[3] && bias.defined());
-  return {std::move(result.query), std::move(result.key), std::move(result.value), std::move(result.bias)};
+  return {by_positions(result.query), by_positions(result.key), by_positions(result.value), std::move(result.bias)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor, at::Tensor, at::Tensor>
@@ -124,8 +148,15 @@ cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, c
       bool /*compute_log_sumexp*/, double dropout, bool causal, bool /*return_debug_mask*/,
       std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
-  return {std::move(output), std::move(logsumexp), at::Tensor(),    at::Tensor(), query.sym_size(2),
-          key.sym_size(2),   std::move(state),     no_state(query), at::Tensor()};
+  return {ordered_as(std::move(output), query),
+          std::move(logsumexp),
+          at::Tensor(),
+          at::Tensor(),
+          query.sym_size(2),
+          key.sym_size(2),
+          std::move(state),
+          no_state(query),
+          at::Tensor()};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
@@ -135,7 +166,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
     c10::SymInt /*max_k*/, double dropout, bool causal, std::optional<double> scale) {
   auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
                           /*for_bias=*/false);
-  return {std::move(result.query), std::move(result.key), std::move(result.value)};
+  return {ordered_as(std::move(result.query), query), ordered_as(std::move(result.key), key),
+          ordered_as(std::move(result.value), value)};
 }
 
 // NOLINTEND(performance-unnecessary-value-param)

@@ -12,8 +12,9 @@ void wait_for_device_of(const at::Tensor& tensor) {
   if (!tensor.is_cuda()) {
     return;
   }
-  forbid_wait_for(current_stream(tensor.device().index()), "wait_for_device_of");
-  warn_or_error_on_sync();
+  const c10::Stream stream = current_stream(tensor.device().index());
+  forbid_wait_for(stream, "wait_for_device_of");
+  note_host_waits(stream);
 }
 
 bool wait_for_indices(const c10::List<std::optional<at::Tensor>>& indices) {

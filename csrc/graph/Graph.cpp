@@ -29,7 +29,15 @@ std::unordered_map<CaptureId, Graph*>& capturing_graphs() {
 
 }  // namespace
 
-Graph::~Graph() { reset(); }
+Graph::~Graph() {
+  reset();
+  for (const auto& state : generators_) state->remove_graph();
+}
+
+void Graph::register_generator(const at::Generator& generator) {
+  const auto& state = at::check_generator<CudaGenerator>(generator)->state();
+  if (generators_.insert(state).second) state->add_graph(generator.device().index());
+}
 
 void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
   TORCH_CHECK(!instantiated_,
@@ -41,6 +49,7 @@ void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
       "the default stream.)");
   TORCH_INTERNAL_ASSERT(pool.first == 0 || pool.second == 0);
   reset();
+  register_generator(default_cuda_generator(stream.device_index()));
   stream_ = stream;
   pool_ = pool != c10::MempoolId_t{0, 0} ? pool : graph_pool_handle(/*is_user_created=*/false);
   recording_ = std::make_unique<Recording>(stream.device_index(), pool_);
@@ -50,12 +59,14 @@ void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
         return capture_of(c10::Stream(c10::Stream::UNSAFE, device, id)) == capture;
       });
   start_recording(capture_, *recording_);
+  for (const auto& state : generators_) ++state->captures;
   const std::lock_guard guard(mutex);
   capturing_graphs().emplace(capture_, this);
 }
 
 void Graph::leave_capture() noexcept {
   stop_recording(capture_);
+  for (const auto& state : generators_) --state->captures;
   {
     const std::lock_guard guard(mutex);
     capturing_graphs().erase(capture_);

@@ -6,10 +6,12 @@
 #include <c10/core/Stream.h>
 
 #include <memory>
+#include <set>
 #include <string>
 
 #include "graph/Recording.h"
 #include "runtime/Capture.h"
+#include "runtime/Generator.h"
 
 namespace torchdevice::graph {
 
@@ -21,6 +23,8 @@ class Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
+  /// Captures may draw from the state that `generator` has now; from the default generator's they may anyway.
+  void register_generator(const at::Generator& generator);
   /// `pool`: a private pool to share, or {0, 0} for one of its own.
   void capture_begin(c10::MempoolId_t pool, CaptureMode mode);
   void capture_end();
@@ -45,6 +49,7 @@ class Graph {
   c10::MempoolId_t pool_{0, 0};
   c10::Stream stream_{c10::Stream::DEFAULT, c10::Device(c10::kCUDA, 0)};
   std::unique_ptr<Recording> recording_;
+  std::set<c10::intrusive_ptr<GeneratorState>> generators_;
 };
 
 /// AcceleratorGraph.cpp: makes torch.accelerator.Graph one of these. Once, at activation.

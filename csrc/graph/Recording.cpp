@@ -15,6 +15,7 @@
 #include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
 #include "runtime/Capture.h"
+#include "runtime/Generator.h"
 
 namespace torchdevice::graph {
 namespace {
@@ -113,6 +114,29 @@ Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vec
   return {op, keys, std::move(arguments), std::move(results)};
 }
 
+/// A generator that draws from what this one draws from now, whatever state this one gets later.
+at::Generator twin_of(const at::Generator& generator) { return generator.graphsafe_get_state(); }
+
+/// While it lives, the default generator of cuda:`device` draws from what `other`, if defined, draws from.
+class DefaultGeneratorAs {
+ public:
+  DefaultGeneratorAs(c10::DeviceIndex device, const at::Generator& other) {
+    if (!other.defined()) return;
+    generator_ = default_cuda_generator(device);
+    before_ = twin_of(generator_);
+    generator_.graphsafe_set_state(other);
+  }
+  ~DefaultGeneratorAs() {
+    if (generator_.defined()) generator_.graphsafe_set_state(before_);
+  }
+  DefaultGeneratorAs(const DefaultGeneratorAs&) = delete;
+  DefaultGeneratorAs& operator=(const DefaultGeneratorAs&) = delete;
+
+ private:
+  at::Generator generator_;
+  at::Generator before_;
+};
+
 /// Nothing above the CUDA kernels (autograd, autocast, modes) takes part in a replay.
 class BareDispatch {
  public:
@@ -195,6 +219,9 @@ void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, tor
     }
   }
   nodes_.push_back(make_node(op, keys, std::move(recorded), std::move(results), writes));
+  if (op.hasTag(at::Tag::nondeterministic_seeded)) {
+    nodes_.back().default_generator = twin_of(default_cuda_generator(device_));
+  }
 }
 
 /// The results that are new memory, in the order of all tensors returned; undefined for the others.
@@ -228,6 +255,9 @@ c10::IValue Recording::stand_in(const c10::OperatorHandle& op, const c10::IValue
       tensors.push_back(tensor.has_value() ? std::optional(stand_in(op, *tensor)) : std::nullopt);
     }
     return tensors;
+  }
+  if (value.isGenerator() && value.toGenerator().device().is_cuda()) {
+    return twin_of(value.toGenerator());
   }
   return value;
 }
@@ -287,6 +317,7 @@ void Recording::replay() {
   const std::lock_guard guard(mutex_);
   torch::jit::Stack stack;
   for (const Node& node : nodes_) {
+    const DefaultGeneratorAs drawing(device_, node.default_generator);
     stack.assign(node.arguments.begin(), node.arguments.end());
     node.op.redispatchBoxed(node.keys, &stack);
     size_t next = 0;

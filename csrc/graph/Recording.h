@@ -16,11 +16,12 @@
 
 namespace torchdevice::graph {
 
-// Note [Recorded tensors]
+// Note [Recorded arguments]
 // A recorded operator keeps tensors of its own, stand-ins with the shape that its arguments and results had then.
 // - Memory from the graph's private pool: a stand-in only points to it. The pool outlives the graph, and the blocks
 //   in it are reused during capture as they will be during replay.
 // - Other CUDA memory (parameters, static inputs): a stand-in keeps it alive. A GPU would read whatever is there.
+// - Generators: stand-ins that share the state which they had then, as graphsafe_set_state() may give them another.
 // - CPU scalars: copied, since a GPU takes them as kernel arguments. Other CPU tensors (pinned memory): kept as they
 //   are, since a GPU reads them at every replay.
 
@@ -31,6 +32,8 @@ struct Node {
   std::vector<c10::IValue> arguments;
   /// Where results go that the operator does not write there itself; an undefined tensor for a result that is a view.
   std::vector<at::Tensor> results;
+  /// What the default generator drew from; undefined where the operator draws nothing.
+  at::Generator default_generator;
 };
 
 class Recording {

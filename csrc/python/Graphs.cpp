@@ -1,5 +1,6 @@
 // python/Graphs.cpp: torch._C._CUDAGraph and the functions of CUDA graphs.
 
+#include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
 #include <optional>
@@ -57,16 +58,14 @@ void add_graphs(PyObject* torch_c) {
             self.capture_begin(pool.value_or(c10::MempoolId_t{0, 0}), known_mode);
           },
           py::arg("pool"), py::arg("capture_error_mode") = "global")
-      .def("capture_end", &Graph::capture_end, no_gil)
+      .def("capture_end", torch::wrap_pybind_function_no_gil(&Graph::capture_end))
       .def("instantiate", &Graph::instantiate, no_gil)
-      // Every generator takes part in the captures in which it is used.
-      .def(
-          "register_generator_state", [](Graph&, const at::Generator& /*generator*/) {}, py::arg("Generator"))
+      .def("register_generator_state", &Graph::register_generator, py::arg("Generator"))
       .def("replay", &Graph::replay, no_gil)
       .def("reset", &Graph::reset, no_gil)
       .def("pool", &Graph::pool, no_gil)
       .def("enable_debug_mode", [](Graph&) { Graph::enable_debug_mode(); })
-      .def("debug_dump", &Graph::debug_dump, py::arg("debug_path"), no_gil)
+      .def("debug_dump", torch::wrap_pybind_function_no_gil(&Graph::debug_dump), py::arg("debug_path"))
       .def("raw_cuda_graph", [](Graph&) { no_handle("raw_cuda_graph"); })
       .def("raw_cuda_graph_exec", [](Graph&) { no_handle("raw_cuda_graph_exec"); })
       .def_static("get_currently_capturing_graph", &Graph::currently_capturing, py::return_value_policy::reference,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -142,11 +143,16 @@ void add_properties(PyObject* torch_c) {
 
 void add_get_device_properties(PyObject* torch_cuda) {
   auto m = py::handle(torch_cuda).cast<py::module>();
-  m.def("_get_device_properties", [](c10::DeviceIndex device) {
-    const auto index = resolve_device(device);
-    check_device(index);
-    return read_properties(index);
-  });
+  // One object a device, as in a CUDA build: programs compare them.
+  m.def(
+      "_get_device_properties",
+      [](c10::DeviceIndex device) -> const DeviceProperties& {
+        static std::map<c10::DeviceIndex, DeviceProperties> read;
+        const auto index = resolve_device(device);
+        check_device(index);
+        return read.try_emplace(index, read_properties(index)).first->second;
+      },
+      py::return_value_policy::reference);
 }
 
 }  // namespace torchdevice

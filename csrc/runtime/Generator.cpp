@@ -4,6 +4,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <array>
 #include <cstring>
@@ -20,6 +21,17 @@ constexpr int64_t kSeedBytes = sizeof(uint64_t);
 constexpr int64_t kStateBytes = 2 * kSeedBytes;
 
 }  // namespace
+
+void GeneratorState::add_graph(c10::DeviceIndex device) {
+  if (graphs_++ > 0) return;
+  const c10::DeviceGuard guard({c10::kCUDA, device});
+  for (c10::DataPtr& cell : cells_) cell = c10::GetAllocator(c10::kCUDA)->allocate(sizeof(uint64_t));
+}
+
+void GeneratorState::remove_graph() noexcept {
+  if (--graphs_ > 0) return;
+  for (c10::DataPtr& cell : cells_) cell.clear();
+}
 
 CudaGenerator::CudaGenerator(c10::DeviceIndex device)
     : c10::GeneratorImpl({c10::kCUDA, device}, c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
@@ -101,6 +113,7 @@ std::pair<uint64_t, uint64_t> CudaGenerator::reserve(uint64_t increment) {
   const uint64_t offset = state_->offset;
   // Only replays draw from the generator.
   if (const CaptureId capture = current_capture(device().index())) {
+    TORCH_CHECK(state_->captures > 0, "Attempt to increase offset for a CUDA generator not in capture mode.");
     at_capture_end(capture, state_.get(), [state = state_, offset] { state->offset = offset; });
   }
   state_->offset += (increment + 3) / 4 * 4;

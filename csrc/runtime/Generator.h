@@ -3,11 +3,30 @@
 #pragma once
 
 #include <ATen/core/Generator.h>
+#include <c10/core/Allocator.h>
 
+#include <array>
 #include <cstdint>
 #include <utility>
 
 namespace torchdevice {
+
+/// What a CUDA generator draws from. Several generators may share one.
+class GeneratorState : public c10::intrusive_ptr_target {
+ public:
+  uint64_t seed = c10::default_rng_seed_val;
+  uint64_t offset = 0;
+  unsigned captures = 0;  ///< that are underway into graphs which this state is registered with
+
+  /// A graph that this state is registered with came or went. While there are any, a GPU's kernels read seed and offset
+  /// from two cells of the memory of `device`: here nobody reads them, but memory statistics count them.
+  void add_graph(c10::DeviceIndex device);
+  void remove_graph() noexcept;
+
+ private:
+  unsigned graphs_ = 0;
+  std::array<c10::DataPtr, 2> cells_;
+};
 
 /// State of one CUDA generator: 16 bytes, seed and offset, as on a GPU.
 class CudaGenerator : public c10::GeneratorImpl {
@@ -25,6 +44,8 @@ class CudaGenerator : public c10::GeneratorImpl {
   void graphsafe_set_state(const c10::intrusive_ptr<c10::GeneratorImpl>& generator) override;
   c10::intrusive_ptr<c10::GeneratorImpl> graphsafe_get_state() const override;
 
+  const c10::intrusive_ptr<GeneratorState>& state() const noexcept { return state_; }
+
   /// (seed, offset) of the next operator; advances the offset by `increment`, rounded up to a multiple of 4. Takes the
   /// mutex.
   std::pair<uint64_t, uint64_t> reserve(uint64_t increment);
@@ -32,14 +53,9 @@ class CudaGenerator : public c10::GeneratorImpl {
   static c10::DeviceType device_type() { return c10::DeviceType::CUDA; }
 
  private:
-  struct State : c10::intrusive_ptr_target {
-    uint64_t seed = c10::default_rng_seed_val;
-    uint64_t offset = 0;
-  };
-
   CudaGenerator* clone_impl() const override;
 
-  c10::intrusive_ptr<State> state_ = c10::make_intrusive<State>();
+  c10::intrusive_ptr<GeneratorState> state_ = c10::make_intrusive<GeneratorState>();
 };
 
 /// The default generator of cuda:`device`; -1 means the current device.

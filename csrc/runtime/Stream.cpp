@@ -134,10 +134,7 @@ bool stream_is_done(c10::Stream stream) {
 
 void synchronize_stream(c10::Stream stream) {
   forbid_wait_for(stream, "synchronize_stream");
-  warn_or_error_on_sync();
-  if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
-    (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
-  }
+  note_host_waits(stream);
   native_backend().synchronize();
 }
 
@@ -154,11 +151,13 @@ SyncDebugMode sync_debug_mode() noexcept { return debug_mode.load(std::memory_or
 
 void set_sync_debug_mode(SyncDebugMode mode) noexcept { debug_mode.store(mode, std::memory_order_relaxed); }
 
-void warn_or_error_on_sync() {
+void note_host_waits(c10::Stream stream) {
   const auto mode = sync_debug_mode();
-  if (mode == SyncDebugMode::off) return;
   TORCH_CHECK(mode != SyncDebugMode::error, "called a synchronizing CUDA operation");
-  TORCH_WARN("called a synchronizing CUDA operation");
+  if (mode == SyncDebugMode::warn) TORCH_WARN("called a synchronizing CUDA operation");
+  if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
+    (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
+  }
 }
 
 }  // namespace torchdevice

@@ -54,7 +54,7 @@ enum class SyncDebugMode : uint8_t { off = 0, warn = 1, error = 2 };
 SyncDebugMode sync_debug_mode() noexcept;
 void set_sync_debug_mode(SyncDebugMode mode) noexcept;
 
-/// To be called by every operation that makes the host wait for the device (copies to the host, item(), nonzero()).
-void warn_or_error_on_sync();
+/// To be called by every operation that makes the host wait for `stream` (copies to the host, item(), nonzero()).
+void note_host_waits(c10::Stream stream);
 
 }  // namespace torchdevice

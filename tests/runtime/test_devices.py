@@ -62,6 +62,7 @@ def test_negative_device_changes_nothing() -> None:
 
 def test_properties_are_the_hosts_and_agree() -> None:
     properties = torch.cuda.get_device_properties()
+    assert properties is torch.cuda.get_device_properties(0), "programs compare them"
     assert properties.name == torch.cuda.get_device_name() == properties.gcnArchName != ""
     assert properties.total_memory == torch.cuda.mem_get_info()[1]
     assert properties.multi_processor_count <= (os.cpu_count() or 1)

@@ -170,7 +170,7 @@ def test_sanitizer_callbacks(run_python) -> None:
         """
         import torch
         import torch.cuda._gpu_trace as trace
-        torch.cuda.init()
+        ones = torch.ones(2, device="cuda")
         calls = []
         for what in ("stream_creation", "event_creation", "event_deletion", "event_record", "event_wait",
                      "device_synchronization", "stream_synchronization", "event_synchronization"):
@@ -186,12 +186,13 @@ def test_sanitizer_callbacks(run_python) -> None:
         event.wait()
         event.synchronize()
         stream.synchronize()
+        ones.nonzero()
         torch.cuda.synchronize()
         del event
         assert calls == [
             ("event_creation", (handle,)), ("event_record", (handle, stream.cuda_stream)), ("event_wait", (handle, 0)),
             ("event_synchronization", (handle,)), ("stream_synchronization", (stream.cuda_stream,)),
-            ("device_synchronization", ()), ("event_deletion", (handle,)),
+            ("stream_synchronization", (0,)), ("device_synchronization", ()), ("event_deletion", (handle,)),
         ], calls
         """
     )
