@@ -341,3 +341,14 @@ def test_mixed_devices() -> None:
 def test_gradcheck() -> None:
     x = DENSE.double().cuda().to_sparse().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: torch.sparse.sum(t * 2), (x,), masked=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bool])
+def test_sums_and_products_in_types_that_the_cpu_lacks(dtype: torch.dtype) -> None:
+    dense = torch.tensor([[0, 1, 1], [1, 0, 0]], device="cuda").to(dtype)
+    sparse = dense.to_sparse()
+    for result, expected in ((sparse + sparse, dense + dense), (sparse * sparse, dense * dense)):
+        assert result.dtype == dtype
+        assert torch.equal(result.to_dense(), expected)
+    sparse.add_(sparse)
+    assert torch.equal(sparse.to_dense(), dense + dense)
