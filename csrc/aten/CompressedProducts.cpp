@@ -47,7 +47,12 @@ at::Tensor& baddbmm_out(const at::Tensor& self, const at::Tensor& batch, const a
 }
 
 at::Tensor solve(const at::Tensor& matrix, const at::Tensor& right, bool left) {
-  TORCH_CHECK(left, "only left == true is supported by the sparse backend");
+  TORCH_CHECK(matrix.is_sparse_csr(), "A must be a CSR matrix");
+  TORCH_CHECK(right.layout() == at::kStrided, "b must be a strided tensor");
+  TORCH_CHECK(right.dim() == 1, "b must be a 1D tensor");
+  TORCH_CHECK(right.size(0) == matrix.size(0), "linear system size mismatch.");
+  TORCH_CHECK(matrix.dtype() == right.dtype(), "A, x, and b must have the same dtype");
+  TORCH_CHECK(left, "only left == true is supported by the Sparse CSR backend");
   return at::linalg_solve(matrix.to_dense(), right);
 }
 

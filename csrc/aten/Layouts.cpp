@@ -5,12 +5,14 @@
 #include <ATen/native/DispatchStub.h>
 #include <ATen/native/SparseTensorUtils.h>
 
+#include <algorithm>
 #include <string>
 #include <unordered_set>
 
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
 #include "forward/Frame.h"
+#include "forward/Widened.h"
 #include "native/Backend.h"
 
 // torch's header of it is not in the wheel.
@@ -37,7 +39,6 @@ const Names& sparse_forwarded() {
                                         "aten::_sparse_softmax_backward_data",
                                         "aten::_sparse_sparse_matmul",
                                         "aten::_sparse_sum_backward",
-                                        "aten::add.out",
                                         "aten::addmm",
                                         "aten::addmm.out",
                                         "aten::addmm_",
@@ -46,7 +47,6 @@ const Names& sparse_forwarded() {
                                         "aten::hspmm",
                                         "aten::hspmm.out",
                                         "aten::index_select",
-                                        "aten::mul.out",
                                         "aten::sparse_mask",
                                         "aten::sspaddmm.out"};
   return names;
@@ -110,12 +110,6 @@ const Names& quantized_shared() {
   return names;
 }
 
-/// In files of their own.
-const Names& written_by_hand() {
-  static const auto& names = *new Names{"aten::_transform_bias_rescale_qkv", "aten::triangular_solve.X"};
-  return names;
-}
-
 /// Positions in a sparse tensor as single numbers; to check that a tensor is coalesced, torch asks a DispatchStub for
 /// them.
 at::Tensor flatten_indices(const at::Tensor& indices, at::IntArrayRef sizes) {
@@ -125,20 +119,35 @@ at::Tensor flatten_indices(const at::Tensor& indices, at::IntArrayRef sizes) {
   return frame.adopt(at::sparse::flatten_indices(native, sizes));
 }
 
+using SparseNarrowTypes = forward::NarrowTypes<at::kBool, at::kHalf, at::kBFloat16, at::kComplexHalf>;
+
+/// Sums and products of sparse tensors, which CUDA has for more types.
+void forward_or_widen(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
+  const bool narrow = std::any_of(arguments.begin(), arguments.end(), [](const c10::IValue& value) {
+    return value.isTensor() && SparseNarrowTypes::among(value.toTensor());
+  });
+  if (narrow) {
+    SparseNarrowTypes::run(op, keys, stack);
+  } else {
+    forward::boxed_kernel<c10::DispatchKey::Sparse>().callBoxed(op, keys, stack);
+  }
+}
+
 c10::DispatchKey runtime_key(c10::DispatchKey functionality, c10::BackendComponent backend) {
   return c10::toRuntimePerBackendFunctionalityKey(functionality, backend);
 }
 
-/// Every operator that the native backend has a kernel for gets one for CUDA.
+/// Every operator that the native backend has a kernel for gets one for CUDA; those `by_hand` elsewhere.
 template <c10::DispatchKey functionality, class IsShared>
-void register_kind(forward::Registrar& registrar, const IsShared& is_shared) {
+void register_kind(forward::Registrar& registrar, const IsShared& is_shared, const Names& by_hand = {}) {
   auto& dispatcher = c10::Dispatcher::singleton();
   const c10::DispatchKey native = runtime_key(functionality, native_backend().component());
   const c10::DispatchKey cuda = runtime_key(functionality, c10::BackendComponent::CUDABit);
   for (const c10::OperatorName& name : dispatcher.getRegistrationsForDispatchKey(native)) {
     const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";
     const bool is_collective = name.getNamespace() == "c10d";  // distributed/Collectives.cpp
-    if (!about_host_memory && !is_collective && !written_by_hand().contains(c10::toString(name))) {
+    if (!about_host_memory && !is_collective && !by_hand.contains(c10::toString(name))) {
       registrar.implement_boxed(name, cuda,
                                 is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
                                                                : forward::boxed_kernel<functionality>());
@@ -152,12 +161,18 @@ void register_layouts(forward::Registrar& registrar) {
   const auto is_not_in = [](const Names& names) {
     return [&names](const std::string& name) { return !names.contains(name); };
   };
-  register_kind<c10::DispatchKey::Sparse>(registrar, is_not_in(sparse_forwarded()));
-  register_kind<c10::DispatchKey::SparseCsr>(registrar, is_not_in(compressed_forwarded()));
-  register_kind<c10::DispatchKey::NestedTensor>(registrar, is_not_in(nested_forwarded()));
+  register_kind<c10::DispatchKey::Sparse>(registrar, is_not_in(sparse_forwarded()), {"aten::add.out", "aten::mul.out"});
+  register_kind<c10::DispatchKey::SparseCsr>(registrar, is_not_in(compressed_forwarded()),
+                                             {"aten::triangular_solve.X"});
+  register_kind<c10::DispatchKey::NestedTensor>(registrar, is_not_in(nested_forwarded()),
+                                                {"aten::_transform_bias_rescale_qkv"});
   register_kind<c10::DispatchKey::Quantized>(registrar,
                                              [](const std::string& name) { return quantized_shared().contains(name); });
   at::native::flatten_indices_stub.set_cuda_dispatch_ptr(&flatten_indices);
+  for (const char* name : {"aten::add", "aten::mul"}) {
+    registrar.implement_boxed({name, "out"}, c10::DispatchKey::SparseCUDA,
+                              c10::KernelFunction::makeFromBoxedFunction<&forward_or_widen>());
+  }
   // Its composite kernel asks a DispatchStub.
   registrar.implement_boxed({"aten::copy_", ""}, c10::DispatchKey::QuantizedCUDA,
                             forward::boxed_kernel<c10::DispatchKey::Quantized>());

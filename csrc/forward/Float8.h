@@ -8,7 +8,7 @@
 
 namespace torchdevice::forward {
 
-template <class Op, class Kernel, class Signature = typename Op::schema>
+template <class Op, class Kernel, class Signature = Op::schema>
 struct Float8;
 
 /// `Kernel`, where the compute capability is 8.9 or 9.0 and later.

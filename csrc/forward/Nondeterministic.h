@@ -102,7 +102,7 @@ struct IsNondeterministic<at::_ops::scatter_reduce_two_out> : ProductIsNondeterm
 template <>
 struct IsNondeterministic<at::_ops::scatter_reduce__two> : ProductIsNondeterministic {};
 
-template <class Op, const char* caller, class Kernel, class Signature = typename Op::schema>
+template <class Op, const char* caller, class Kernel, class Signature = Op::schema>
 struct Nondeterministic;
 
 /// `Kernel`, preceded by the alert. `caller` is what CUDA's kernel calls itself there.

@@ -42,10 +42,12 @@ void run_wider(const c10::OperatorHandle& op, torch::jit::Stack& stack, std::spa
   const size_t first = stack.size() - formals.size();
   std::vector<std::pair<at::Tensor, at::Tensor>> written;  // the caller's, and what stands for it
   at::ScalarType type = at::ScalarType::Undefined;
+  c10::DispatchKey key = c10::DispatchKey::CUDA;
   for (size_t i = 0; i < formals.size(); ++i) {
     c10::IValue& value = stack[first + i];
     if (!value.isTensor() || !value.toTensor().defined()) continue;
     const at::Tensor tensor = value.toTensor();
+    if (tensor.is_sparse()) key = c10::DispatchKey::SparseCUDA;
     if (std::find(narrow.begin(), narrow.end(), tensor.scalar_type()) == narrow.end()) continue;
     type = tensor.scalar_type();
     value = tensor.to(wider(type));
@@ -53,9 +55,10 @@ void run_wider(const c10::OperatorHandle& op, torch::jit::Stack& stack, std::spa
       written.emplace_back(tensor, value.toTensor());
     }
   }
-  op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CUDA), &stack);
+  op.redispatchBoxed(c10::DispatchKeySet(key), &stack);
   for (const auto& [tensor, wide] : written) {
-    tensor.resize_(wide.sizes()).copy_(wide);
+    if (!tensor.is_sparse()) tensor.resize_(wide.sizes());
+    tensor.copy_(wide);
   }
   for (size_t i = stack.size() - op.schema().returns().size(); i < stack.size(); ++i) {
     if (!stack[i].isTensor() || !stack[i].toTensor().defined()) continue;

@@ -31,7 +31,7 @@ struct NarrowTypes {
   }
 };
 
-template <class Op, class Kernel, class Narrow, class Signature = typename Op::schema>
+template <class Op, class Kernel, class Narrow, class Signature = Op::schema>
 struct Widened;
 
 /// `Kernel`, except for tensors of the types `Narrow`.

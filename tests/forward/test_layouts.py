@@ -365,3 +365,14 @@ def test_another_device_than_the_current_one(run_python: Callable[..., Any]) -> 
         """,
         TORCHDEVICE_COUNT="2",
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bool])
+def test_sums_and_products_in_types_that_the_cpu_lacks(dtype: torch.dtype) -> None:
+    dense = torch.tensor([[0, 1, 1], [1, 0, 0]], device="cuda").to(dtype)
+    sparse = dense.to_sparse()
+    for result, expected in ((sparse + sparse, dense + dense), (sparse * sparse, dense * dense)):
+        assert result.dtype == dtype
+        assert torch.equal(result.to_dense(), expected)
+    sparse.add_(sparse)
+    assert torch.equal(sparse.to_dense(), dense + dense)
