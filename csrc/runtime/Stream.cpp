@@ -154,7 +154,9 @@ void set_sync_debug_mode(SyncDebugMode mode) noexcept { debug_mode.store(mode, s
 void note_host_waits(c10::Stream stream) {
   const auto mode = sync_debug_mode();
   TORCH_CHECK(mode != SyncDebugMode::error, "called a synchronizing CUDA operation");
-  if (mode == SyncDebugMode::warn) TORCH_WARN("called a synchronizing CUDA operation");
+  if (mode == SyncDebugMode::warn) {
+    TORCH_WARN("called a synchronizing CUDA operation");
+  }
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
     (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
   }
