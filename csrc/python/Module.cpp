@@ -17,6 +17,7 @@
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
 #include "runtime/Profiler.h"
+#include "runtime/ScriptOperators.h"
 
 namespace torchdevice {
 namespace {
@@ -40,6 +41,7 @@ void install_kernels() {
   forward::register_generated_kernels(registrar);
   forward::register_handwritten_kernels(registrar);
   forward::register_boxed_fallback();
+  register_script_operators();
 }
 
 void add_names(PyObject* torch_c) {
