@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.autograd._functions.utils as autograd_utils
 import torch.jit.frontend
-from torch.testing._internal import common_cuda, common_mkldnn, common_nn, jit_metaprogramming_utils
+from torch.testing._internal import common_cuda, common_mkldnn, common_nn, common_utils, jit_metaprogramming_utils
 
 _NEW_MODULES = common_nn.get_new_module_tests()
 _FIRST_ADDITIONAL = len(common_nn.module_tests) + len(_NEW_MODULES)
@@ -27,3 +27,7 @@ NAMES = {
 for (_module, _name), _value in NAMES.items():
     if not hasattr(_module, _name):
         setattr(_module, _name, _value)
+
+# Newer test files read it from the command line when they are imported.
+if common_utils.GRAPH_EXECUTOR is None:
+    common_utils.GRAPH_EXECUTOR = common_utils.cppProfilingFlagsToProfilingMode()

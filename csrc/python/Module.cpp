@@ -18,6 +18,7 @@
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
 #include "runtime/Profiler.h"
+#include "runtime/ScriptOperators.h"
 
 namespace torchdevice {
 namespace {
@@ -42,6 +43,7 @@ void install_kernels() {
   forward::register_handwritten_kernels(registrar);
   distributed::register_collectives(registrar);
   forward::register_boxed_fallback();
+  register_script_operators();
 }
 
 void add_names(PyObject* torch_c) {

@@ -6,6 +6,7 @@
 #include <c10/util/ApproximateClock.h>
 #include <torch/csrc/profiler/stubs/base.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -38,12 +39,13 @@ struct Profiler final : torch::profiler::impl::ProfilerStubs {
     *event = std::move(point);
   }
 
-  /// Microseconds.
+  /// Microseconds, at least one: torch.profiler takes operators of none for another kind, in rows of their own.
   float elapsed(const torch::profiler::impl::ProfilerVoidEventStub* start,
                 const torch::profiler::impl::ProfilerVoidEventStub* end) const override {
     event_of(start).synchronize();
     event_of(end).synchronize();
-    return static_cast<float>(event_of(start).elapsed_ms(event_of(end)) * kMicrosecondsPerMillisecond);
+    const double microseconds = event_of(start).elapsed_ms(event_of(end)) * kMicrosecondsPerMillisecond;
+    return static_cast<float>(std::max(1.0, microseconds));
   }
 
   // Note [NVTX without a profiler] in python/Runtime.cpp: there is nobody to tell.

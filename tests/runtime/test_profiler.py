@@ -110,3 +110,10 @@ def test_nvtx_and_cuda_profiler() -> None:
     nvtx._device_range_end(nvtx._device_range_start("device"))
     torch.cuda.profiler.start()
     torch.cuda.profiler.stop()
+
+
+def test_short_operators_have_one_row() -> None:
+    with profile() as result:
+        for _ in range(100):
+            torch.add(1, 2)
+    assert [row.count for row in result.key_averages() if row.key == "aten::add"] == [100]

@@ -1,0 +1,10 @@
+// runtime/ScriptOperators.h: what torch.cuda's functions on devices become in TorchScript.
+
+#pragma once
+
+namespace torchdevice {
+
+/// Registers them; a CUDA build's libtorch_cuda brings them along. Streams and events in TorchScript are missing.
+void register_script_operators();
+
+}  // namespace torchdevice
