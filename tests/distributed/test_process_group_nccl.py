@@ -334,6 +334,19 @@ def test_debug_level_detail(on_ranks: OnRanks) -> None:
     on_ranks(watched)
 
 
+def captured(rank: int) -> None:
+    x = torch.ones(2, device="cuda")
+    with pytest.raises(NotImplementedError, match="c10d::allreduce_ cannot be captured into a CUDA graph"):
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            dist.all_reduce(x)
+    dist.all_reduce(x)
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_capture_is_refused(on_ranks: OnRanks) -> None:
+    on_ranks(captured)
+
+
 def profiled(rank: int) -> list[str]:
     with torch.profiler.profile() as profile:
         dist.all_reduce(torch.ones(2, device="cuda"))
