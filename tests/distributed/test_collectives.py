@@ -232,6 +232,7 @@ def methods(rank: int) -> None:
     work.wait()
     assert [part.tolist() for part in parts[0]] == [[0.0] * 3, [3.0] * 3]
     assert len(work.result()) == 2
+    assert len(work.get_future().wait()) == 2
     group.broadcast(tensor=x, root=0).wait()
     if group.name() == "gloo":
         on_cpu = torch.ones(2)
