@@ -166,17 +166,18 @@ c10::intrusive_ptr<c10::ivalue::Future> CudaWork::getFuture() {
   const std::lock_guard<std::mutex> lock(future_mutex_);
   if (!future_) {
     future_ = c10::make_intrusive<Future>(value_.type(), devices_of(result()));
-    when_done([future = future_, value = value_, failures = failures_, type = opType_](std::exception_ptr failure) {
-      if (!failure) {
-        future->markCompleted(value);
-        return;
-      }
-      try {
-        std::rethrow_exception(failure);
-      } catch (...) {
-        future->setError(current_failure(failures, type));
-      }
-    });
+    when_done(
+        [future = future_, value = value_, failures = failures_, type = opType_](const std::exception_ptr& failure) {
+          if (!failure) {
+            future->markCompleted(value);
+            return;
+          }
+          try {
+            std::rethrow_exception(failure);
+          } catch (...) {
+            future->setError(current_failure(failures, type));
+          }
+        });
   }
   return future_;
 }

@@ -76,6 +76,11 @@ void check_scattered(const at::Tensor& output, const at::Tensor& input, int size
                     "input tensor must be the same size as output size times world size");
 }
 
+uint64_t next_uid() {
+  static std::atomic<uint64_t> groups{0};
+  return groups++;
+}
+
 c10::intrusive_ptr<ProcessGroupNCCL::Options> own_options(const c10::intrusive_ptr<c10d::Backend::Options>& options) {
   auto own = c10::dynamic_intrusive_pointer_cast<ProcessGroupNCCL::Options>(options);
   TORCH_CHECK(own != nullptr, "opts not a ProcessGroupNCCL::Options.");
@@ -86,7 +91,11 @@ c10::intrusive_ptr<ProcessGroupNCCL::Options> own_options(const c10::intrusive_p
 
 ProcessGroupNCCL::ProcessGroupNCCL(const StorePtr& store, int rank, int size, c10::intrusive_ptr<Options> options,
                                    Connect connect)
-    : Backend(rank, size), store_(store), connect_(connect), options_(std::move(options)) {}
+    : Backend(rank, size), uid_(next_uid()), store_(store), connect_(connect), options_(std::move(options)) {
+  if (options_->split_from) {
+    options_->split_from->count_split();
+  }
+}
 
 c10d::Backend& ProcessGroupNCCL::transport() {
   const std::lock_guard<std::mutex> lock(connection_mutex_);
@@ -122,7 +131,7 @@ void ProcessGroupNCCL::setTimeout(Milliseconds timeout) {
 
 ProcessGroupNCCL::BackendPtr ProcessGroupNCCL::split(const StorePtr& store, const std::vector<int>& ranks,
                                                      const c10::intrusive_ptr<c10d::Backend::Options>& options) {
-  ++split_count_;
+  count_split();
   const auto mine = std::find(ranks.begin(), ranks.end(), rank_);
   if (mine == ranks.end()) {
     return nullptr;

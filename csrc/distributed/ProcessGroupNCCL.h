@@ -78,7 +78,11 @@ class ProcessGroupNCCL final : public c10d::Backend {
                    const c10::intrusive_ptr<c10d::Backend::Options>& options) override;
   BackendPtr merge(const StorePtr& store, const c10::intrusive_ptr<c10d::Backend::Options>& options, const int& rank,
                    const int& size) override;
+  /// A rank that is not in a group which is split from this one takes part as well.
+  void count_split() { ++split_count_; }
   uint64_t split_count() const { return split_count_; }
+  /// Counts the groups of this process from 0.
+  uint64_t uid() const { return uid_; }
 
   /// Between these two the collectives are one, whose work endCoalescing returns.
   bool supportsCoalescing() const override { return true; }
@@ -134,6 +138,7 @@ class ProcessGroupNCCL final : public c10d::Backend {
   template <class CollectiveOptions>
   CollectiveOptions timed(CollectiveOptions options);
 
+  const uint64_t uid_;
   const StorePtr store_;
   const Connect connect_;
   const c10::intrusive_ptr<Options> options_;

@@ -111,7 +111,7 @@ void add_group(py::module_& c10d) {
            py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("timeout") = ProcessGroupNCCL::kDefaultTimeout,
            no_gil)
       .def_property_readonly("options", &ProcessGroupNCCL::options)
-      .def_property_readonly("uid", &ProcessGroupNCCL::getID)
+      .def_property_readonly("uid", &ProcessGroupNCCL::uid)
       .def_property("bound_device_id", &ProcessGroupNCCL::getBoundDeviceId, &ProcessGroupNCCL::setBoundDeviceId)
       .def("comm_split_count", &ProcessGroupNCCL::split_count)
       .def(

@@ -217,7 +217,9 @@ def test_what_nccl_refuses(on_ranks: OnRanks) -> None:
 
 
 def sub_groups(rank: int) -> None:
+    parent = dist.group.WORLD._get_backend(torch.device("cuda"))
     alone = [dist.new_group([0]), dist.new_group([1])][rank]
+    assert parent.comm_split_count() == 2
     dist.all_reduce(x := torch.ones(2, device="cuda"), group=alone)
     assert x.tolist() == [1.0, 1.0]
     assert dist.get_backend(alone) == dist.get_backend()
@@ -227,13 +229,14 @@ def sub_groups(rank: int) -> None:
     on_gloo = dist.new_group(backend="gloo")
     dist.all_reduce(x, group=on_gloo)
     assert x.tolist() == [4.0, 4.0]
-    parent = dist.group.WORLD._get_backend(torch.device("cuda"))
+    splits = parent.comm_split_count()
     split = dist.split_group(split_ranks=[[0, 1]])
     dist.all_reduce(x, group=split)
     assert x.tolist() == [8.0, 8.0]
-    assert parent.comm_split_count() == 1
+    assert parent.comm_split_count() == splits + 1
     child = split._get_backend(torch.device("cuda"))
     assert isinstance(child, dist.ProcessGroupNCCL)
+    assert child.uid > parent.uid
     assert child.options.global_ranks_in_group == [0, 1]
     mine = dist.split_group(split_ranks=[[0], [1]])
     dist.all_reduce(x, group=mine)
@@ -336,9 +339,11 @@ def test_debug_level_detail(on_ranks: OnRanks) -> None:
 
 def captured(rank: int) -> None:
     x = torch.ones(2, device="cuda")
-    with pytest.raises(NotImplementedError, match="c10d::allreduce_ cannot be captured into a CUDA graph"):
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            dist.all_reduce(x)
+    with (
+        pytest.raises(NotImplementedError, match="c10d::allreduce_ cannot be captured into a CUDA graph"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        dist.all_reduce(x)
     dist.all_reduce(x)
     assert x.tolist() == [2.0, 2.0]
 
