@@ -114,8 +114,7 @@ void add_group(py::module_& c10d) {
       .def_property_readonly("uid", &ProcessGroupNCCL::uid)
       .def_property("bound_device_id", &ProcessGroupNCCL::getBoundDeviceId, &ProcessGroupNCCL::setBoundDeviceId)
       .def("comm_split_count", &ProcessGroupNCCL::split_count)
-      .def(
-          "perform_nocolor_split", [](const Self&, c10::Device) {}, "Nothing: ranks outside of a split take no part.")
+      .def("perform_nocolor_split", [](const Self& self, c10::Device) { self->count_split(); })
       .def("_set_default_timeout", &ProcessGroupNCCL::setTimeout, py::arg("timeout"), no_gil)
       .def("_add_ephemeral_timeout", &ProcessGroupNCCL::add_ephemeral_timeout, py::arg("timeout"))
       .def("_is_initialized", [](const Self&) { return true; })
