@@ -66,7 +66,7 @@ class Collective final : public c10::OperatorKernel {
       sources.emplace(native.unsafeGetTensorImpl(), tensor);
       return native;
     };
-    const Tensors outputs = tensors_of((*stack)[first]);  // c10d's operators name first what they write
+    const c10::IValue outputs = (*stack)[first];  // c10d's operators name first what they write
     for (size_t i = first; i < stack->size(); ++i) {
       (*stack)[i] = map_tensors((*stack)[i], pass);
     }
@@ -83,14 +83,17 @@ class Collective final : public c10::OperatorKernel {
         continue;
       }
       const auto work = result.toCustomClass<c10d::Work>();
+      // A single tensor (of barrier, or of the base collectives) is a list to the future.
+      const c10::IValue value = outputs.isTensor() ? c10::IValue(Tensors{outputs.toTensor()}) : outputs;
       result = c10::intrusive_ptr<c10d::Work>(
-          c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, outputs, /*rank=*/-1, work->retrieveOpType(),
+          c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, value, /*rank=*/-1, work->retrieveOpType(),
                                         /*sequence_number=*/0, Failures::as_they_are));
       if (is_sparse_) {
         work->wait();
-        for (const at::Tensor& output : outputs) {
+        map_tensors(outputs, [&](const at::Tensor& output) {
           frame->commit(output);
-        }
+          return output;
+        });
       }
     }
   }
@@ -104,12 +107,6 @@ class Collective final : public c10::OperatorKernel {
       }
     }
     return false;
-  }
-
-  static Tensors tensors_of(const c10::IValue& value) {
-    Tensors tensors;
-    map_tensors(value, [&](const at::Tensor& tensor) { return tensors.emplace_back(tensor); });
-    return tensors;
   }
 
   using Sources = std::unordered_map<const c10::TensorImpl*, at::Tensor>;

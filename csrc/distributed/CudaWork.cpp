@@ -13,6 +13,15 @@
 namespace torchdevice::distributed {
 namespace {
 
+bool is_list_of_lists(const c10::IValue& value) { return value.isList() && !value.isTensorList(); }
+
+c10::IValue without_outer_list_of_one(const c10::IValue& value) {
+  if (!is_list_of_lists(value) || value.toListRef().size() > 1) {
+    return value;
+  }
+  return value.toListRef().empty() ? c10::IValue(Tensors{}) : value.toListRef()[0];
+}
+
 std::vector<c10::Device> devices_of(const Tensors& tensors) {
   std::vector<c10::Device> devices;
   for (const at::Tensor& tensor : tensors) {
@@ -67,13 +76,25 @@ std::exception_ptr current_failure(Failures failures, c10d::OpType what) {
   }
 }
 
-CudaWork::CudaWork(Parts parts, Tensors outputs, int rank, c10d::OpType type, uint64_t sequence_number,
+CudaWork::CudaWork(Parts parts, const c10::IValue& value, int rank, c10d::OpType type, uint64_t sequence_number,
                    Failures failures)
     : Work(rank, type),
       parts_(std::move(parts)),
-      outputs_(std::move(outputs)),
+      value_(without_outer_list_of_one(value)),
       sequence_number_(sequence_number),
       failures_(failures) {}
+
+Tensors CudaWork::result() {
+  if (!is_list_of_lists(value_)) {
+    return value_.toTensorVector();
+  }
+  Tensors tensors;
+  for (const c10::IValue& list : value_.toListRef()) {
+    const Tensors some = list.toTensorVector();
+    tensors.insert(tensors.end(), some.begin(), some.end());
+  }
+  return tensors;
+}
 
 bool CudaWork::isCompleted() {
   return std::all_of(parts_.begin(), parts_.end(), [](const auto& part) { return part->isCompleted(); });
@@ -144,18 +165,19 @@ void CudaWork::when_done(std::function<void(std::exception_ptr)> callback) {
 c10::intrusive_ptr<c10::ivalue::Future> CudaWork::getFuture() {
   const std::lock_guard<std::mutex> lock(future_mutex_);
   if (!future_) {
-    future_ = c10::make_intrusive<Future>(c10::ListType::create(c10::TensorType::get()), devices_of(outputs_));
-    when_done([future = future_, outputs = outputs_, failures = failures_, type = opType_](std::exception_ptr failure) {
-      if (!failure) {
-        future->markCompleted(outputs);
-        return;
-      }
-      try {
-        std::rethrow_exception(failure);
-      } catch (...) {
-        future->setError(current_failure(failures, type));
-      }
-    });
+    future_ = c10::make_intrusive<Future>(value_.type(), devices_of(result()));
+    when_done(
+        [future = future_, value = value_, failures = failures_, type = opType_](const std::exception_ptr& failure) {
+          if (!failure) {
+            future->markCompleted(value);
+            return;
+          }
+          try {
+            std::rethrow_exception(failure);
+          } catch (...) {
+            future->setError(current_failure(failures, type));
+          }
+        });
   }
   return future_;
 }

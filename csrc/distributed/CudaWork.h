@@ -24,13 +24,15 @@ class CudaWork final : public c10d::Work {
   using Parts = std::vector<c10::intrusive_ptr<c10d::Work>>;
   using Future = c10::ivalue::Future;
 
-  CudaWork(Parts parts, Tensors outputs, int rank, c10d::OpType type, uint64_t sequence_number, Failures failures);
+  /// `value` is what the future gives: tensors, or lists of them, of which a single one stands for itself.
+  CudaWork(Parts parts, const c10::IValue& value, int rank, c10d::OpType type, uint64_t sequence_number,
+           Failures failures);
 
   bool isCompleted() override;
   bool isSuccess() const override;
   std::exception_ptr exception() const override;
   int sourceRank() const override;
-  Tensors result() override { return outputs_; }
+  Tensors result() override;
   void synchronize() override { wait(kNoTimeout); }
   bool wait(std::chrono::milliseconds timeout) override;
   void abort() override;
@@ -43,7 +45,7 @@ class CudaWork final : public c10d::Work {
   void when_done(std::function<void(std::exception_ptr)> callback);
 
   const Parts parts_;
-  const Tensors outputs_;
+  const c10::IValue value_;
   const uint64_t sequence_number_;
   const Failures failures_;
   std::mutex future_mutex_;

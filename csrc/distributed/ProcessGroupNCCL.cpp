@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "distributed/NcclChecks.h"
-#include "distributed/NcclReductions.h"
+#include "distributed/NcclReduction.h"
 
 namespace torchdevice::distributed {
 namespace {
@@ -76,6 +76,11 @@ void check_scattered(const at::Tensor& output, const at::Tensor& input, int size
                     "input tensor must be the same size as output size times world size");
 }
 
+uint64_t next_uid() {
+  static std::atomic<uint64_t> groups{0};
+  return groups++;
+}
+
 c10::intrusive_ptr<ProcessGroupNCCL::Options> own_options(const c10::intrusive_ptr<c10d::Backend::Options>& options) {
   auto own = c10::dynamic_intrusive_pointer_cast<ProcessGroupNCCL::Options>(options);
   TORCH_CHECK(own != nullptr, "opts not a ProcessGroupNCCL::Options.");
@@ -86,19 +91,47 @@ c10::intrusive_ptr<ProcessGroupNCCL::Options> own_options(const c10::intrusive_p
 
 ProcessGroupNCCL::ProcessGroupNCCL(const StorePtr& store, int rank, int size, c10::intrusive_ptr<Options> options,
                                    Connect connect)
-    : Backend(rank, size),
-      connect_(connect),
-      options_(std::move(options)),
-      transport_(connect_(store, rank, size, options_->timeout)) {}
+    : Backend(rank, size), uid_(next_uid()), store_(store), connect_(connect), options_(std::move(options)) {
+  if (options_->split_from) {
+    options_->split_from->count_split();
+  }
+}
+
+c10d::Backend& ProcessGroupNCCL::transport() {
+  const std::lock_guard<std::mutex> lock(connection_mutex_);
+  if (!transport_) {
+    transport_ = connect_(store_, rank_, size_, options_->timeout);
+  }
+  return *transport_;
+}
+
+void ProcessGroupNCCL::setGroupUid(const std::string& uid) {
+  Backend::setGroupUid(uid);
+  transport();
+}
+
+void ProcessGroupNCCL::abort() {
+  if (transport_) {
+    transport_->abort();
+  }
+}
+
+void ProcessGroupNCCL::shutdown() {
+  if (transport_) {
+    transport_->shutdown();
+  }
+}
 
 void ProcessGroupNCCL::setTimeout(Milliseconds timeout) {
   options_->timeout = timeout;
-  transport_->setTimeout(timeout);
+  if (transport_) {
+    transport_->setTimeout(timeout);
+  }
 }
 
 ProcessGroupNCCL::BackendPtr ProcessGroupNCCL::split(const StorePtr& store, const std::vector<int>& ranks,
                                                      const c10::intrusive_ptr<c10d::Backend::Options>& options) {
-  ++split_count_;
+  count_split();
   const auto mine = std::find(ranks.begin(), ranks.end(), rank_);
   if (mine == ranks.end()) {
     return nullptr;
@@ -180,7 +213,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::broadcast(Tensors& tensors, const c1
   check_tensor(tensor);
   return submit(OpType::BROADCAST, "nccl:broadcast", tensors, tensors, [&]() -> Parts {
     Tensors native{in_one_piece(tensor)};
-    return {transport_->broadcast(native, timed(options))};
+    return {transport().broadcast(native, timed(options))};
   });
 }
 
@@ -189,10 +222,11 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::allreduce(Tensors& tensors, const c1
   check_reduction(tensor, options.reduceOp, "all_reduce");
   check_tensor(tensor);
   return submit(OpType::ALLREDUCE, "nccl:all_reduce", tensors, tensors, [&]() -> Parts {
-    Tensors native{in_one_piece(tensor)};
+    const NcclReduction reduction(options.reduceOp, tensor.scalar_type(), size_);
+    Tensors native{reduction.prepare(in_one_piece(tensor))};
     auto own = timed(options);
-    own.reduceOp = prepare_in_place(native, options.reduceOp);
-    return {transport_->allreduce(native, own)};
+    own.reduceOp = reduction.transports();
+    return {reduction.finish(transport().allreduce(native, own), native)};
   });
 }
 
@@ -206,10 +240,11 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::allreduce_coalesced(Tensors& tensors
   check_coalesced(tensors);
   check_reduction(tensors.front(), options.reduceOp, "all_reduce");
   return submit(OpType::COALESCED, "nccl:allreduce_coalesced", tensors, tensors, [&]() -> Parts {
-    Tensors natives = in_one_piece(tensors);
+    const NcclReduction reduction(options.reduceOp, tensors.front().scalar_type(), size_);
+    Tensors natives = reduction.prepare(in_one_piece(tensors));
     auto own = timed(options);
-    own.reduceOp = prepare_in_place(natives, options.reduceOp);
-    return {transport_->allreduce_coalesced(natives, own)};
+    own.reduceOp = reduction.transports();
+    return {reduction.finish(transport().allreduce_coalesced(natives, own), natives)};
   });
 }
 
@@ -218,13 +253,12 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::reduce(Tensors& tensors, const c10d:
   check_reduction(tensor, options.reduceOp, "reduce");
   check_tensor(tensor);
   return submit(OpType::REDUCE, "nccl:reduce", tensors, tensors, [&]() -> Parts {
-    Tensors native{in_one_piece(tensor)};
-    if (rank_ != options.rootRank) {
-      native.front() = native.front().clone();  // only the root's tensor changes
-    }
+    const NcclReduction reduction(options.reduceOp, tensor.scalar_type(), size_);
+    const at::Tensor piece = in_one_piece(tensor);
+    Tensors native{reduction.prepare(rank_ == options.rootRank ? piece : piece.clone())};  // only the root's changes
     auto own = timed(options);
-    own.reduceOp = prepare_in_place(native, options.reduceOp);
-    return {transport_->reduce(native, own)};
+    own.reduceOp = reduction.transports();
+    return {reduction.finish(transport().reduce(native, own), native)};
   });
 }
 
@@ -238,7 +272,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::allgather(std::vector<Tensors>& outp
     if (of_one_size(gathered)) {
       std::vector<Tensors> native_outputs{plain(native_tensors(gathered))};
       Tensors native_inputs{plain(native_tensor(input))};
-      return {transport_->allgather(native_outputs, native_inputs, own)};
+      return {transport().allgather(native_outputs, native_inputs, own)};
     }
     Parts parts;
     const Tensors natives = plain(native_tensors(gathered));
@@ -248,7 +282,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::allgather(std::vector<Tensors>& outp
       }
       Tensors native{natives[rank]};
       parts.push_back(
-          transport_->broadcast(native, c10d::BroadcastOptions{static_cast<int64_t>(rank), 0, own.timeout}));
+          transport().broadcast(native, c10d::BroadcastOptions{static_cast<int64_t>(rank), 0, own.timeout}));
     }
     return parts;
   });
@@ -262,7 +296,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::_allgather_base(at::Tensor& output, 
   return submit(OpType::_ALLGATHER_BASE, "nccl:_all_gather_base", {input}, {output}, [&]() -> Parts {
     at::Tensor native_output = in_one_piece(output);
     at::Tensor native_input = in_one_piece(input);
-    return {transport_->_allgather_base(native_output, native_input, timed(options))};
+    return {transport()._allgather_base(native_output, native_input, timed(options))};
   });
 }
 
@@ -281,7 +315,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::allgather_into_tensor_coalesced(Tens
   return submit(OpType::COALESCED, "nccl:all_gather_into_tensor_coalesced", inputs, outputs, [&]() -> Parts {
     Tensors native_outputs = in_one_piece(outputs);
     Tensors native_inputs = in_one_piece(inputs);
-    return {transport_->allgather_into_tensor_coalesced(native_outputs, native_inputs, timed(options))};
+    return {transport().allgather_into_tensor_coalesced(native_outputs, native_inputs, timed(options))};
   });
 }
 
@@ -293,7 +327,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::gather(std::vector<Tensors>& outputs
   return submit(OpType::GATHER, "nccl:gather", inputs, flatten(outputs), [&]() -> Parts {
     std::vector<Tensors> native_outputs = plain(native_tensors(outputs));
     Tensors native_inputs{plain(native_tensor(input))};
-    return {transport_->gather(native_outputs, native_inputs, timed(options))};
+    return {transport().gather(native_outputs, native_inputs, timed(options))};
   });
 }
 
@@ -305,7 +339,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::scatter(Tensors& outputs, std::vecto
   return submit(OpType::SCATTER, "nccl:scatter", flatten(inputs), outputs, [&]() -> Parts {
     Tensors native_outputs{plain(native_tensor(output))};
     std::vector<Tensors> native_inputs = plain(native_tensors(inputs));
-    return {transport_->scatter(native_outputs, native_inputs, timed(options))};
+    return {transport().scatter(native_outputs, native_inputs, timed(options))};
   });
 }
 
@@ -317,6 +351,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::reduce_scatter(Tensors& outputs, std
   check_tensor(output);
   return submit(OpType::REDUCE_SCATTER, "nccl:reduce_scatter", scattered, outputs, [&]() -> Parts {
     // A reduction for each rank, as sizes may differ: on the root in its output, elsewhere in a copy of its part.
+    const NcclReduction reduction(options.reduceOp, output.scalar_type(), size_);
     const auto own = timed(options);
     const Tensors parts_of_input = plain(native_tensors(scattered));
     Parts parts;
@@ -328,10 +363,9 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::reduce_scatter(Tensors& outputs, std
       } else {
         sum = sum.clone(at::MemoryFormat::Contiguous);
       }
-      Tensors native{sum};
-      const auto reduction = prepare_in_place(native, options.reduceOp);
-      parts.push_back(
-          transport_->reduce(native, c10d::ReduceOptions{reduction, static_cast<int64_t>(rank), 0, own.timeout}));
+      Tensors native{reduction.prepare(sum)};
+      const c10d::ReduceOptions to_rank{reduction.transports(), static_cast<int64_t>(rank), 0, own.timeout};
+      parts.push_back(reduction.finish(transport().reduce(native, to_rank), native));
     }
     return parts;
   });
@@ -344,11 +378,12 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::_reduce_scatter_base(at::Tensor& out
   check_tensor(input);
   check_tensor(output);
   return submit(OpType::_REDUCE_SCATTER_BASE, "nccl:_reduce_scatter_base", {input}, {output}, [&]() -> Parts {
+    const NcclReduction reduction(options.reduceOp, input.scalar_type(), size_);
     at::Tensor native_output = in_one_piece(output);
-    Tensors native_inputs{in_one_piece(input)};
+    at::Tensor native_input = reduction.prepare_copy(in_one_piece(input));
     auto own = timed(options);
-    own.reduceOp = prepare_copies(native_inputs, options.reduceOp);
-    return {transport_->_reduce_scatter_base(native_output, native_inputs.front(), own)};
+    own.reduceOp = reduction.transports();
+    return {reduction.finish(transport()._reduce_scatter_base(native_output, native_input, own), {native_output})};
   });
 }
 
@@ -362,11 +397,13 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::reduce_scatter_tensor_coalesced(Tens
   }
   return submit(OpType::REDUCE_SCATTER_TENSOR_COALESCED, "nccl:reduce_scatter_tensor_coalesced", inputs, outputs,
                 [&]() -> Parts {
+                  const NcclReduction reduction(options.reduceOp, inputs.front().scalar_type(), size_);
                   Tensors native_outputs = in_one_piece(outputs);
-                  Tensors native_inputs = in_one_piece(inputs);
+                  Tensors native_inputs = reduction.prepare_copies(in_one_piece(inputs));
                   auto own = timed(options);
-                  own.reduceOp = prepare_copies(native_inputs, options.reduceOp);
-                  return {transport_->reduce_scatter_tensor_coalesced(native_outputs, native_inputs, own)};
+                  own.reduceOp = reduction.transports();
+                  return {reduction.finish(
+                      transport().reduce_scatter_tensor_coalesced(native_outputs, native_inputs, own), native_outputs)};
                 });
 }
 
@@ -379,7 +416,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::alltoall_base(at::Tensor& output, at
   return submit(OpType::ALLTOALL_BASE, "nccl:all_to_all", {input}, {output}, [&]() -> Parts {
     at::Tensor native_output = plain(native_tensor(output));
     at::Tensor native_input = plain(native_tensor(input));
-    return {transport_->alltoall_base(native_output, native_input, output_sizes, input_sizes, timed(options))};
+    return {transport().alltoall_base(native_output, native_input, output_sizes, input_sizes, timed(options))};
   });
 }
 
@@ -403,10 +440,10 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::alltoall(Tensors& outputs, Tensors& 
       Tensors output{native_outputs[rank]};
       Tensors input{native_inputs[rank]};
       if (rank != rank_ && output.front().numel() != 0) {
-        parts.push_back(transport_->recv(output, rank, 0));
+        parts.push_back(transport().recv(output, rank, 0));
       }
       if (rank != rank_ && input.front().numel() != 0) {
-        parts.push_back(transport_->send(input, rank, 0));
+        parts.push_back(transport().send(input, rank, 0));
       }
     }
     return parts;
@@ -419,7 +456,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::send(Tensors& tensors, int destinati
   check_message(only(tensors));
   return submit(OpType::SEND, "nccl:send", tensors, tensors, [&]() -> Parts {
     Tensors native = in_one_piece(tensors);
-    return {transport_->send(native, destination, 0)};
+    return {transport().send(native, destination, 0)};
   });
 }
 
@@ -427,7 +464,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::recv(Tensors& tensors, int source, i
   check_message(only(tensors));
   return submit(OpType::RECV, "nccl:recv", {}, tensors, [&]() -> Parts {
     Tensors native = in_one_piece(tensors);
-    return {transport_->recv(native, source, 0)};
+    return {transport().recv(native, source, 0)};
   });
 }
 
@@ -437,7 +474,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::recvAnysource(Tensors& /*tensors*/, 
 
 ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::barrier(const c10d::BarrierOptions& options) {
   return submit(OpType::BARRIER, "nccl:barrier", {}, {},
-                [&]() -> Parts { return {transport_->barrier(timed(options))}; });
+                [&]() -> Parts { return {transport().barrier(timed(options))}; });
 }
 
 }  // namespace torchdevice::distributed

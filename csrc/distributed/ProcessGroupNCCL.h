@@ -6,6 +6,7 @@
 #include <atomic>
 #include <climits>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -77,7 +78,11 @@ class ProcessGroupNCCL final : public c10d::Backend {
                    const c10::intrusive_ptr<c10d::Backend::Options>& options) override;
   BackendPtr merge(const StorePtr& store, const c10::intrusive_ptr<c10d::Backend::Options>& options, const int& rank,
                    const int& size) override;
+  /// A rank that is not in a group which is split from this one takes part as well.
+  void count_split() { ++split_count_; }
   uint64_t split_count() const { return split_count_; }
+  /// Counts the groups of this process from 0.
+  uint64_t uid() const { return uid_; }
 
   /// Between these two the collectives are one, whose work endCoalescing returns.
   bool supportsCoalescing() const override { return true; }
@@ -115,20 +120,29 @@ class ProcessGroupNCCL final : public c10d::Backend {
   void setSequenceNumberForGroup() override {}
   uint64_t getSequenceNumberForGroup() override { return sequence_number_; }
 
-  void abort() override { transport_->abort(); }
-  void shutdown() override { transport_->shutdown(); }
+  /// Called once all backends of the group have been made, on every rank: the time to connect. Sooner, this group's
+  /// gloo could come before one that the program asked for, and torch's gloo finds the default group by its number.
+  void setGroupUid(const std::string& uid) override;
+
+  void abort() override;
+  void shutdown() override;
 
  private:
   using Parts = CudaWork::Parts;
 
+  /// Connects if that has not happened: this object may be used without a group.
+  c10d::Backend& transport();
   WorkPtr submit(c10d::OpType type, const char* name, const Tensors& inputs, Tensors outputs,
                  const std::function<Parts()>& submission);
   void check_bound_device(const Tensors& tensors) const;
   template <class CollectiveOptions>
   CollectiveOptions timed(CollectiveOptions options);
 
+  const uint64_t uid_;
+  const StorePtr store_;
   const Connect connect_;
   const c10::intrusive_ptr<Options> options_;
+  std::mutex connection_mutex_;
   Transport transport_;
   std::atomic<uint64_t> sequence_number_{0};
   std::atomic<uint64_t> split_count_{0};

@@ -51,9 +51,13 @@ c10::DeviceIndex device_of(const torch::jit::Stack& stack, size_t first) {
   return current_device();
 }
 
+bool is_collective(const c10::OperatorHandle& op) { return op.schema().name().starts_with("c10d::"); }
+
 /// Operators of other libraries with a kernel of their own for CUDA are recorded through the operators that it calls.
+/// Collectives call none.
 bool is_recorded_whole(const c10::OperatorHandle& op) {
-  return op.schema().name().starts_with("aten::") || !op.hasKernelForDispatchKey(c10::DispatchKey::CUDA);
+  return is_collective(op) || op.schema().name().starts_with("aten::") ||
+         !op.hasKernelForDispatchKey(c10::DispatchKey::CUDA);
 }
 
 void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
@@ -66,7 +70,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
     op.redispatchBoxed(below, stack);
     return;
   }
-  TORCH_CHECK_NOT_IMPLEMENTED(!op.schema().name().starts_with("c10d::"), "torchdevice: ", op.operator_name(),
+  TORCH_CHECK_NOT_IMPLEMENTED(!is_collective(op), "torchdevice: ", op.operator_name(),
                               " cannot be captured into a CUDA graph, as there is no NCCL that would replay it; "
                               "run collectives outside of the capture.");
   note_captured_work(stream);

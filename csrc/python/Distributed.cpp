@@ -111,11 +111,10 @@ void add_group(py::module_& c10d) {
            py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("timeout") = ProcessGroupNCCL::kDefaultTimeout,
            no_gil)
       .def_property_readonly("options", &ProcessGroupNCCL::options)
-      .def_property_readonly("uid", &ProcessGroupNCCL::getID)
+      .def_property_readonly("uid", &ProcessGroupNCCL::uid)
       .def_property("bound_device_id", &ProcessGroupNCCL::getBoundDeviceId, &ProcessGroupNCCL::setBoundDeviceId)
       .def("comm_split_count", &ProcessGroupNCCL::split_count)
-      .def(
-          "perform_nocolor_split", [](const Self&, c10::Device) {}, "Nothing: ranks outside of a split take no part.")
+      .def("perform_nocolor_split", [](const Self& self, c10::Device) { self->count_split(); })
       .def("_set_default_timeout", &ProcessGroupNCCL::setTimeout, py::arg("timeout"), no_gil)
       .def("_add_ephemeral_timeout", &ProcessGroupNCCL::add_ephemeral_timeout, py::arg("timeout"))
       .def("_is_initialized", [](const Self&) { return true; })

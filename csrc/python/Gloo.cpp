@@ -50,14 +50,20 @@ class NativeArguments {
   std::unordered_map<const c10::TensorImpl*, at::Tensor> natives_;
 };
 
-void collect(const py::handle& value, Tensors& tensors) {
-  if (THPVariable_Check(value.ptr())) {
-    tensors.push_back(THPVariable_Unpack(value.ptr()));
-  } else if (py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value)) {
-    for (const py::handle& item : value) {
-      collect(item, tensors);
-    }
+/// A tensor or lists of tensors as the value of a future.
+c10::IValue future_value(const py::handle& written) {
+  if (THPVariable_Check(written.ptr())) {
+    return Tensors{THPVariable_Unpack(written.ptr())};
   }
+  const auto items = written.cast<py::list>();
+  if (items.empty() || THPVariable_Check(items[0].ptr())) {
+    return items.cast<Tensors>();
+  }
+  c10::impl::GenericList lists(c10::ListType::ofTensors());
+  for (const py::handle& item : items) {
+    lists.push_back(item.cast<Tensors>());
+  }
+  return lists;
 }
 
 /// `method` for tensors of both kinds. What a collective writes is the first argument after `self`.
@@ -73,15 +79,10 @@ py::cpp_function on_both_devices(const char* name, const py::object& method, con
     if (!natives.has_cuda_tensors()) {
       return method(self, *arguments, **keywords);
     }
-    Tensors outputs;
-    if (!arguments.empty()) {
-      collect(arguments[0], outputs);
-    } else {
-      collect((*keywords.begin()).second, outputs);
-    }
+    const py::handle written = arguments.empty() ? (*keywords.begin()).second : py::handle(arguments[0]);
     const auto work = method(self, *native_arguments, **native_keywords).cast<c10::intrusive_ptr<c10d::Work>>();
     return py::cast(c10::intrusive_ptr<c10d::Work>(
-        c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, std::move(outputs), /*rank=*/-1, work->retrieveOpType(),
+        c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, future_value(written), /*rank=*/-1, work->retrieveOpType(),
                                       /*sequence_number=*/0, distributed::Failures::as_they_are)));
   };
   return {call, py::name(name), py::is_method(owner)};

@@ -25,10 +25,11 @@ def serve(rank: int, requests: Connection) -> None:
 
     torch.set_num_threads(1)
     while (request := requests.recv()) is not None:
-        function, arguments, backend, store = request
+        function, arguments, backend, device, store = request
         try:
             dist.init_process_group(
                 backend,
+                device_id=device and torch.device(device),
                 init_method=f"file://{store}",
                 rank=rank,
                 world_size=RANKS,
@@ -53,6 +54,7 @@ class Ranks:
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
+        os.environ["TORCHDEVICE_COUNT"] = "2"  # the children's; torch reads it when it is imported
         for rank in range(RANKS):
             ours, theirs = context.Pipe()
             process = context.Process(target=serve, args=(rank, theirs), daemon=True)
@@ -60,13 +62,16 @@ class Ranks:
             theirs.close()
             self._processes.append(process)
             self._pipes.append(ours)
+        del os.environ["TORCHDEVICE_COUNT"]
 
-    def run(self, function: Callable[..., Any], *arguments: Any, backend: str | None, store: Path) -> list[Any]:
+    def run(
+        self, function: Callable[..., Any], *arguments: Any, backend: str | None, device: str | None, store: Path
+    ) -> list[Any]:
         """What `function(rank, *arguments)` returns on each rank, in a group of their own."""
         if not self._processes:
             self.start()
         for pipe in self._pipes:
-            pipe.send((function, arguments, backend, os.fspath(store)))
+            pipe.send((function, arguments, backend, device, os.fspath(store)))
         answers = []
         for pipe in self._pipes:
             try:
@@ -97,9 +102,15 @@ def _ranks() -> Iterator[Ranks]:
 
 @pytest.fixture
 def on_ranks(_ranks: Ranks, tmp_path: Path) -> Callable[..., list[Any]]:
-    """`on_ranks(function, *arguments, backend="nccl")`: `function(rank, *arguments)` on two ranks; their results."""
+    """`on_ranks(function, *arguments, backend="nccl", device=None)`: `function(rank, *arguments)` on two ranks.
 
-    def run(function: Callable[..., Any], *arguments: Any, backend: str | None = "nccl") -> list[Any]:
-        return _ranks.run(function, *arguments, backend=backend, store=tmp_path / f"store-{os.urandom(4).hex()}")
+    Returns what the ranks return. `device` is what init_process_group is told to bind the group to.
+    """
+
+    def run(
+        function: Callable[..., Any], *arguments: Any, backend: str | None = "nccl", device: str | None = None
+    ) -> list[Any]:
+        store = tmp_path / f"store-{os.urandom(4).hex()}"
+        return _ranks.run(function, *arguments, backend=backend, device=device, store=store)
 
     return run

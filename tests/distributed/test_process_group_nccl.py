@@ -125,8 +125,13 @@ def scaled_sums(rank: int) -> None:
     assert x.tolist() == [1.5] * 3
     dist.reduce(x := ones(2), dst=1, op=Op.AVG)
     assert x.tolist() == ([1.0] * 2 if rank == 0 else [1.5] * 2)  # only the root's tensor changes
-    dist.all_reduce(x := torch.tensor([rank + 2, -rank - 2], device="cuda"), Op.AVG)
-    assert x.tolist() == [2, -2]
+    x = torch.tensor([rank + 2, -rank - 2], device="cuda")
+    work = dist.all_reduce(x, Op.AVG, async_op=True)
+    assert work.get_future().wait()[0].tolist() == [2, -2]  # as NCCL divides integers
+    out = torch.zeros(1, dtype=torch.int64, device="cuda")
+    with dist._coalescing_manager():
+        dist.reduce_scatter_tensor(out, torch.tensor([rank, rank + 4], device="cuda"), Op.AVG)
+    assert out.tolist() == [[0], [4]][rank]
 
 
 def test_scaled_sums_and_averages(on_ranks: OnRanks) -> None:
@@ -212,23 +217,26 @@ def test_what_nccl_refuses(on_ranks: OnRanks) -> None:
 
 
 def sub_groups(rank: int) -> None:
+    parent = dist.group.WORLD._get_backend(torch.device("cuda"))
     alone = [dist.new_group([0]), dist.new_group([1])][rank]
+    assert parent.comm_split_count() == 2
     dist.all_reduce(x := torch.ones(2, device="cuda"), group=alone)
     assert x.tolist() == [1.0, 1.0]
-    assert dist.get_backend(alone) == "nccl"
+    assert dist.get_backend(alone) == dist.get_backend()
     both = dist.new_group([0, 1], pg_options=dist.ProcessGroupNCCL.Options(is_high_priority_stream=True))
     dist.all_reduce(x, group=both)
     assert x.tolist() == [2.0, 2.0]
     on_gloo = dist.new_group(backend="gloo")
     dist.all_reduce(x, group=on_gloo)
     assert x.tolist() == [4.0, 4.0]
-    parent = dist.group.WORLD._get_backend(torch.device("cuda"))
+    splits = parent.comm_split_count()
     split = dist.split_group(split_ranks=[[0, 1]])
     dist.all_reduce(x, group=split)
     assert x.tolist() == [8.0, 8.0]
-    assert parent.comm_split_count() == 1
+    assert parent.comm_split_count() == splits + 1
     child = split._get_backend(torch.device("cuda"))
     assert isinstance(child, dist.ProcessGroupNCCL)
+    assert child.uid > parent.uid
     assert child.options.global_ranks_in_group == [0, 1]
     mine = dist.split_group(split_ranks=[[0], [1]])
     dist.all_reduce(x, group=mine)
@@ -237,7 +245,16 @@ def sub_groups(rank: int) -> None:
 
 
 def test_sub_groups(on_ranks: OnRanks) -> None:
-    on_ranks(sub_groups)
+    on_ranks(sub_groups, device="cuda:0")
+
+
+def other_device(rank: int) -> None:
+    with pytest.raises(dist.DistBackendError, match="not on device passed to init_process_group"):
+        dist.all_reduce(torch.ones(2, device="cuda:0"))
+
+
+def test_bound_device(on_ranks: OnRanks) -> None:
+    on_ranks(other_device, device="cuda:1")
 
 
 def handles(rank: int) -> None:
@@ -318,6 +335,21 @@ def watched(rank: int) -> None:
 
 def test_debug_level_detail(on_ranks: OnRanks) -> None:
     on_ranks(watched)
+
+
+def captured(rank: int) -> None:
+    x = torch.ones(2, device="cuda")
+    with (
+        pytest.raises(NotImplementedError, match="c10d::allreduce_ cannot be captured into a CUDA graph"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        dist.all_reduce(x)
+    dist.all_reduce(x)
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_capture_is_refused(on_ranks: OnRanks) -> None:
+    on_ranks(captured)
 
 
 def profiled(rank: int) -> list[str]:
