@@ -76,6 +76,8 @@ _FULL = ["sum", "mean", "prod", "any", "all", "argmax", "norm", "std"]
 
 def _unary(rng: random.Random, pool: Pool) -> Step:
     name, index = rng.choice(_UNARY), _pick(rng, pool)
+    if name == "abs" and pool[index].dtype == torch.bool:
+        name = "clone"  # CUDA's abs knows bool, and the CPU's does not
     return Step(f"t{index}.{name}()", lambda pool, device: getattr(pool[index], name)())
 
 

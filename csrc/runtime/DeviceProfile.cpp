@@ -77,6 +77,11 @@ const DeviceProfile* device_profile() {
   return profile;
 }
 
+bool gpu_is_chosen() {
+  static const bool chosen = device_profile() != nullptr || std::getenv("TORCHDEVICE_CAPABILITY") != nullptr;
+  return chosen;
+}
+
 const CudaRelease& cuda_release() { return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13; }
 
 std::string architecture_flags() {

@@ -26,6 +26,10 @@ struct DeviceProfile {
 /// c10::ValueError (ValueError) for a name that is not in the table.
 const DeviceProfile* device_profile();
 
+/// Whether TORCHDEVICE_PROFILE or TORCHDEVICE_CAPABILITY says which GPU the devices are: only then do they refuse what
+/// such a GPU lacks and the host has.
+bool gpu_is_chosen();
+
 /// The versions of NVIDIA's libraries in the torch wheel that serves a compute capability.
 struct CudaRelease {
   int cuda;   ///< as CUDART_VERSION counts: 12060 is 12.6
