@@ -39,6 +39,8 @@ class Report:
     """Tests by the reason why they were skipped."""
     listed: dict[str, str] = field(default_factory=dict)
     unlisted: dict[str, str] = field(default_factory=dict)
+    passing: list[str] = field(default_factory=list)
+    """Tests that the ledger names and that pass."""
 
 
 class File:
@@ -111,8 +113,10 @@ def check(file: File, entries: list[dict[str, Any]]) -> Report:
     report = Report(file.name, dict(Counter(outcome for outcome, _ in found.values() if outcome != "failed")))
     report.skipped = dict(Counter(message for outcome, message in found.values() if outcome == "skipped"))
     theirs = 0
+    reasons = {test: entry["reason"] for entry in entries for test in found if _names(entry, file.name, test)}
+    report.passing = [test for test in reasons if found[test][0] == "passed"]
     for test, message in failures.items():
-        reason = next((entry["reason"] for entry in entries if _names(entry, file.name, test)), None)
+        reason = reasons.get(test)
         if twins.get(twin(test), ("", ""))[0] == "failed":
             theirs += 1
         elif reason:
@@ -148,6 +152,8 @@ def main() -> int:
         print(f"{name}: {report.counts}, {len(report.listed)} in the ledger, {len(report.unlisted)} not", flush=True)
         for test, message in report.unlisted.items():
             print(f"  {test}: {message.strip().splitlines()[0][:200] if message.strip() else ''}")
+        for test in report.passing:
+            print(f"  {test}: passes, though the ledger names it")
         failed |= bool(report.unlisted)
     return int(failed)
 
