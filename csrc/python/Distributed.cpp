@@ -1,9 +1,12 @@
 // python/Distributed.cpp: what torch._C._distributed_c10d has in a CUDA build: ProcessGroupNCCL and its options.
 
 #include <c10/util/hash.h>
+#include <c10/util/thread_name.h>
 #include <pybind11/chrono.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/csrc/utils/pybind.h>
+
+#include <thread>
 
 #include "distributed/NativeTensors.h"
 #include "distributed/ProcessGroupNCCL.h"
@@ -19,20 +22,25 @@ using distributed::Transport;
 using Options = ProcessGroupNCCL::Options;
 using Milliseconds = std::chrono::milliseconds;
 
-/// torch's gloo. Its destructor joins threads that may be waiting for the GIL, so nobody may hold it meanwhile.
+using Gloo = c10::intrusive_ptr<c10d::Backend>;
+
+/// gloo's destructor joins its threads. They may be waiting for the GIL, so nobody may hold it meanwhile; and if a
+/// callback on one of them held the last reference, another thread has to join them.
+void release_gloo(Gloo gloo) {
+  if (c10::getThreadName() == "pt_gloo_runloop") {
+    std::thread([gloo = std::move(gloo)]() mutable { gloo.reset(); }).detach();
+  } else if (Py_IsInitialized() != 0 && PyGILState_Check() != 0) {
+    const py::gil_scoped_release no_gil;
+    gloo.reset();
+  }
+}
+
 Transport connect_gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, Milliseconds timeout) {
   const py::gil_scoped_acquire gil;
-  const py::object gloo = py::module_::import("torch._C._distributed_c10d").attr("ProcessGroupGloo");
-  auto backend = gloo(store, rank, size, timeout).cast<c10::intrusive_ptr<c10d::Backend>>();
-  auto* raw = backend.get();
-  return {raw, [backend = std::move(backend)](c10d::Backend* /*raw*/) mutable {
-            if (Py_IsInitialized() != 0 && PyGILState_Check() != 0) {
-              const py::gil_scoped_release no_gil;
-              backend.reset();
-            } else {
-              backend.reset();
-            }
-          }};
+  const py::object type = py::module_::import("torch._C._distributed_c10d").attr("ProcessGroupGloo");
+  auto gloo = type(store, rank, size, timeout).cast<Gloo>();
+  auto* raw = gloo.get();
+  return {raw, [gloo = std::move(gloo)](c10d::Backend* /*raw*/) mutable { release_gloo(std::move(gloo)); }};
 }
 
 [[noreturn]] void no_nccl(const char* name) {
