@@ -77,7 +77,7 @@ void settle_backward() {
       run_backward(c10::Device(c10::DeviceType::CUDA, index));
     }
   } catch (const c10::Error&) {
-    // A forked child has no device threads, a full device no memory: the process ends as it would have.
+    return;  // a forked child has no device threads, a full device no memory: the process ends as it would have
   }
 }
 
