@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 TRAINING = """
-import os, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 local_rank = int(os.environ["LOCAL_RANK"])
@@ -28,7 +28,8 @@ for step in range(3):
 total = loss.detach().clone()
 dist.all_reduce(total, dist.ReduceOp.AVG)
 dist.barrier(device_ids=[local_rank])
-print(f"rank {dist.get_rank()} on {model.module.weight.device} of {torch.cuda.device_count()}: {total.item():.6f}")
+line = f"rank {dist.get_rank()} on {model.module.weight.device} of {torch.cuda.device_count()}: {total.item():.6f}"
+sys.stdout.write(line + "\\n")  # one write: both ranks share the pipe
 dist.destroy_process_group()
 """
 
