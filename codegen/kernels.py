@@ -104,34 +104,35 @@ class Kernel:
         """The name that CUDA's kernel has where torch.use_deterministic_algorithms refuses it."""
         return NONDETERMINISTIC.get(str(self.function.func.name))
 
-    def registration(self) -> str:
+    def wrappers(self) -> Iterator[tuple[str, str]]:
+        """What the kernel is wrapped in, from the inside out: a header of csrc/forward, and the type around `{}`."""
         name, op = str(self.function.func.name), f"at::_ops::{self.struct}"
-        plain = kernel = f"Forward<{op}, {self.struct}_rule, {op}::schema>"
         if name in WAITING:
-            kernel = f"Waiting<{op}, {self.struct}_rule, {op}::schema>"
+            yield "Waiting", f"Checked<{op}, WaitCheck<{op}>, {{}}>"
         if self.alert is not None:
-            kernel = f"Nondeterministic<{op}, {self.struct}_alert, {kernel}>"
+            yield "Nondeterministic", f"Checked<{op}, DeterminismCheck<{op}, {self.struct}_alert>, {{}}>"
         if name in FLOAT8:
-            kernel = f"Float8<{op}, {kernel}>"
+            yield "Float8", f"Checked<{op}, Float8Check, {{}}>"
         if name in WIDENED:
-            kernel = f"Widened<{op}, {kernel}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDENED[name])}>>"
-        if kernel == plain:
+            yield (
+                "Widened",
+                f"Widened<{op}, {{}}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDENED[name])}>>",
+            )
+
+    def registration(self) -> str:
+        op = f"at::_ops::{self.struct}"
+        wrappers = [wrapper for _, wrapper in self.wrappers()]
+        if not wrappers:
             return f"  registrar.forward<{op}, {self.struct}_rule>();\n"
+        kernel = f"Forward<{op}, {self.struct}_rule, {op}::schema>"
+        for wrapper in wrappers:
+            kernel = wrapper.format(kernel)
         return f"  registrar.implement<{op}>(TORCH_FN(({kernel}::call)));\n"
 
     @property
     def headers(self) -> set[str]:
-        name = str(self.function.func.name)
-        headers = {f"<ATen/ops/{self.function.root_name}_ops.h>"}
-        if name in WAITING:
-            headers.add('"forward/Waiting.h"')
-        if name in NONDETERMINISTIC:
-            headers.add('"forward/Nondeterministic.h"')
-        if name in FLOAT8:
-            headers.add('"forward/Float8.h"')
-        if name in WIDENED:
-            headers.add('"forward/Widened.h"')
-        return headers
+        own = {f'"forward/{header}.h"' for header, _ in self.wrappers()}
+        return own | {f"<ATen/ops/{self.function.root_name}_ops.h>"}
 
 
 def flat_cpp_arguments(function: NativeFunction) -> list[Argument]:

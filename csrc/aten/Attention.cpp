@@ -98,19 +98,26 @@ AttentionGradients gradients(const at::Tensor& grad, const at::Tensor& query, co
   return {std::move(grad_query), std::move(grad_key), std::move(grad_value), at::Tensor()};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor, at::Tensor, at::Tensor>
-flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
-      bool /*return_debug_mask*/, std::optional<double> scale) {
-  auto [output, logsumexp, state] = attended(query, key, value, std::nullopt, dropout, causal, scale);
-  return {ordered_as(std::move(output), query),
-          std::move(logsumexp),
+/// What the flash and cuDNN operators return; sequences are as long as the tensors say.
+using Results = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor,
+                           at::Tensor, at::Tensor>;
+
+Results results_of(Attended attended, const at::Tensor& query, const at::Tensor& key, at::Tensor debug_mask) {
+  return {ordered_as(std::move(attended.output), query),
+          std::move(attended.logsumexp),
           at::Tensor(),
           at::Tensor(),
           query.sym_size(2),
           key.sym_size(2),
-          std::move(state),
+          std::move(attended.state),
           no_state(query),
-          at::empty({0}, query.options())};
+          std::move(debug_mask)};
+}
+
+Results flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
+              bool /*return_debug_mask*/, std::optional<double> scale) {
+  return results_of(attended(query, key, value, std::nullopt, dropout, causal, scale), query, key,
+                    at::empty({0}, query.options()));
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
@@ -143,20 +150,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
   return {by_positions(result.query), by_positions(result.key), by_positions(result.value), std::move(result.bias)};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor, at::Tensor, at::Tensor>
-cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const std::optional<at::Tensor>& bias,
-      bool /*compute_log_sumexp*/, double dropout, bool causal, bool /*return_debug_mask*/,
-      std::optional<double> scale) {
-  auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
-  return {ordered_as(std::move(output), query),
-          std::move(logsumexp),
-          at::Tensor(),
-          at::Tensor(),
-          query.sym_size(2),
-          key.sym_size(2),
-          std::move(state),
-          no_state(query),
-          at::Tensor()};
+Results cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+              const std::optional<at::Tensor>& bias, bool /*compute_log_sumexp*/, double dropout, bool causal,
+              bool /*return_debug_mask*/, std::optional<double> scale) {
+  return results_of(attended(query, key, value, bias, dropout, causal, scale), query, key, at::Tensor());
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(

@@ -60,7 +60,7 @@ void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool esc
 
 }  // namespace
 
-AliasSlot& AliasPool::push() {
+AliasSlot& AliasPool::push(c10::TensorImpl& source, AliasSlot* same_storage, bool written) {
   if (size_ == chunks_.size() * kChunk) {
     chunks_.push_back(std::make_unique<Chunk>());
   }
@@ -69,7 +69,8 @@ AliasSlot& AliasPool::push() {
     top.native = new_alias();
     top.storage = top.native.storage().unsafeGetStorageImpl();
   }
-  ++size_;
+  fill(top, source, same_storage, written);
+  ++size_;  // only now: what could not be filled is not in the pool
   return top;
 }
 
@@ -116,14 +117,7 @@ AliasSlot& AliasPool::alias(c10::TensorImpl& source, size_t base, bool written) 
       same_storage = &other;
     }
   }
-  AliasSlot& top = push();
-  try {
-    fill(top, source, same_storage, written);
-  } catch (...) {
-    --size_;
-    throw;
-  }
-  return top;
+  return push(source, same_storage, written);
 }
 
 AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base,
@@ -140,14 +134,7 @@ AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageIm
     return *found->second;
   }
   auto shared = index_.by_source.find(source_storage);
-  AliasSlot& top = push();
-  try {
-    fill(top, source, shared == index_.by_source.end() ? nullptr : shared->second, written);
-  } catch (...) {
-    --size_;
-    throw;
-  }
-  return top;
+  return push(source, shared == index_.by_source.end() ? nullptr : shared->second, written);
 }
 
 AliasSlot* AliasPool::find(const c10::TensorImpl* native, size_t base) noexcept {

@@ -49,7 +49,8 @@ class AliasPool {
   using Chunk = std::array<AliasSlot, kChunk>;
 
   AliasSlot& slot(size_t i) noexcept { return (*chunks_[i / kChunk])[i % kChunk]; }
-  AliasSlot& push();
+  /// A new slot on top; the pool is as it was if the alias cannot be made.
+  AliasSlot& push(c10::TensorImpl& source, AliasSlot* same_storage, bool written);
   void fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage, bool written);
   AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base, bool written);
   void release(AliasSlot& slot) noexcept;

@@ -4,23 +4,20 @@
 
 #include <c10/util/Exception.h>
 
+#include "forward/Checked.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 
 namespace torchdevice::forward {
 
-template <class Op, class Kernel, class Signature = Op::schema>
-struct Float8;
-
-/// `Kernel`, unless a GPU was chosen whose compute capability is neither 8.9 nor 9.0 and later.
-template <class Op, class Kernel, class R, class... A>
-struct Float8<Op, Kernel, R(A...)> {
-  static R call(A... arguments) {
+/// Refuses where a GPU was chosen whose compute capability is neither 8.9 nor 9.0 and later.
+struct Float8Check {
+  template <class... A>
+  static void before(const A&... /*arguments*/) {
     const auto [major, minor] = compute_capability();
     TORCH_CHECK(!gpu_is_chosen() || major >= 9 || (major == 8 && minor == 9),
                 "torch._scaled_mm is only supported on CUDA devices with compute capability >= 9.0 or 8.9, or ROCm "
                 "MI300+");
-    return Kernel::call(arguments...);
   }
 };
 

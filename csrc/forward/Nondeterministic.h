@@ -15,7 +15,8 @@
 #include <ATen/ops/scatter_reduce_ops.h>
 
 #include <string_view>
-#include <type_traits>
+
+#include "forward/Checked.h"
 
 namespace torchdevice::forward {
 
@@ -102,17 +103,14 @@ struct IsNondeterministic<at::_ops::scatter_reduce_two_out> : ProductIsNondeterm
 template <>
 struct IsNondeterministic<at::_ops::scatter_reduce__two> : ProductIsNondeterministic {};
 
-template <class Op, const char* caller, class Kernel, class Signature = Op::schema>
-struct Nondeterministic;
-
-/// `Kernel`, preceded by the alert. `caller` is what CUDA's kernel calls itself there.
-template <class Op, const char* caller, class Kernel, class R, class... A>
-struct Nondeterministic<Op, caller, Kernel, R(A...)> {
-  static R call(A... arguments) {
+/// Precedes such an operator. `caller` is what CUDA's kernel calls itself in the alert.
+template <class Op, const char* caller>
+struct DeterminismCheck {
+  template <class... A>
+  static void before(const A&... arguments) {
     if (C10_UNLIKELY(at::globalContext().deterministicAlgorithms()) && IsNondeterministic<Op>::with(arguments...)) {
       at::Context::alertNotDeterministic(caller);
     }
-    return Kernel::call(arguments...);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_index_put_impl_ops.h>
 #include <ATen/ops/copy_ops.h>
@@ -9,7 +10,7 @@
 #include <ATen/ops/index_put_ops.h>
 #include <ATen/ops/repeat_interleave_ops.h>
 
-#include "forward/Forward.h"
+#include "forward/Checked.h"
 
 namespace torchdevice::forward {
 
@@ -76,17 +77,14 @@ struct Waits<at::_ops::repeat_interleave_Tensor> {
   }
 };
 
-template <class Op, const Rule& rule, class Signature>
-struct Waiting;
-
-/// Forward, preceded by what waiting means.
-template <class Op, const Rule& rule, class R, class... A>
-struct Waiting<Op, rule, R(A...)> {
-  static R call(A... arguments) {
+/// Precedes an operator that may wait.
+template <class Op>
+struct WaitCheck {
+  template <class... A>
+  static void before(const A&... arguments) {
     if (const at::Tensor* tensor = Waits<Op>::on(arguments...)) {
       wait_for_device_of(*tensor);
     }
-    return Forward<Op, rule, R(A...)>::call(arguments...);
   }
 };
 
