@@ -56,6 +56,7 @@ class Frame {
  private:
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
+  void commit_dense(c10::TensorImpl& source);
   void release_layouts() noexcept;
   void see_device(c10::DeviceIndex index) noexcept {
     if (device_ < 0) {
