@@ -97,9 +97,6 @@ DEVICE_AWARE = {
     "is_pinned",
 }
 
-#: Copies between devices are what they are for.
-COPIES = {"_copy_from", "_copy_from_and_resize"}
-
 #: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
 #: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
 WAITING = {
@@ -263,7 +260,7 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
 
 def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
     name = str(function.func.name)
-    if name in COPIES or name.startswith("_nested"):  # sizes of nested tensors live on the CPU
+    if name.startswith("_nested"):  # sizes of nested tensors live on the CPU
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES
