@@ -234,8 +234,6 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
     arguments = function.func.arguments
     if operators.has_cpu_kernel(function):
         return False
-    if name in COPIES:
-        return False
     has_tensor = any(argument.type.is_tensor_like() for argument in arguments.flat_all)
     has_device = arguments.tensor_options is not None or any("Device" in str(a.type) for a in arguments.flat_all)
     writes_list = any(
