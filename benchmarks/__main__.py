@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import instructions, start, training
+from benchmarks import compile, instructions, start, training
 
 
 def main() -> None:
@@ -16,6 +16,9 @@ def main() -> None:
     }
     for name, figure in figures.items():
         print(f"{name:40} {figure:.3f}")
+    speeds = compile.measure()
+    compile.show(speeds)
+    figures["compiled programs (time)"] = [asdict(speed) for speed in speeds]
     counts = instructions.measure()
     instructions.show(counts)
     figures["instructions of one call"] = [{**asdict(count), "ratio": count.ratio} for count in counts]
