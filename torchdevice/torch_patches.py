@@ -58,7 +58,7 @@ def patches() -> Iterator[Patch]:
     import torch
     import torch.cuda
 
-    from torchdevice import _C, compile, cuda_sources, profiler
+    from torchdevice import _C, compile, cuda_sources, profiler, triton_kernels
     from torchdevice.on_import import when_imported
 
     cuda = torch.cuda
@@ -160,6 +160,21 @@ def patches() -> Iterator[Patch]:
         "torch._inductor.compile_fx.compile_fx and what torchdevice/inductor.py lists, once it is imported",
         "torch.compile's default backend generates Triton's kernels for graphs on cuda, which need an NVIDIA GPU",
         lambda: when_imported("torch._inductor.compile_fx", compile.serve_cuda_graphs),
+    )
+    yield Patch(
+        "triton.knobs.runtime.interpret, once it is imported",
+        "Triton would compile kernels for an NVIDIA GPU; its interpreter runs them here",
+        lambda: when_imported("triton.knobs", triton_kernels.interpret),
+    )
+    yield Patch(
+        "triton.runtime.interpreter.GridExecutor.__call__, once it and torch._dynamo are imported",
+        "torch.compile would trace Triton's interpreter",
+        lambda: when_imported("torch._dynamo", triton_kernels.break_graphs),
+    )
+    yield Patch(
+        "triton.runtime.driver, once it is imported",
+        "it would load NVIDIA's library to answer which device is current and what it is",
+        lambda: when_imported("triton.runtime.driver", triton_kernels.answer_for_driver),
     )
     yield Patch(
         "multiprocessing's reducer of torch.cuda.Event",
