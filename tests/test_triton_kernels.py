@@ -1,4 +1,4 @@
-"""Triton's kernels on cuda tensors, through Triton's interpreter. Most is skipped without Triton, whose wheel is large."""
+"""Triton's kernels on cuda tensors, through its interpreter. Most is skipped without Triton, whose wheel is large."""
 
 from __future__ import annotations
 

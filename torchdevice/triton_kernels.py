@@ -108,6 +108,7 @@ def _driver() -> Any:
         def __init__(self) -> None:
             GPUDriver.__init__(self)
             self.utils = _Utilities()
+            self.launcher_cls = _refuse_compiled
 
     return Driver()
 
@@ -132,4 +133,8 @@ class _Utilities:
 
     @staticmethod
     def load_binary(*_: object) -> NoReturn:
-        raise RuntimeError(_NOT_COMPILED)
+        _refuse_compiled()
+
+
+def _refuse_compiled(*_: object) -> NoReturn:
+    raise RuntimeError(_NOT_COMPILED)
