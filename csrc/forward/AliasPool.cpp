@@ -188,8 +188,8 @@ void AliasPool::release(AliasSlot& slot) noexcept {
 }
 
 void AliasPool::release(size_t base) noexcept {
-  if (C10_UNLIKELY(size_ - base > kLinearSearch)) {
-    index_ = {};
+  if (C10_UNLIKELY(size_ - base >= kLinearSearch)) {
+    index_ = {};  // a commit may have made it for exactly as many
   }
   // Last first: a borrower of a storage is always above its lender.
   while (size_ > base) {
