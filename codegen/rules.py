@@ -211,7 +211,9 @@ WIDENED = {
     **_forms("rrelu_with_noise", ("Half",)),
     **_forms("_fft_c2c _fft_c2r _fft_r2c", _ALL_HALVES),
     **_forms("acos acosh asin asinh atan atanh cos cosh exp log sin sinh tan tanh tanh_backward", _COMPLEX_HALF),
-    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution convolution_backward", _COMPLEX_HALF),
+    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution", _COMPLEX_HALF),
+    # The CPU knows float16, but for the gradient of weights it has nothing but a reference kernel, 200 times slower.
+    **_forms("convolution_backward", ("Half", "ComplexHalf")),
     **dict.fromkeys(["div.Tensor", "div.out", "div_.Tensor", "lerp.Scalar", "lerp.Tensor"], _COMPLEX_HALF),
     **dict.fromkeys(["pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", "pow_.Tensor"], _COMPLEX_HALF),
     **dict.fromkeys(["prod", "prod.dim_int", "sum", "sum.dim_IntList"], _COMPLEX_HALF),

@@ -88,4 +88,7 @@ void add_attention_patch(PyObject* torchdevice_c);
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);
 
+/// Inductor.cpp: empty_strided_on(index), for torchdevice/inductor.py.
+void add_inductor_patch(PyObject* torchdevice_c);
+
 }  // namespace torchdevice
