@@ -14,7 +14,7 @@ constexpr forward::Rule kRule{forward::Mixing::kTensorIterator};
 constexpr double kSmallestDraw = 0x1p-24;  // CUDA's, for a lambda of 1
 
 at::Tensor& exponential_(at::Tensor& self, double lambda, std::optional<at::Generator> generator) {
-  forward::Forward<Op, kRule, Op::schema>::call(self, lambda, std::move(generator));
+  forward::Forwarded<Op, forward::Forward<Op, kRule, Op::schema>>::call(self, lambda, std::move(generator));
   return self.scalar_type() == at::kHalf ? self.clamp_min_(kSmallestDraw / lambda) : self;
 }
 

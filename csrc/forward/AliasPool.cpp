@@ -8,17 +8,18 @@
 
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
+#include "native/Backend.h"
 
 namespace torchdevice::forward {
 namespace {
 
-at::Tensor new_alias() {
+at::Tensor new_alias(const Masquerade& native) {
   // Pooled aliases also serve calls outside of the inference mode that this call may run in.
   const c10::InferenceMode no_inference(false);
   auto storage = c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, masquerade.native_device),
-      c10::GetAllocator(masquerade.native_device.type()), /*resizable=*/true);
-  return at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), masquerade.native_dense,
+      c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, native.native_device),
+      c10::GetAllocator(native.native_device.type()), /*resizable=*/true);
+  return at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), native.native_dense,
                                                   caffe2::TypeMeta::Make<float>());
 }
 
@@ -26,9 +27,10 @@ void release_source_storage(void* context) { delete static_cast<c10::Storage*>(c
 
 /// The alias outlives the call: make its storage hold the memory it points to.
 void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
+  const c10::Device device = native.device();
   auto* owner = new c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(&source));
   native.set_data_ptr_noswap(
-      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, masquerade.native_device));
+      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, device));
 }
 
 bool is_lazy_clone(const c10::StorageImpl& storage) {
@@ -38,7 +40,7 @@ bool is_lazy_clone(const c10::StorageImpl& storage) {
 /// Reading a lazy clone must not make it real: the alias becomes one more clone of the same memory.
 void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
   at::DataPtr memory = std::move(c10::impl::cow::lazy_clone_storage(source)->_mutable_data_ptr_no_checks());
-  memory.unsafe_set_device(masquerade.native_device);
+  memory.unsafe_set_device(native.device());
   native.set_data_ptr_noswap(std::move(memory));
   native.set_materializer(&c10::impl::cow::materialize_cow);
 }
@@ -47,14 +49,15 @@ void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
 void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool escaped) {
   const bool still_lazy = native.has_materializer();
   native.clear_materializer();
-  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, masquerade.native_device));
+  const c10::Device device = native.device();
+  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, device));
   if (!still_lazy && memory.get_context() != nullptr) {
     memory.unsafe_set_device(source.device());
     source.clear_materializer();
     source.set_data_ptr_noswap(std::move(memory));
   }
   if (escaped) {
-    native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), masquerade.native_device));
+    native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), device));
   }
 }
 
@@ -66,7 +69,7 @@ AliasSlot& AliasPool::push(c10::TensorImpl& source, AliasSlot* same_storage, boo
   }
   AliasSlot& top = slot(size_);
   if (C10_UNLIKELY(!top.native.defined())) {
-    top.native = new_alias();
+    top.native = new_alias(native_);
     top.storage = top.native.storage().unsafeGetStorageImpl();
   }
   fill(top, source, same_storage, written);
@@ -78,13 +81,13 @@ void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_s
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
   if (same_storage == nullptr) {
-    if (C10_UNLIKELY(!written && is_lazy_clone(*source_storage))) {
+    if (C10_UNLIKELY(!written && is_lazy_clone(*source_storage) && !native_.translates_addresses)) {
       clone_lazily(*source_storage, *slot.storage);
       slot.lazy_clone = true;
     } else {
       // mutable_data() also makes a lazy clone real before a native kernel can write to it.
       slot.storage->_mutable_data_ptr_no_checks() =
-          at::DataPtr(source_storage->mutable_data(), masquerade.native_device);
+          at::DataPtr(native_address(*source_storage), native_.native_device);
     }
     slot.storage->unsafe_set_nbytes(source_storage->nbytes());
     slot.storage->set_resizable(source_storage->resizable());
@@ -93,8 +96,8 @@ void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_s
     slot.storage = same_storage->storage;
   }
   TensorAccess::copy_metadata(source, native);
-  TensorAccess::keys(native) = alias_keys(source.key_set());
-  TensorAccess::device(native) = masquerade.native_device;
+  TensorAccess::keys(native) = alias_keys(source.key_set(), native_);
+  TensorAccess::device(native) = native_.native_device;
   slot.source_storage = source_storage;
   slot.source = &source;
 }
@@ -197,6 +200,19 @@ void AliasPool::release(size_t base) noexcept {
   }
 }
 
+AliasPool& AliasPool::on_host() {
+  if (outer_ != nullptr) {
+    return *this;
+  }
+  if (host_ == nullptr) {
+    host_ = std::make_unique<AliasPool>(host_masquerade);
+    host_->outer_ = this;
+  }
+  return *host_;
+}
+
+void* AliasPool::host_address(void* memory) { return native_backend().host_address(memory); }
+
 AliasPool& make_alias_pool() {
   // Kernels that run even later in the thread's life get a pool that is never freed.
   struct Cleanup {
@@ -204,7 +220,7 @@ AliasPool& make_alias_pool() {
   };
   static thread_local const Cleanup cleanup;
   static_cast<void>(&cleanup);
-  thread_state.aliases = new AliasPool();
+  thread_state.aliases = new AliasPool(masquerade);
   return *thread_state.aliases;
 }
 

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "forward/Masquerade.h"
 #include "runtime/ThreadState.h"
 
 namespace torchdevice::forward {
@@ -29,7 +30,21 @@ struct AliasSlot {
 /// A thread's stack of alias slots. Slots never move, so that kernels may hold references to their tensors.
 class AliasPool {
  public:
+  /// Its aliases are tensors of `native`'s device.
+  explicit AliasPool(const Masquerade& native) : native_(native) {}
+
+  const Masquerade& native() const noexcept { return native_; }
   size_t size() const noexcept { return size_; }
+
+  /// This thread's pool for the CPU, where the native backend is another one, and the one for that backend.
+  AliasPool& on_host();
+  AliasPool& on_native() noexcept { return outer_ != nullptr ? *outer_ : *this; }
+
+  /// Where kernels of `native`'s device find the memory of `source`.
+  void* native_address(c10::StorageImpl& source) const {
+    void* memory = source.mutable_data();
+    return C10_LIKELY(!native_.translates_addresses) ? memory : host_address(memory);
+  }
 
   /// The alias of `source` among the slots from `base` up, made if there is none. Two sources over one storage get
   /// aliases over one storage, since kernels look for overlap.
@@ -54,7 +69,11 @@ class AliasPool {
   void fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage, bool written);
   AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base, bool written);
   void release(AliasSlot& slot) noexcept;
+  static void* host_address(void* memory);
 
+  const Masquerade& native_;
+  std::unique_ptr<AliasPool> host_;  ///< made by the first fallback
+  AliasPool* outer_ = nullptr;       ///< whose host_ this is
   std::vector<std::unique_ptr<Chunk>> chunks_;
   size_t size_ = 0;
 

@@ -4,6 +4,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include "forward/Chosen.h"
 #include "forward/Forward.h"
 
 namespace torchdevice::forward {
@@ -14,9 +15,19 @@ class Registrar {
  public:
   template <class Op, const Rule& rule>
   void forward() {
-    using Kernel = Forward<Op, rule, typename Op::schema>;
-    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
-        c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(Kernel::call)));
+    forward_by<Op, Forward<Op, rule, typename Op::schema>>();
+  }
+
+  /// A kernel that forwards, also to the CPU where the native backend cannot.
+  template <class Op, class Kernel>
+  void forward_by() {
+    if (C10_UNLIKELY(has_fallback())) {
+      // By a pointer: one boxing wrapper a signature, not one an operator, which would double the library.
+      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
+          c10::KernelFunction::makeFromUnboxedRuntimeFunction(&Chosen<Op, Kernel>::call));
+    } else {
+      implement<Op>(TORCH_FN(Kernel::call));
+    }
   }
 
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
