@@ -1,6 +1,7 @@
 """The extension module: activation, and what the Python side asks of the runtime."""
 
 from collections.abc import Callable
+from typing import Any
 
 def activate() -> None: ...
 def backward_has_run() -> bool: ...

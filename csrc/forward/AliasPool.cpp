@@ -37,6 +37,11 @@ bool is_lazy_clone(const c10::StorageImpl& storage) {
   return storage.has_materializer() && c10::impl::cow::is_cow_data_ptr(storage.data_ptr());
 }
 
+/// Metal kernels write to a buffer without asking for its mutable address, and a clone on the host has another one.
+bool writes_unannounced(const Masquerade& native) {
+  return native.translates_addresses || !native.native_device.is_cpu();
+}
+
 /// Reading a lazy clone must not make it real: the alias becomes one more clone of the same memory.
 void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
   at::DataPtr memory = std::move(c10::impl::cow::lazy_clone_storage(source)->_mutable_data_ptr_no_checks());
@@ -81,7 +86,7 @@ void AliasPool::fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_s
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
   if (same_storage == nullptr) {
-    if (C10_UNLIKELY(!written && is_lazy_clone(*source_storage) && !native_.translates_addresses)) {
+    if (C10_UNLIKELY(!written && is_lazy_clone(*source_storage)) && !writes_unannounced(native_)) {
       clone_lazily(*source_storage, *slot.storage);
       slot.lazy_clone = true;
     } else {

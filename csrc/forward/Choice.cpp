@@ -2,9 +2,11 @@
 
 #include "forward/Choice.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/empty_like.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/util/strides.h>
 
 #include <cstdlib>
 #include <map>
@@ -16,6 +18,7 @@
 #include "forward/Refusal.h"
 #include "forward/Side.h"
 #include "native/Backend.h"
+#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -27,6 +30,11 @@ bool is_torchs_own_fallback(const std::string& name) {
       "aten::linalg_svd",           "aten::linalg_svd.U", "aten::upsample_nearest3d.vec",
   };
   return names->contains(name);
+}
+
+/// Tensors of other layouts are the CPU's work, and so is making them.
+bool makes_another_layout(const std::string& name) {
+  return name.starts_with("aten::_to_sparse") || name.starts_with("aten::to_sparse");
 }
 
 /// TORCHDEVICE_FORCE_CPU_OPS: names with or without "aten::", with or without an overload, separated by commas.
@@ -65,6 +73,9 @@ std::map<std::string, std::unique_ptr<OperatorRecord>>& records() {
   return *all;
 }
 
+/// Contiguous ones: the tensor may be expanded.
+c10::DimVector dense_strides(const at::Tensor& tensor) { return c10::contiguous_strides(tensor.sizes()); }
+
 /// Copies of what a call writes to, on the native backend.
 class SavedArguments {
  public:
@@ -72,7 +83,14 @@ class SavedArguments {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     for (const at::Tensor* tensor : call.written()) {
       if (tensor->layout() == c10::kStrided && tensor->numel() > 0) {
-        saved_.emplace_back(*tensor, at::empty_like(*tensor).copy_(*tensor));
+        const c10::DeviceGuard guard(tensor->device());
+        // Not at::empty, which may fill it by an operator that would be saved for.
+        at::Tensor copy = at::detail::empty_strided_generic(tensor->sizes(), dense_strides(*tensor),
+                                                            &caching_allocator(),
+                                                            c10::DispatchKeySet(c10::DispatchKey::CUDA),
+                                                            tensor->scalar_type());
+        copy.copy_(*tensor);
+        saved_.emplace_back(*tensor, std::move(copy));
       }
     }
   }
@@ -126,7 +144,8 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
 
 OperatorRecord::OperatorRecord(const char* name, const char* overload)
     : name_(full_name(name, overload)),
-      has_native_kernel_(!is_torchs_own_fallback(name_) && !is_forced_to_host(name_) &&
+      has_native_kernel_(!is_torchs_own_fallback(name_) && !makes_another_layout(name_) &&
+                         !is_forced_to_host(name_) &&
                          torchdevice::forward::has_native_kernel(name, overload)) {}
 
 bool OperatorRecord::goes_native(const Call& call) const noexcept {

@@ -9,7 +9,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 namespace torchdevice {
 
@@ -22,6 +24,20 @@ struct HostFacts {
   size_t total_memory = 0;    ///< bytes
   size_t l2_cache_bytes = 0;  ///< bytes, 0 where the host does not say
   int clock_khz = 0;          ///< kHz, 0 where the host does not say
+};
+
+/// A mark in the backend's queue, and the time at which it was passed.
+class NativeEvent {
+ public:
+  virtual ~NativeEvent() = default;
+
+  /// Move the mark to the end of what was submitted so far.
+  virtual void record() = 0;
+  /// Whether the backend has passed the mark; true of one that was never recorded.
+  virtual bool query() = 0;
+  virtual void synchronize() = 0;
+  /// Milliseconds from this mark to `end`, both of which the backend has passed.
+  virtual double elapsed_ms(NativeEvent& end) = 0;
 };
 
 /// One native backend per process: the CPU, or Apple's MPS. The forwarding engine knows nothing else of it.
@@ -68,6 +84,9 @@ class NativeBackend {
   virtual void note_submission() {}
   /// Synchronize if work was submitted since the last time: the host is about to use the memory.
   virtual void settle() {}
+
+  /// Null where work is done when it was submitted.
+  virtual std::unique_ptr<NativeEvent> new_event(bool /*timing*/) { return nullptr; }
 
   /// A native generator whose stream of numbers is a function of (seed, offset) alone. Valid until this thread's
   /// next call.

@@ -35,6 +35,34 @@ at::mps::IMPSAllocator& mps_allocator() {
   return *static_cast<at::mps::IMPSAllocator*>(at::detail::getMPSHooks().getMPSDeviceAllocator());
 }
 
+class MpsEvent final : public NativeEvent {
+ public:
+  explicit MpsEvent(bool timing) : id_(hooks().acquireEvent(timing)) {}
+  ~MpsEvent() override { hooks().releaseEvent(id_); }
+  MpsEvent(const MpsEvent&) = delete;
+  MpsEvent& operator=(const MpsEvent&) = delete;
+
+  void record() override {
+    hooks().recordEvent(id_);
+    recorded_ = true;
+  }
+  bool query() override { return !recorded_ || hooks().queryEvent(id_); }
+  void synchronize() override {
+    if (recorded_) {
+      hooks().synchronizeEvent(id_);
+    }
+  }
+  double elapsed_ms(NativeEvent& end) override {
+    return hooks().elapsedTimeOfEvents(id_, static_cast<MpsEvent&>(end).id_);
+  }
+
+ private:
+  static const at::MPSHooksInterface& hooks() { return at::detail::getMPSHooks(); }
+
+  const uint32_t id_;
+  bool recorded_ = false;
+};
+
 }  // namespace
 
 MpsBackend::MpsBackend(CpuBackend& host)
@@ -94,6 +122,8 @@ void MpsBackend::settle() {
     synchronize();
   }
 }
+
+std::unique_ptr<NativeEvent> MpsBackend::new_event(bool timing) { return std::make_unique<MpsEvent>(timing); }
 
 const at::Generator& MpsBackend::generator(uint64_t seed, uint64_t offset) {
   thread_local const auto native = std::make_unique<at::Generator>(at::detail::getMPSHooks().getNewGenerator(0));

@@ -46,6 +46,8 @@ class MpsBackend final : public NativeBackend {
   void note_submission() override { submitted_.fetch_add(1, std::memory_order_release); }
   void settle() override;
 
+  std::unique_ptr<NativeEvent> new_event(bool timing) override;
+
   const at::Generator& generator(uint64_t seed, uint64_t offset) override;
 
   const HostFacts& host() const override { return facts_; }

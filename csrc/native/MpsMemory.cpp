@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "forward/AliasPool.h"
@@ -26,14 +27,23 @@ void free_lent_memory(void* memory) { mps_memory().free_host_memory(memory); }
                               "allocator; TORCHDEVICE_BACKEND=cpu has it");
 }
 
+bool is_out_of_memory(const c10::Error& error) {
+  return error.msg().find("out of memory") != std::string::npos || error.msg().find("Invalid buffer size") == 0;
+}
+
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
 
 c10::DataPtr MpsMemory::allocate_buffer(size_t nbytes) {
-  c10::DataPtr buffer = buffers_.allocate(nbytes);
-  note_peak();
-  return buffer;
+  try {
+    c10::DataPtr buffer = buffers_.allocate(nbytes);
+    note_peak();
+    return buffer;
+  } catch (const c10::Error& error) {
+    TORCH_CHECK_WITH(OutOfMemoryError, !is_out_of_memory(error), "CUDA out of memory. ", error.msg());
+    throw;
+  }
 }
 
 c10::DataPtr MpsMemory::allocate(size_t nbytes) {

@@ -58,14 +58,17 @@ bool is_generator(const c10::Argument& argument) {
 
 bool is_dtype_of_factory(const c10::Argument& argument) { return argument.name() == "dtype"; }
 
-/// The types of tensors, and those that are asked for.
-void check_dtypes(const Operator& op, const Stack& arguments) {
+/// Devices, the types of tensors, and those that are asked for.
+void check_arguments(const Operator& op, const Stack& arguments) {
   const auto& formals = op.schema().arguments();
   for (size_t i = 0; i < formals.size(); ++i) {
     visit_tensors(arguments[i], [](const at::Tensor& tensor) {
       if (tensor.defined() && tensor.is_mps()) {
         check_dtype(tensor.scalar_type());
       }
+      TORCH_CHECK(!tensor.defined() || tensor.is_mps() || tensor.is_cpu(),
+                  "Expected all tensors to be on the same device, but found at least two devices, mps:0 and ",
+                  tensor.device(), "!");
     });
     if (is_dtype_of_factory(formals[i]) && arguments[i].isInt()) {
       check_dtype(arguments[i].toScalarType());
@@ -119,6 +122,13 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
     if (is_generator(op.schema().arguments()[i])) {
       stack[i] = c10::IValue();
     }
+  }
+  bool complex = false;
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) { complex |= tensor.defined() && tensor.is_complex(); });
+  }
+  if (complex) {
+    return std::nullopt;  // many kernels refuse it, and the plan does not know which
   }
   try {
     op.redispatchBoxed(kMeta, &stack);
@@ -234,7 +244,7 @@ void check_overlap(const Operator& op, const Stack& arguments) {
 void run(const Operator& op, Stack* stack) {
   const size_t count = op.schema().arguments().size();
   const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
-  check_dtypes(op, arguments);
+  check_arguments(op, arguments);
   check_overlap(op, arguments);
   std::optional<Stack> planned = plan(op, arguments);
   StandIns host(StandIns::Kind::host);
