@@ -34,16 +34,34 @@ HANDWRITTEN = {
     "_softmax.out",
     "_softmax_backward_data",
     "_softmax_backward_data.out",
+    "bernoulli.out",
+    "bernoulli_.Tensor",
+    "bernoulli_.float",
+    "cauchy_",
+    "copy_",
     "empty.memory_format",
     "empty_strided",
     "exponential_",
+    "geometric_",
     "is_set_to",
+    "log_normal_",
     "native_dropout",
+    "normal.Tensor_Tensor",
+    "normal.Tensor_Tensor_out",
+    "normal.Tensor_float",
+    "normal.Tensor_float_out",
+    "normal.float_Tensor",
+    "normal.float_Tensor_out",
+    "normal_",
+    "random_",
+    "random_.from",
+    "random_.to",
     "set_",
     "set_.source_Storage",
     "set_.source_Storage_storage_offset",
     "set_.source_Tensor",
     "unfold",
+    "uniform_",
     "view",
     "view_as_complex",
     "view_as_real",
@@ -80,7 +98,7 @@ DEVICE_AWARE = {
 }
 
 #: Copies between devices are what they are for.
-COPIES = {"_copy_from", "_copy_from_and_resize", "copy_"}
+COPIES = {"_copy_from", "_copy_from_and_resize"}
 
 #: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
 #: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
@@ -92,7 +110,6 @@ WAITING = {
     "_unique2",
     "allclose",
     "bincount",
-    "copy_",
     "embedding_renorm_",
     "equal",
     "histc",

@@ -5,6 +5,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/IListRef.h>
 #include <ATen/core/List.h>
+#include <c10/util/SmallVector.h>
 
 #include "forward/Frame.h"
 #include "forward/Rule.h"
@@ -117,7 +118,7 @@ class TensorListArgument {
   }
 
   const List source_;
-  std::vector<at::Tensor> native_;
+  c10::SmallVector<at::Tensor, 8> native_;  // most lists are short; a long one may take an allocation
   std::vector<uint32_t> versions_;
 };
 

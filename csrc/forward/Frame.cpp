@@ -34,8 +34,13 @@ bool is_dense_cuda(const c10::TensorImpl& tensor) {
 bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
   const auto& left = TensorAccess::geometry(a);
   const auto& right = TensorAccess::geometry(b);
-  return TensorAccess::storage_offset(a) == TensorAccess::storage_offset(b) &&
-         left.sizes_arrayref() == right.sizes_arrayref() && left.strides_arrayref() == right.strides_arrayref();
+  bool same = TensorAccess::storage_offset(a) == TensorAccess::storage_offset(b) && left.size() == right.size();
+  // Plain loops: two calls of memcmp cost more than the few numbers that there are.
+  for (size_t i = 0; same && i < left.size(); ++i) {
+    same = left.size_at_unchecked(i) == right.size_at_unchecked(i) &&
+           left.stride_at_unchecked(i) == right.stride_at_unchecked(i);
+  }
+  return same;
 }
 
 }  // namespace
@@ -143,7 +148,8 @@ void Frame::commit(const at::Tensor& source) {
     }
     return;  // undefined, or passed as it is
   }
-  AliasSlot& slot = pool_.alias(impl, base_);
+  // A new view of a part that a kernel resized gets an alias only now: it shares the storage that is to be taken over.
+  const AliasSlot& slot = pool_.alias(impl, base_, /*written=*/true);
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl& written = *TensorAccess::storage(native).unsafeGetStorageImpl();
   c10::StorageImpl& target = *slot.source_storage;

@@ -15,7 +15,7 @@ class LayoutAliases;
 /// the native kernel throws.
 class Frame {
  public:
-  Frame() : pool_(alias_pool()), base_(pool_.size()), outer_device_(forwarding_device()) {}
+  Frame() : pool_(alias_pool()), base_(pool_.top()), outer_device_(forwarding_device()) {}
   ~Frame() {
     if (C10_UNLIKELY(layouts_ != nullptr)) {
       release_layouts();
@@ -68,7 +68,7 @@ class Frame {
   }
 
   AliasPool& pool_;
-  size_t base_;
+  AliasPlace* base_;
   LayoutAliases* layouts_ = nullptr;  ///< made for the first argument that is not strided
   c10::DeviceIndex outer_device_;
   c10::DeviceIndex device_ = -1;

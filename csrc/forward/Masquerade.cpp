@@ -7,13 +7,6 @@
 namespace torchdevice::forward {
 namespace {
 
-/// An alias keeps its source's autograd keys, since a composite kernel below may mix it with tensors that have them,
-/// and bits that kernels look at; not its autocast and Python keys, which are for the operator as the user called it.
-constexpr uint64_t kAliasKeys = bits(c10::DispatchKeySet(
-    {c10::DispatchKey::Dense, c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor,
-     c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::AutogradFunctionality}));
-constexpr uint64_t kCudaAutocastKey = bits(c10::DispatchKeySet(c10::DispatchKey::AutocastCUDA));
-
 Masquerade masquerade_of(c10::Device device, c10::BackendComponent component) {
   const c10::DispatchKeySet backend(component);
   Masquerade result;
@@ -31,15 +24,6 @@ Masquerade masquerade_of(c10::Device device, c10::BackendComponent component) {
 Masquerade masquerade;
 Masquerade host_masquerade;
 // NOLINTEND(bugprone-throwing-static-initialization)
-
-c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda, const Masquerade& native) {
-  return {c10::DispatchKeySet::RAW, (cuda.raw_repr() & kAliasKeys) | native.native_backend_bit};
-}
-
-c10::DispatchKeySet adopted_keys(c10::DispatchKeySet keys, const Masquerade& native) {
-  const uint64_t kept = keys.raw_repr() & ~(c10::full_backend_mask | native.native_autocast_key);
-  return {c10::DispatchKeySet::RAW, kept | kCudaBackendBit | kCudaAutocastKey};
-}
 
 void begin_masquerade() {
   const NativeBackend& native = native_backend();

@@ -37,12 +37,24 @@ void begin_masquerade();
 constexpr uint64_t bits(c10::DispatchKeySet keys) { return std::bit_cast<uint64_t>(keys); }
 
 inline constexpr uint64_t kCudaBackendBit = bits(c10::DispatchKeySet(c10::BackendComponent::CUDABit));
+inline constexpr uint64_t kCudaAutocastKey = bits(c10::DispatchKeySet(c10::DispatchKey::AutocastCUDA));
 inline constexpr uint64_t kDenseKey = bits(c10::DispatchKeySet(c10::DispatchKey::Dense));
 
+/// An alias keeps its source's autograd keys, since a composite kernel below may mix it with tensors that have them,
+/// and bits that kernels look at; not its autocast and Python keys, which are for the operator as the user called it.
+inline constexpr uint64_t kAliasKeys = bits(c10::DispatchKeySet(
+    {c10::DispatchKey::Dense, c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor,
+     c10::DispatchKey::ADInplaceOrView, c10::DispatchKey::AutogradFunctionality}));
+
 /// The keys of an alias of a tensor with the keys `cuda`.
-c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda, const Masquerade& native);
+inline c10::DispatchKeySet alias_keys(c10::DispatchKeySet cuda, const Masquerade& native) {
+  return {c10::DispatchKeySet::RAW, (cuda.raw_repr() & kAliasKeys) | native.native_backend_bit};
+}
 
 /// The keys of a CUDA tensor made from a native result with the keys `keys`.
-c10::DispatchKeySet adopted_keys(c10::DispatchKeySet keys, const Masquerade& native);
+inline c10::DispatchKeySet adopted_keys(c10::DispatchKeySet keys, const Masquerade& native) {
+  const uint64_t kept = keys.raw_repr() & ~(c10::full_backend_mask | native.native_autocast_key);
+  return {c10::DispatchKeySet::RAW, kept | kCudaBackendBit | kCudaAutocastKey};
+}
 
 }  // namespace torchdevice::forward

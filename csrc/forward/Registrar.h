@@ -22,9 +22,7 @@ class Registrar {
   template <class Op, class Kernel>
   void forward_by() {
     if (C10_UNLIKELY(has_fallback())) {
-      // By a pointer: one boxing wrapper a signature, not one an operator, which would double the library.
-      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
-          c10::KernelFunction::makeFromUnboxedRuntimeFunction(&Chosen<Op, Kernel>::call));
+      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&Chosen<Op, Kernel>::call));
     } else {
       implement<Op>(TORCH_FN(Kernel::call));
     }
@@ -42,6 +40,12 @@ class Registrar {
   }
 
  private:
+  /// One boxing wrapper a signature, not one an operator: this is not the library's hot path.
+  template <class Function>
+  [[gnu::noinline]] static c10::KernelFunction by_pointer(Function* function) {
+    return c10::KernelFunction::makeFromUnboxedRuntimeFunction(function);
+  }
+
   void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 };
 
