@@ -1,6 +1,7 @@
 // aten/NativeDistributions.cpp: random numbers where the native backend is not the CPU: that backend's, by its own kernels.
 // CUDA's numbers (aten/Distributions.cpp) are computed on the host, which the device would have to wait for.
 
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/bernoulli_ops.h>
 #include <ATen/ops/cauchy_ops.h>
 #include <ATen/ops/exponential_ops.h>

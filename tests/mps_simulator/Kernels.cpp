@@ -13,8 +13,10 @@
 #include <ATen/ops/view_as_complex_native.h>
 #include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
+#include <torch/csrc/Exceptions.h>
 #include <torch/library.h>
 
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -132,6 +134,13 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
   }
   try {
     op.redispatchBoxed(kMeta, &stack);
+  } catch (const python_error& error) {
+    // Some plans are Python functions.
+    const pybind11::gil_scoped_acquire gil;
+    if (PyErr_GivenExceptionMatches(error.type, PyExc_KeyboardInterrupt) != 0) {
+      throw;
+    }
+    return std::nullopt;
   } catch (const std::exception&) {
     return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
   }
@@ -150,6 +159,8 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
 }
 
 at::Tensor like(const at::Tensor& planned) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!planned.defined() || planned.layout() == c10::kStrided,
+                              "results of layout ", planned.layout(), " are not supported on the simulated MPS");
   return planned.defined() ? empty_tensor(planned.sizes(), planned.strides(), planned.scalar_type()) : planned;
 }
 
@@ -241,11 +252,61 @@ void check_overlap(const Operator& op, const Stack& arguments) {
   }
 }
 
+/// What an out= operator has resized on the host.
+void take_over_sizes(const Stack& arguments, StandIns& host) {
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_mps() && host.of(tensor).sizes() != tensor.sizes()) {
+        const at::Tensor resized = host.of(tensor);
+        resize_tensor(tensor, resized.sizes(), resized.strides());
+        StandIns fresh(StandIns::Kind::host);
+        const at::Tensor target = fresh.of(tensor);
+        queue().run_now([&] { target.copy_(resized); });
+      }
+    });
+  }
+}
+
+/// The first call of each kind is made with zeros first, aside of the queue: what the CPU's kernel does not implement,
+/// MPS is to refuse now and not late.
+void probe(const Operator& op, const Stack& arguments) {
+  static std::mutex mutex;
+  static auto* const known = new std::set<std::string>();
+  std::string kind = c10::toString(op.operator_name());
+  StandIns zeros(StandIns::Kind::zeros);
+  Stack stack = replaced(arguments, zeros);
+  for (size_t i = 0; i < stack.size(); ++i) {
+    visit_tensors(stack[i], [&](const at::Tensor& tensor) {
+      kind += tensor.defined() ? c10::toString(tensor.scalar_type()) : "-";
+    });
+    if (is_generator(op.schema().arguments()[i])) {
+      stack[i] = c10::IValue();
+    }
+  }
+  {
+    const std::lock_guard guard(mutex);
+    if (!known->insert(kind).second) {
+      return;
+    }
+  }
+  const at::NoGradGuard no_grad;
+  try {
+    run_on_host(op, stack);
+  } catch (const c10::NotImplementedError&) {
+    const std::lock_guard guard(mutex);
+    known->erase(kind);
+    throw;
+  } catch (const std::exception&) {
+    // About the values, which are others.
+  }
+}
+
 void run(const Operator& op, Stack* stack) {
   const size_t count = op.schema().arguments().size();
   const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
   check_arguments(op, arguments);
   check_overlap(op, arguments);
+  probe(op, arguments);
   std::optional<Stack> planned = plan(op, arguments);
   StandIns host(StandIns::Kind::host);
   Stack results;
@@ -268,6 +329,7 @@ void run(const Operator& op, Stack* stack) {
     Stack on_host = replaced(arguments, host);
     draw_generators(op, on_host);
     queue().run_now([&] { run_on_host(op, on_host); });
+    take_over_sizes(arguments, host);
     results = new_results(op, arguments, on_host);
     Stack targets;
     for (const c10::IValue& result : results) {

@@ -6,6 +6,7 @@
 #include <ATen/core/List.h>
 #include <ATen/native/TensorFactories.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/InferenceMode.h>
 
 #include <cstring>
 
@@ -18,6 +19,7 @@ namespace {
 const c10::DispatchKeySet kDense(c10::DispatchKey::MPS);
 
 at::Tensor by_value(const at::Tensor& tensor) {
+  const c10::InferenceMode no_inference(false);
   at::Tensor copy = tensor.clone();
   if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
     copy.unsafeGetTensorImpl()->set_wrapped_number(true);
@@ -91,10 +93,16 @@ c10::Storage StandIns::storage_of(const at::Tensor& tensor) {
   if (!storage) {
     const bool meta = kind_ == Kind::meta;
     const c10::Device device(meta ? c10::kMeta : c10::kCPU);
-    void* memory = meta ? nullptr : pages_of(original.data());
+    c10::DataPtr memory(kind_ == Kind::host ? pages_of(original.data()) : nullptr, device);
+    if (kind_ == Kind::zeros) {
+      memory = c10::GetDefaultCPUAllocator()->allocate(original.nbytes());
+      if (original.nbytes() > 0) {
+        std::memset(memory.get(), 0, original.nbytes());
+      }
+    }
     storage = c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(),
-                                                                 original.nbytes(), c10::DataPtr(memory, device),
-                                                                 c10::GetAllocator(device.type()), meta));
+                                                                 original.nbytes(), std::move(memory),
+                                                                 c10::GetAllocator(device.type()), true));
   }
   return storage;
 }
@@ -102,12 +110,13 @@ c10::Storage StandIns::storage_of(const at::Tensor& tensor) {
 at::Tensor StandIns::of(const at::Tensor& tensor) {
   if (!tensor.defined() || !tensor.is_mps()) {
     // Metal kernels get numbers of the host by value.
-    return kind_ == Kind::host && tensor.defined() && tensor.is_cpu() && tensor.layout() == c10::kStrided
+    return kind_ != Kind::meta && tensor.defined() && tensor.is_cpu() && tensor.layout() == c10::kStrided
                ? by_value(tensor)
                : tensor;
   }
   auto& [original, stand_in] = tensors_[tensor.unsafeGetTensorImpl()];
   if (!stand_in.defined()) {
+    const c10::InferenceMode no_inference(false);  // the queue's thread knows nothing of the caller's
     const auto key = kind_ == Kind::meta ? c10::DispatchKey::Meta : c10::DispatchKey::CPU;
     const auto kept = tensor.key_set() & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
     original = tensor;
