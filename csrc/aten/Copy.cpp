@@ -40,6 +40,12 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& src, bool non_blocking) {
 
 }  // namespace
 
-void register_copy(forward::Registrar& registrar) { registrar.implement<Op>(TORCH_FN(copy_)); }
+void register_copy(forward::Registrar& registrar) {
+  if (forward::has_fallback()) {
+    registrar.forward_by<Op, Kernel>();  // addresses are not the host's
+  } else {
+    registrar.implement<Op>(TORCH_FN(copy_));
+  }
+}
 
 }  // namespace torchdevice::aten

@@ -295,6 +295,9 @@ at::Tensor& bernoulli_out(const at::Tensor& self, MaybeGenerator generator, at::
 }  // namespace
 
 void register_distributions(forward::Registrar& registrar) {
+  if (forward::has_fallback()) {
+    return;  // aten/NativeDistributions.cpp
+  }
   using T = const at::Tensor&;
   registrar.implement<at::_ops::uniform_>(TORCH_FN(uniform_));
   registrar.implement<at::_ops::normal_>(TORCH_FN(normal_));

@@ -124,9 +124,12 @@ Dropped fused_dropout(const at::Tensor& self, double keep, std::optional<at::Gen
 }  // namespace
 
 void register_dropout(forward::Registrar& registrar) {
+  registrar.implement<at::_ops::_masked_scale>(TORCH_FN(masked_scale));
+  if (forward::has_fallback()) {
+    return;  // aten/NativeDistributions.cpp
+  }
   registrar.implement<at::_ops::native_dropout>(TORCH_FN(native_dropout));
   registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(fused_dropout));
-  registrar.implement<at::_ops::_masked_scale>(TORCH_FN(masked_scale));
 }
 
 }  // namespace torchdevice::aten

@@ -24,6 +24,8 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_sync_batch_norm(registrar);
   aten::register_nested_projections(registrar);
   aten::register_layouts(registrar);
+  aten::register_native_distributions(registrar);
+  aten::register_mps_copies(registrar);
 }
 
 }  // namespace torchdevice::forward

@@ -25,5 +25,7 @@ void register_semi_structured(forward::Registrar& registrar);
 void register_packed_attention(forward::Registrar& registrar);
 void register_nested_projections(forward::Registrar& registrar);
 void register_layouts(forward::Registrar& registrar);
+void register_native_distributions(forward::Registrar& registrar);
+void register_mps_copies(forward::Registrar& registrar);
 
 }  // namespace torchdevice::aten

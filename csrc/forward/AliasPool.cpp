@@ -8,17 +8,18 @@
 
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
+#include "native/Backend.h"
 
 namespace torchdevice::forward {
 namespace {
 
-at::Tensor new_alias() {
+at::Tensor new_alias(const Masquerade& native) {
   // Pooled aliases also serve calls outside of the inference mode that this call may run in.
   const c10::InferenceMode no_inference(false);
   auto storage = c10::make_intrusive<c10::StorageImpl>(
-      c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, masquerade.native_device),
-      c10::GetAllocator(masquerade.native_device.type()), /*resizable=*/true);
-  return at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), masquerade.native_dense,
+      c10::StorageImpl::use_byte_size_t(), /*size_bytes=*/0, at::DataPtr(nullptr, native.native_device),
+      c10::GetAllocator(native.native_device.type()), /*resizable=*/true);
+  return at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), native.native_dense,
                                                   caffe2::TypeMeta::Make<float>());
 }
 
@@ -26,15 +27,16 @@ void release_source_storage(void* context) { delete static_cast<c10::Storage*>(c
 
 /// The alias outlives the call: make its storage hold the memory it points to.
 void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
+  const c10::Device device = native.device();
   auto* owner = new c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(&source));
   native.set_data_ptr_noswap(
-      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, masquerade.native_device));
+      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, device));
 }
 
 /// Reading a lazy clone must not make it real: the alias becomes one more clone of the same memory.
 void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
   at::DataPtr memory = std::move(c10::impl::cow::lazy_clone_storage(source)->_mutable_data_ptr_no_checks());
-  memory.unsafe_set_device(masquerade.native_device);
+  memory.unsafe_set_device(native.device());
   native.set_data_ptr_noswap(std::move(memory));
   native.set_materializer(&c10::impl::cow::materialize_cow);
 }
@@ -43,14 +45,15 @@ void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
 void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool escaped) {
   const bool still_lazy = native.has_materializer();
   native.clear_materializer();
-  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, masquerade.native_device));
+  const c10::Device device = native.device();
+  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, device));
   if (!still_lazy && memory.get_context() != nullptr) {
     memory.unsafe_set_device(source.device());
     source.clear_materializer();
     source.set_data_ptr_noswap(std::move(memory));
   }
   if (escaped) {
-    native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), masquerade.native_device));
+    native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), device));
   }
 }
 
@@ -102,7 +105,7 @@ void AliasPool::renew(AliasPlace& place) {
   if (place.above == nullptr) {
     grow();
   }
-  place.native = new_alias();
+  place.native = new_alias(native_);
   place.storage = place.native.storage().unsafeGetStorageImpl();
 }
 
@@ -116,12 +119,14 @@ void AliasPool::borrow_memory(AliasSlot& slot, const AliasSlot& lender) {
   slot.storage = lender.storage;
 }
 
-void AliasPool::lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) {
-  if (c10::impl::cow::is_cow_data_ptr(source.data_ptr())) {
+void AliasPool::lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) const {
+  // Metal's kernels write to a buffer without asking for its mutable address, and a clone on the host has another one.
+  const bool asks_before_it_writes = native_.native_device.is_cpu() && !native_.translates_addresses;
+  if (asks_before_it_writes && c10::impl::cow::is_cow_data_ptr(source.data_ptr())) {
     clone_lazily(source, *slot.storage);
     slot.lazy_clone = true;
   } else {
-    slot.storage->_mutable_data_ptr_no_checks() = at::DataPtr(source.mutable_data(), masquerade.native_device);
+    slot.storage->_mutable_data_ptr_no_checks() = at::DataPtr(native_address(source), native_.native_device);
   }
 }
 
@@ -175,6 +180,19 @@ void AliasPool::release(AliasPlace* base) noexcept {
   }
 }
 
+AliasPool& AliasPool::on_host() {
+  if (outer_ != nullptr) {
+    return *this;
+  }
+  if (host_ == nullptr) {
+    host_ = std::make_unique<AliasPool>(host_masquerade);
+    host_->outer_ = this;
+  }
+  return *host_;
+}
+
+void* AliasPool::host_address(void* memory) { return native_backend().host_address(memory); }
+
 AliasPool& make_alias_pool() {
   // Kernels that run even later in the thread's life get a pool that is never freed.
   struct Cleanup {
@@ -182,7 +200,7 @@ AliasPool& make_alias_pool() {
   };
   static thread_local const Cleanup cleanup;
   static_cast<void>(&cleanup);
-  thread_state.aliases = new AliasPool();
+  thread_state.aliases = new AliasPool(masquerade);
   return *thread_state.aliases;
 }
 

@@ -38,9 +38,22 @@ struct AliasPlace : AliasSlot {
 /// A thread's stack of alias slots. Kernels may hold references to their tensors.
 class AliasPool {
  public:
-  AliasPool() {
+  /// Its aliases are tensors of `native`'s device.
+  explicit AliasPool(const Masquerade& native) : native_(native) {
     grow();
     top_ = chunks_.front()->data();
+  }
+
+  const Masquerade& native() const noexcept { return native_; }
+
+  /// This thread's pool for the CPU, where the native backend is another one, and the one for that backend.
+  AliasPool& on_host();
+  AliasPool& on_native() noexcept { return outer_ != nullptr ? *outer_ : *this; }
+
+  /// Where kernels of `native`'s device find the memory of `source`. Makes a lazy clone real.
+  void* native_address(c10::StorageImpl& source) const {
+    void* memory = source.mutable_data();
+    return C10_LIKELY(!native_.translates_addresses) ? memory : host_address(memory);
   }
 
   /// The lowest free place: where a call's aliases begin.
@@ -70,13 +83,17 @@ class AliasPool {
   /// A new slot on top; the pool is as it was if the alias cannot be made.
   AliasSlot& push(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
                   bool written);
-  static void lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written);
-  static void lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source);
+  void lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const;
+  void lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) const;
   static void borrow_memory(AliasSlot& slot, const AliasSlot& lender);
   [[noreturn]] static void refuse_without_storage(const c10::TensorImpl& source);
   AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,
                                 bool written);
+  static void* host_address(void* memory);
 
+  const Masquerade& native_;
+  std::unique_ptr<AliasPool> host_;  ///< made by the first fallback
+  AliasPool* outer_ = nullptr;       ///< whose host_ this is
   std::vector<std::unique_ptr<Chunk>> chunks_;
   AliasPlace* top_ = nullptr;
   AliasPlace* last_ = nullptr;
@@ -89,7 +106,7 @@ class AliasPool {
   Index index_;
 };
 
-C10_ALWAYS_INLINE void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) {
+C10_ALWAYS_INLINE void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   if (C10_UNLIKELY(storage.resizable() != source.resizable())) {
@@ -99,10 +116,10 @@ C10_ALWAYS_INLINE void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl&
     return lend_lazy_memory(slot, source);
   }
   // mutable_data() also makes a lazy clone real before a native kernel can write to it.
-  void* data = source.mutable_data();
+  void* data = native_address(source);
   at::DataPtr& memory = storage._mutable_data_ptr_no_checks();
   if (C10_UNLIKELY(!memory.unsafe_reset_data_and_ctx(data))) {
-    memory = at::DataPtr(data, masquerade.native_device);  // frees what a kernel that threw had allocated
+    memory = at::DataPtr(data, native_.native_device);  // frees what a kernel that threw had allocated
   }
 }
 
@@ -114,8 +131,8 @@ C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::Stora
   }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   TensorAccess::copy_metadata(source, native);
-  TensorAccess::keys(native) = alias_keys(source.key_set());
-  *TensorAccess::device(native) = masquerade.native_device;
+  TensorAccess::keys(native) = alias_keys(source.key_set(), native_);
+  *TensorAccess::device(native) = native_.native_device;
   if (C10_LIKELY(same_storage == nullptr)) {
     lend_memory(slot, source_storage, written);
   } else {

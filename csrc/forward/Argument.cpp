@@ -22,7 +22,8 @@ at::Generator native_generator(const std::optional<at::Generator>& generator, c1
               "Expected a 'cpu' device type for generator but found 'cuda'");
   const at::Generator& chosen = given ? *generator : default_cuda_generator(device);
   const auto [seed, offset] = at::check_generator<CudaGenerator>(chosen)->reserve(kOffsetPerOperator);
-  return native_backend().generator(seed, offset);
+  auto& worker = alias_pool().native().translates_addresses ? host_backend() : native_backend();
+  return worker.generator(seed, offset);
 }
 
 c10::DeviceIndex factory_device(std::optional<c10::Device> device) {

@@ -33,6 +33,8 @@ class Frame {
   void set_device(c10::DeviceIndex index) noexcept { device_ = index; }
   c10::Device device() const { return {c10::DeviceType::CUDA, device_}; }
   c10::DeviceIndex device_index() const noexcept { return device_; }
+  /// The device type that works in this call.
+  const Masquerade& native() const noexcept { return pool_.native(); }
 
   /// An argument lives on another device than the first CUDA tensor and is no CPU scalar.
   bool has_foreign_tensor() const noexcept { return foreign_; }
@@ -57,6 +59,7 @@ class Frame {
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
   void commit_dense(c10::TensorImpl& source);
+  c10::Storage share_storage(const c10::Storage& native);
   void release_layouts() noexcept;
   void see_device(c10::DeviceIndex index) noexcept {
     if (device_ < 0) {

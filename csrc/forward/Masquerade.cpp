@@ -5,16 +5,32 @@
 #include "native/Backend.h"
 
 namespace torchdevice::forward {
+namespace {
 
-Masquerade masquerade;  // NOLINT(bugprone-throwing-static-initialization): c10::Device checks a constant
+Masquerade masquerade_of(c10::Device device, c10::BackendComponent component) {
+  const c10::DispatchKeySet backend(component);
+  Masquerade result;
+  result.native_device = device;
+  result.native_dense = c10::DispatchKeySet(c10::DispatchKey::Dense) | backend;
+  result.native_backend_bit = backend.raw_repr();
+  result.native_autocast_key = c10::getAutocastRelatedKeySetFromBackend(component).raw_repr();
+  result.dense_native_keys = kDenseKey | backend.raw_repr();
+  return result;
+}
+
+}  // namespace
+
+// NOLINTBEGIN(bugprone-throwing-static-initialization): c10::Device checks a constant
+Masquerade masquerade;
+Masquerade host_masquerade;
+// NOLINTEND(bugprone-throwing-static-initialization)
 
 void begin_masquerade() {
   const NativeBackend& native = native_backend();
-  const c10::DispatchKeySet backend(native.component());
-  masquerade.native_device = native.device();
-  masquerade.native_dense = c10::DispatchKeySet(c10::DispatchKey::Dense) | backend;
-  masquerade.native_backend_bit = backend.raw_repr();
-  masquerade.native_autocast_key = c10::getAutocastRelatedKeySetFromBackend(native.component()).raw_repr();
+  masquerade = masquerade_of(native.device(), native.component());
+  host_masquerade = masquerade_of(c10::kCPU, c10::BackendComponent::CPUBit);
+  host_masquerade.translates_addresses = true;
+  host_masquerade.dense_native_keys = ~uint64_t{0};
 }
 
 }  // namespace torchdevice::forward
