@@ -31,12 +31,13 @@ class Denoiser(nn.Module):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.level = nn.Embedding(LEVELS, width)
-        self.enter = nn.Linear(2, width)
+        self.enter = nn.Linear(2 + 4 * 4, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
         self.leave = nn.Linear(width, 2)
 
     def forward(self, points: Tensor, level: Tensor) -> Tensor:
-        x = self.enter(points) + self.level(level)
+        waves = torch.cat([points * 2**octave for octave in range(4)], 1)
+        x = self.enter(torch.cat([points, waves.sin(), waves.cos()], 1)) + self.level(level)
         for layer in self.hidden:
             x = x + nn.functional.silu(layer(x))
         return self.leave(x)  # type: ignore[no-any-return]
