@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so'
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-asan test-tsan conformance lint format bench clean
+.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint format bench clean
 
 install: $(STAMP)
 
@@ -32,6 +32,19 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The whole suite over a simulated MPS (tests/mps_simulator); what it cannot pass there is in tests/mps_ledger.toml.
+BUILD = build/cmake-$(shell $(BIN)/python -c "import sys; print(sys.implementation.cache_tag)")
+MPS = TORCHDEVICE_BACKEND=mps MPS_SIMULATOR=$(CURDIR)/$(BUILD)/mps_simulator.so \
+      PYTHONPATH=$(CURDIR)/tests/mps_simulator/plugin
+test-mps: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmake --build $(BUILD) --target mps_simulator
+	$(MPS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Each of some wrong engines must fail a test over the simulated MPS.
+test-mps-mutants: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmake --build $(BUILD) --target mps_simulator
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(MPS) $(BIN)/python tests/mps_simulator/mutants.py $(BUILD)
 
 # The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
 # purpose, and CPython does the same.

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -22,6 +23,7 @@ class Count:
     """Instructions of one call."""
 
     operator: str
+    grad: bool
     cpu: int
     cuda: int
 
@@ -49,7 +51,8 @@ def run_under_valgrind(folder: str) -> None:
     torch.set_num_threads(1)
     loops = load_loops(folder)
     for device in ("cpu", "cuda"):
-        loops.run(device, False)
+        for grad in (False, True):
+            loops.run(device, grad)
 
 
 def inclusive_counts(profile: Path) -> dict[str, int]:
@@ -84,15 +87,24 @@ def measure() -> list[Count]:
         )
         counts = inclusive_counts(profile)
         return [
-            Count(name, counts[f"{name}_cpu"] // loops.repeats, counts[f"{name}_cuda"] // loops.repeats)
+            Count(
+                name,
+                grad,
+                counts[f"{name}_cpu{'_grad' * grad}"] // loops.repeats,
+                counts[f"{name}_cuda{'_grad' * grad}"] // loops.repeats,
+            )
+            for grad in (False, True)
             for name in loops.names()
         ]
 
 
 def show(counts: list[Count]) -> None:
-    print(f"{'instructions':14} {'cpu':>8} {'cuda':>8} {'ratio':>6}")
-    for count in counts:
-        print(f"{count.operator:14} {count.cpu:8,} {count.cuda:8,} {count.ratio:6.2f}")
+    for grad in (False, True):
+        print(f"{'with grad' if grad else 'no grad':16} {'cpu':>8} {'cuda':>8} {'ratio':>6}")
+        chosen = [count for count in counts if count.grad == grad]
+        for count in chosen:
+            print(f"{count.operator:16} {count.cpu:8,} {count.cuda:8,} {count.ratio:6.2f}")
+        print(f"{'geometric mean':34} {geometric_mean([count.ratio for count in chosen]):6.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time of `import torch` with activation over without, as whole processes, run in turns."""
+"""What activation adds to a process: time and memory of `import torch`, and the time of the first operator."""
 
 from __future__ import annotations
 
@@ -8,20 +8,41 @@ import subprocess
 import sys
 import time
 
+IMPORT = "import torch"
+PEAK = "import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+FIRST_OPERATOR = """
+import time, torch
+start = time.perf_counter()
+torch.ones(10, device="cuda") + 1
+print((time.perf_counter() - start) * 1000)
+"""
 
-def once(active: bool) -> float:
-    """Seconds of one interpreter that imports torch."""
+
+def run(code: str, active: bool) -> str:
+    """What an interpreter prints, with torchdevice active or not."""
     environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "1" if active else "0"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def import_seconds(active: bool) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch"], env=environment, check=True)
+    run(IMPORT, active)
     return time.perf_counter() - start
 
 
-def ratio(runs: int = 15) -> float:
+def import_ratio(runs: int = 15) -> float:
     """Median of the ratios of neighbouring runs, which share what else the machine was doing."""
-    once(True)
-    return statistics.median(once(True) / once(False) for _ in range(runs))
+    import_seconds(True)
+    return statistics.median(import_seconds(True) / import_seconds(False) for _ in range(runs))
 
 
-if __name__ == "__main__":
-    print(f"import torch, active over not: {ratio():.3f}")
+def import_mebibytes(runs: int = 5) -> float:
+    """MiB that activation adds to the peak."""
+    return statistics.median(float(run(PEAK, True)) - float(run(PEAK, False)) for _ in range(runs))
+
+
+def first_operator_milliseconds(runs: int = 5) -> float:
+    """Milliseconds of the first addition in a process: creating the tensor, initialising CUDA, the pools."""
+    return statistics.median(float(run(FIRST_OPERATOR, True)) for _ in range(runs))

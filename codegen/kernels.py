@@ -127,7 +127,7 @@ class Kernel:
         kernel = f"Forward<{op}, {self.struct}_rule, {op}::schema>"
         for wrapper in wrappers:
             kernel = wrapper.format(kernel)
-        return f"  registrar.implement<{op}>(TORCH_FN(({kernel}::call)));\n"
+        return f"  registrar.forward_by<{op}, {kernel}>();\n"
 
     @property
     def headers(self) -> set[str]:

@@ -34,16 +34,34 @@ HANDWRITTEN = {
     "_softmax.out",
     "_softmax_backward_data",
     "_softmax_backward_data.out",
+    "bernoulli.out",
+    "bernoulli_.Tensor",
+    "bernoulli_.float",
+    "cauchy_",
+    "copy_",
     "empty.memory_format",
     "empty_strided",
     "exponential_",
+    "geometric_",
     "is_set_to",
+    "log_normal_",
     "native_dropout",
+    "normal.Tensor_Tensor",
+    "normal.Tensor_Tensor_out",
+    "normal.Tensor_float",
+    "normal.Tensor_float_out",
+    "normal.float_Tensor",
+    "normal.float_Tensor_out",
+    "normal_",
+    "random_",
+    "random_.from",
+    "random_.to",
     "set_",
     "set_.source_Storage",
     "set_.source_Storage_storage_offset",
     "set_.source_Tensor",
     "unfold",
+    "uniform_",
     "view",
     "view_as_complex",
     "view_as_real",
@@ -79,9 +97,6 @@ DEVICE_AWARE = {
     "is_pinned",
 }
 
-#: Copies between devices are what they are for.
-COPIES = {"_copy_from", "_copy_from_and_resize", "copy_"}
-
 #: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
 #: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
 WAITING = {
@@ -92,7 +107,6 @@ WAITING = {
     "_unique2",
     "allclose",
     "bincount",
-    "copy_",
     "embedding_renorm_",
     "equal",
     "histc",
@@ -222,8 +236,6 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
     arguments = function.func.arguments
     if operators.has_cpu_kernel(function):
         return False
-    if name in COPIES:
-        return False
     has_tensor = any(argument.type.is_tensor_like() for argument in arguments.flat_all)
     has_device = arguments.tensor_options is not None or any("Device" in str(a.type) for a in arguments.flat_all)
     writes_list = any(
@@ -248,7 +260,7 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
 
 def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
     name = str(function.func.name)
-    if name in COPIES or name.startswith("_nested"):  # sizes of nested tensors live on the CPU
+    if name.startswith("_nested"):  # sizes of nested tensors live on the CPU
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES

@@ -14,7 +14,8 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_lstm(registrar);
   aten::register_softmax(registrar);
   aten::register_ctc_loss(registrar);
-  aten::register_exponential(registrar);
+  aten::register_distributions(registrar);
+  aten::register_copy(registrar);
   aten::register_wide_products(registrar);
   aten::register_compressed_products(registrar);
   aten::register_semi_structured(registrar);
@@ -23,6 +24,8 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_sync_batch_norm(registrar);
   aten::register_nested_projections(registrar);
   aten::register_layouts(registrar);
+  aten::register_native_distributions(registrar);
+  aten::register_mps_copies(registrar);
 }
 
 }  // namespace torchdevice::forward

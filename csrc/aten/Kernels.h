@@ -15,7 +15,8 @@ void register_rnn(forward::Registrar& registrar);
 void register_lstm(forward::Registrar& registrar);
 void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
-void register_exponential(forward::Registrar& registrar);
+void register_distributions(forward::Registrar& registrar);
+void register_copy(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
 void register_compressed_products(forward::Registrar& registrar);
 void register_sync_batch_norm(forward::Registrar& registrar);
@@ -24,5 +25,7 @@ void register_semi_structured(forward::Registrar& registrar);
 void register_packed_attention(forward::Registrar& registrar);
 void register_nested_projections(forward::Registrar& registrar);
 void register_layouts(forward::Registrar& registrar);
+void register_native_distributions(forward::Registrar& registrar);
+void register_mps_copies(forward::Registrar& registrar);
 
 }  // namespace torchdevice::aten

@@ -11,6 +11,7 @@
 
 #include "aten/Kernels.h"
 #include "forward/Boxed.h"
+#include "forward/Choice.h"
 #include "forward/Frame.h"
 #include "forward/Widened.h"
 #include "native/Backend.h"
@@ -113,10 +114,15 @@ const Names& quantized_shared() {
 /// Positions in a sparse tensor as single numbers; to check that a tensor is coalesced, torch asks a DispatchStub for
 /// them.
 at::Tensor flatten_indices(const at::Tensor& indices, at::IntArrayRef sizes) {
-  forward::Frame frame;
-  const at::Tensor& native = frame.pass(indices);
-  frame.enter();
-  return frame.adopt(at::sparse::flatten_indices(native, sizes));
+  at::Tensor result;
+  const auto kernel = [&] {
+    forward::Frame frame;
+    const at::Tensor& native = frame.pass(indices);
+    frame.enter();
+    result = frame.adopt(at::sparse::flatten_indices(native, sizes));
+  };
+  forward::run_on_host(kernel);
+  return result;
 }
 
 using SparseNarrowTypes = forward::NarrowTypes<at::kBool, at::kHalf, at::kBFloat16, at::kComplexHalf>;
@@ -138,11 +144,11 @@ c10::DispatchKey runtime_key(c10::DispatchKey functionality, c10::BackendCompone
   return c10::toRuntimePerBackendFunctionalityKey(functionality, backend);
 }
 
-/// Every operator that the native backend has a kernel for gets one for CUDA; those `by_hand` elsewhere.
+/// Every operator that the CPU has a kernel for gets one for CUDA; those `by_hand` elsewhere.
 template <c10::DispatchKey functionality, class IsShared>
 void register_kind(forward::Registrar& registrar, const IsShared& is_shared, const Names& by_hand = {}) {
   auto& dispatcher = c10::Dispatcher::singleton();
-  const c10::DispatchKey native = runtime_key(functionality, native_backend().component());
+  const c10::DispatchKey native = runtime_key(functionality, c10::BackendComponent::CPUBit);
   const c10::DispatchKey cuda = runtime_key(functionality, c10::BackendComponent::CUDABit);
   for (const c10::OperatorName& name : dispatcher.getRegistrationsForDispatchKey(native)) {
     const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";

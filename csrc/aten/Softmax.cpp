@@ -19,7 +19,7 @@ using forward::Mixing;
 using forward::Rule;
 
 template <class Op, const Rule& rule>
-using Native = forward::Forward<Op, rule, typename Op::schema>;
+using Native = forward::Forwarded<Op, forward::Forward<Op, rule, typename Op::schema>>;
 
 /// Softmax or log_softmax by their native kernels, with half inputs widened first and their gradients narrowed last.
 template <class Op, class NativeCall, class OpOut, class NativeOut, class OpBackward, class NativeBackward,

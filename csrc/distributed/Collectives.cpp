@@ -11,6 +11,7 @@
 
 #include "distributed/CudaWork.h"
 #include "forward/Frame.h"
+#include "forward/Side.h"
 #include "native/Backend.h"
 #include "runtime/ReducerTimer.h"
 #include "runtime/SilentWarnings.h"
@@ -60,6 +61,7 @@ class Collective final : public c10::OperatorKernel {
     }
     native_backend().synchronize();
     Sources sources;
+    const forward::OnSide on(forward::Side::kHost);
     std::optional<forward::Frame> frame(std::in_place);
     const auto pass = [&](const at::Tensor& tensor) {
       const at::Tensor native = tensor.defined() ? frame->pass(tensor, /*written=*/true) : tensor;

@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "forward/Masquerade.h"
+#include "forward/TensorAccess.h"
 #include "runtime/ThreadState.h"
 
 namespace torchdevice::forward {
@@ -26,45 +28,141 @@ struct AliasSlot {
   bool lazy_clone = false;
 };
 
-/// A thread's stack of alias slots. Slots never move, so that kernels may hold references to their tensors.
+/// A place in the pool's stack, which is linked so that slots never move.
+struct AliasPlace : AliasSlot {
+  AliasPlace* below = nullptr;
+  AliasPlace* above = nullptr;
+  size_t height = 0;
+};
+
+/// A thread's stack of alias slots. Kernels may hold references to their tensors.
 class AliasPool {
  public:
-  size_t size() const noexcept { return size_; }
+  /// Its aliases are tensors of `native`'s device.
+  explicit AliasPool(const Masquerade& native) : native_(native) {
+    grow();
+    top_ = chunks_.front()->data();
+  }
 
-  /// The alias of `source` among the slots from `base` up, made if there is none. Two sources over one storage get
-  /// aliases over one storage, since kernels look for overlap.
-  AliasSlot& alias(c10::TensorImpl& source, size_t base, bool written = false);
+  const Masquerade& native() const noexcept { return native_; }
 
+  /// This thread's pool for the CPU, where the native backend is another one, and the one for that backend.
+  AliasPool& on_host();
+  AliasPool& on_native() noexcept { return outer_ != nullptr ? *outer_ : *this; }
+
+  /// Where kernels of `native`'s device find the memory of `source`. Makes a lazy clone real.
+  void* native_address(c10::StorageImpl& source) const {
+    void* memory = source.mutable_data();
+    return C10_LIKELY(!native_.translates_addresses) ? memory : host_address(memory);
+  }
+
+  /// The lowest free place: where a call's aliases begin.
+  AliasPlace* top() const noexcept { return top_; }
+  bool empty() const noexcept { return top_->below == nullptr; }
+
+  /// The alias of `source`, a dense tensor, among the slots from `base` up, made if there is none. Two sources over one
+  /// storage get aliases over one storage, since kernels look for overlap.
+  AliasSlot& alias(c10::TensorImpl& source, AliasPlace* base, bool written);
   /// The slot from `base` up whose alias is `native`, or nullptr.
-  AliasSlot* find(const c10::TensorImpl* native, size_t base) noexcept;
-  AliasSlot* find_storage(const c10::StorageImpl* native, size_t base) noexcept;
+  AliasSlot* find(const c10::TensorImpl* native, AliasPlace* base) noexcept;
+  AliasSlot* find_storage(const c10::StorageImpl* native, AliasPlace* base) noexcept;
 
   /// Give back the slots from `base` up. What somebody kept becomes an owning alias and leaves the pool.
-  void release(size_t base) noexcept;
+  void release(AliasPlace* base) noexcept;
 
  private:
   static constexpr size_t kChunk = 32;
   /// From this many aliases in one call on, a hash table finds duplicates (operators on lists of parameters).
   static constexpr size_t kLinearSearch = 16;
-  using Chunk = std::array<AliasSlot, kChunk>;
+  using Chunk = std::array<AliasPlace, kChunk>;
 
-  AliasSlot& slot(size_t i) noexcept { return (*chunks_[i / kChunk])[i % kChunk]; }
+  /// More free places above all others.
+  void grow();
+  /// A native tensor for a place that has none yet, or whose last one somebody kept.
+  void renew(AliasPlace& place);
   /// A new slot on top; the pool is as it was if the alias cannot be made.
-  AliasSlot& push(c10::TensorImpl& source, AliasSlot* same_storage, bool written);
-  void fill(AliasSlot& slot, c10::TensorImpl& source, AliasSlot* same_storage, bool written);
-  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, size_t base, bool written);
-  void release(AliasSlot& slot) noexcept;
+  AliasSlot& push(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
+                  bool written);
+  void lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const;
+  void lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) const;
+  static void borrow_memory(AliasSlot& slot, const AliasSlot& lender);
+  [[noreturn]] static void refuse_without_storage(const c10::TensorImpl& source);
+  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,
+                                bool written);
+  static void* host_address(void* memory);
 
+  const Masquerade& native_;
+  std::unique_ptr<AliasPool> host_;  ///< made by the first fallback
+  AliasPool* outer_ = nullptr;       ///< whose host_ this is
   std::vector<std::unique_ptr<Chunk>> chunks_;
-  size_t size_ = 0;
+  AliasPlace* top_ = nullptr;
+  AliasPlace* last_ = nullptr;
 
   struct Index {
     std::unordered_map<const void*, AliasSlot*> by_source;  ///< TensorImpl or StorageImpl of the source
-    size_t base = 0;
-    size_t indexed = 0;  ///< slots below this are in the table
+    AliasPlace* base = nullptr;
+    AliasPlace* indexed = nullptr;  ///< slots below this are in the table
   };
   Index index_;
 };
+
+C10_ALWAYS_INLINE void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
+  c10::StorageImpl& storage = *slot.storage;
+  storage.unsafe_set_nbytes(source.nbytes());
+  if (C10_UNLIKELY(storage.resizable() != source.resizable())) {
+    storage.set_resizable(source.resizable());
+  }
+  if (C10_UNLIKELY(!written && source.has_materializer())) {
+    return lend_lazy_memory(slot, source);
+  }
+  // mutable_data() also makes a lazy clone real before a native kernel can write to it.
+  void* data = native_address(source);
+  at::DataPtr& memory = storage._mutable_data_ptr_no_checks();
+  if (C10_UNLIKELY(!memory.unsafe_reset_data_and_ctx(data))) {
+    memory = at::DataPtr(data, native_.native_device);  // frees what a kernel that threw had allocated
+  }
+}
+
+C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::StorageImpl& source_storage,
+                                             const AliasSlot* same_storage, bool written) {
+  AliasPlace& slot = *top_;
+  if (C10_UNLIKELY(slot.storage == nullptr)) {
+    renew(slot);
+  }
+  c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+  TensorAccess::copy_metadata(source, native);
+  TensorAccess::keys(native) = alias_keys(source.key_set(), native_);
+  *TensorAccess::device(native) = native_.native_device;
+  if (C10_LIKELY(same_storage == nullptr)) {
+    lend_memory(slot, source_storage, written);
+  } else {
+    borrow_memory(slot, *same_storage);
+  }
+  slot.source_storage = &source_storage;
+  slot.source = &source;
+  top_ = slot.above;  // only now: what could not be filled is not in the pool
+  return slot;
+}
+
+C10_ALWAYS_INLINE AliasSlot& AliasPool::alias(c10::TensorImpl& source, AliasPlace* base, bool written) {
+  c10::StorageImpl* source_storage = TensorAccess::storage(source).unsafeGetStorageImpl();
+  if (C10_UNLIKELY(source_storage == nullptr)) {
+    refuse_without_storage(source);
+  }
+  if (C10_UNLIKELY(top_->height - base->height >= kLinearSearch)) {
+    return alias_in_long_list(source, source_storage, base, written);
+  }
+  const AliasSlot* same_storage = nullptr;
+  for (AliasPlace* other = base; other != top_; other = other->above) {
+    if (other->source == &source) {
+      return *other;
+    }
+    if (other->source_storage == source_storage && same_storage == nullptr) {
+      same_storage = other;
+    }
+  }
+  return push(source, *source_storage, same_storage, written);
+}
 
 AliasPool& make_alias_pool();
 

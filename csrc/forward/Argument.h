@@ -5,6 +5,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/IListRef.h>
 #include <ATen/core/List.h>
+#include <c10/util/SmallVector.h>
 
 #include "forward/Frame.h"
 #include "forward/Rule.h"
@@ -117,7 +118,7 @@ class TensorListArgument {
   }
 
   const List source_;
-  std::vector<at::Tensor> native_;
+  c10::SmallVector<at::Tensor, 8> native_;  // most lists are short; a long one may take an allocation
   std::vector<uint32_t> versions_;
 };
 
@@ -180,16 +181,20 @@ template <Access access>
 class Argument<std::optional<c10::Device>, access> {
  public:
   Argument(Frame& frame, std::optional<c10::Device> device);
-  std::optional<c10::Device> native() { return masquerade.native_device; }
+  std::optional<c10::Device> native() { return native_device_; }
   void commit(Frame&) {}
   void see(int, std::vector<SeenTensor>&) const {}
+
+ private:
+  c10::Device native_device_;
 };
 
 /// The CUDA index a factory's device argument means: cuda:i, or the current device.
 c10::DeviceIndex factory_device(std::optional<c10::Device> device);
 
 template <Access access>
-Argument<std::optional<c10::Device>, access>::Argument(Frame& frame, std::optional<c10::Device> device) {
+Argument<std::optional<c10::Device>, access>::Argument(Frame& frame, std::optional<c10::Device> device)
+    : native_device_(frame.native().native_device) {
   frame.set_device(factory_device(device));
 }
 

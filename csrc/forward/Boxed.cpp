@@ -7,8 +7,10 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "forward/Argument.h"
+#include "forward/Choice.h"
 #include "forward/ErrorText.h"
 #include "forward/Registrar.h"
 
@@ -58,7 +60,7 @@ c10::IValue pass_factory_value(Frame& frame, const c10::Argument& argument, cons
                               : *argument.type();
   if (type.kind() == c10::TypeKind::DeviceObjType && value.isDevice() && value.toDevice().is_cuda()) {
     frame.set_device(factory_device(value.toDevice()));
-    return masquerade.native_device;
+    return frame.native().native_device;
   }
   if (value.isGenerator() && value.toGenerator().device().is_cuda()) {
     return native_generator(value.toGenerator(), frame.device_index());
@@ -143,18 +145,18 @@ void tell_who_wants_gradients(const std::vector<c10::IValue>& arguments, torch::
   }
 }
 
-/// The native backend's keys for tensors of one kind: dense, sparse ...
-c10::DispatchKeySet native_keys(c10::DispatchKey functionality) {
-  return c10::DispatchKeySet(functionality) |
-         c10::DispatchKeySet(c10::DispatchKeySet::RAW, masquerade.native_backend_bit);
+/// The keys of the device type that works, for tensors of one kind: dense, sparse ...
+c10::DispatchKeySet native_keys(c10::DispatchKey functionality, uint64_t backend_bit) {
+  return c10::DispatchKeySet(functionality) | c10::DispatchKeySet(c10::DispatchKeySet::RAW, backend_bit);
 }
 
 template <c10::DispatchKey functionality>
-void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  const c10::DispatchKeySet native = native_keys(functionality);
+void forward_to_side(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const Masquerade& side = alias_pool().native();
+  const c10::DispatchKeySet native = native_keys(functionality, side.native_backend_bit);
   TORCH_CHECK_NOT_IMPLEMENTED(
       op.hasComputedKernelForDispatchKey(native.highestPriorityTypeId()), "Could not run '", op.operator_name(),
-      "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ", masquerade.native_device,
+      "' with arguments from the 'CUDA' backend: it has neither a CUDA kernel nor a ", side.native_device,
       " kernel that torchdevice could forward to. Register one of them, for instance with torch.library.impl.");
   const auto& formals = op.schema().arguments();
   const size_t first = stack->size() - formals.size();
@@ -198,6 +200,48 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
+void see_in_call(const c10::IValue& value, bool written, Call& call) {
+  if (value.isTensor()) {
+    call.see(value.toTensor(), written);
+  } else if (value.isTensorList() || value.isOptionalTensorList() || is_list_of_tensor_lists(value)) {
+    for (const c10::IValue& one : value.toListRef()) {
+      see_in_call(one, written, call);
+    }
+  } else if (value.isBool()) {
+    call.see(value.toBool());
+  } else if (value.isInt()) {
+    call.see(value.toInt());
+  } else if (value.isString()) {
+    call.see(std::string_view(value.toStringRef()));
+  }
+}
+
+template <c10::DispatchKey functionality>
+void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if (C10_LIKELY(!has_fallback())) {
+    forward_to_side<functionality>(op, stack);
+    return;
+  }
+  const size_t first = stack->size() - op.schema().arguments().size();
+  torch::jit::Stack results;
+  const auto kernel = [&] {
+    results.assign(stack->begin() + static_cast<std::ptrdiff_t>(first), stack->end());
+    forward_to_side<functionality>(op, &results);
+  };
+  if constexpr (functionality == c10::DispatchKey::Dense) {
+    Call call;
+    for (size_t i = first; i < stack->size(); ++i) {
+      see_in_call((*stack)[i], is_written(op.schema().arguments()[i - first]), call);
+    }
+    const c10::OperatorName& name = op.operator_name();
+    run_chosen(operator_record(name.name.c_str(), name.overload_name.c_str()), call, kernel);
+  } else {
+    run_on_host(kernel);  // MPS has next to nothing for other layouts
+  }
+  torch::jit::drop(*stack, op.schema().arguments().size());
+  std::move(results.begin(), results.end(), std::back_inserter(*stack));
+}
+
 /// What torch's kernels make the current device: where results shall live, else where the first tensor does.
 std::optional<c10::Device> device_of_call(at::ArrayRef<c10::IValue> arguments) {
   std::optional<c10::Device> device;
@@ -219,11 +263,11 @@ std::optional<c10::Device> device_of_call(at::ArrayRef<c10::IValue> arguments) {
   return device;
 }
 
-/// The native backend's kernel on the CUDA tensors as they are.
+/// The CPU's kernel on the CUDA tensors as they are: torch has one for both.
 template <c10::DispatchKey functionality>
 void run_shared(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const c10::OptionalDeviceGuard guard(device_of_call(torch::jit::last(*stack, op.schema().arguments().size())));
-  op.redispatchBoxed(native_keys(functionality), stack);
+  op.redispatchBoxed(native_keys(functionality, host_masquerade.native_backend_bit), stack);
 }
 
 }  // namespace

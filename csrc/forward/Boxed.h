@@ -12,7 +12,7 @@ namespace torchdevice::forward {
 template <c10::DispatchKey functionality>
 c10::KernelFunction boxed_kernel();
 
-/// Runs the native backend's kernel for tensors of that kind on the CUDA tensors as they are: for kernels that torch
+/// Runs the CPU's kernel for tensors of that kind on the CUDA tensors as they are: for kernels that torch
 /// shares between devices, which only call other operators on the dense tensors inside.
 template <c10::DispatchKey functionality>
 c10::KernelFunction shared_kernel();

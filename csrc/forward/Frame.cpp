@@ -4,6 +4,7 @@
 
 #include "forward/Layouts.h"
 #include "forward/TensorAccess.h"
+#include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
@@ -15,25 +16,18 @@ void adopt_storage(c10::StorageImpl& storage, c10::Device device) {
   storage.set_allocator(&caching_allocator());
 }
 
-void adopt_tensor(c10::TensorImpl& tensor, c10::Device device) {
-  TensorAccess::keys(tensor) = adopted_keys(tensor.key_set());
+void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, const Masquerade& native) {
+  TensorAccess::keys(tensor) = adopted_keys(tensor.key_set(), native);
   TensorAccess::device(tensor) = device;
 }
 
 void release_native_storage(void* context) { delete static_cast<c10::Storage*>(context); }
 
-/// A CUDA storage over the memory of a native one that somebody else still holds.
-c10::Storage share_storage(c10::Storage native, c10::Device device) {
-  void* data = native.mutable_data();
-  const size_t nbytes = native.nbytes();
-  auto* owner = new c10::Storage(std::move(native));
-  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), nbytes,
-                                                            at::DataPtr(data, owner, &release_native_storage, device),
-                                                            &caching_allocator(), /*resizable=*/true));
-}
-
 /// Whether values are conjugated or negated when they are read.
-constexpr uint64_t kLazyBits = bits(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+uint64_t lazy_bits(const c10::TensorImpl& tensor) {
+  constexpr uint64_t kLazyBits = bits(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+  return tensor.key_set().raw_repr() & kLazyBits;
+}
 
 bool is_dense_cuda(const c10::TensorImpl& tensor) {
   constexpr uint64_t kDenseCuda = kDenseKey | kCudaBackendBit;
@@ -43,8 +37,23 @@ bool is_dense_cuda(const c10::TensorImpl& tensor) {
 bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
   const auto& left = TensorAccess::geometry(a);
   const auto& right = TensorAccess::geometry(b);
-  return TensorAccess::storage_offset(a) == TensorAccess::storage_offset(b) &&
-         left.sizes_arrayref() == right.sizes_arrayref() && left.strides_arrayref() == right.strides_arrayref();
+  bool same = TensorAccess::storage_offset(a) == TensorAccess::storage_offset(b) && left.size() == right.size();
+  // Plain loops: two calls of memcmp cost more than the few numbers that there are.
+  for (size_t i = 0; same && i < left.size(); ++i) {
+    same = left.size_at_unchecked(i) == right.size_at_unchecked(i) &&
+           left.stride_at_unchecked(i) == right.stride_at_unchecked(i);
+  }
+  return same;
+}
+
+/// Whether a written alias has the memory and the metadata that it got from its source.
+bool is_as_lent(const AliasPool& pool, const AliasSlot& slot) {
+  const c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+  const c10::StorageImpl& written = *slot.storage;
+  c10::StorageImpl& target = *slot.source_storage;
+  return TensorAccess::has_storage(native, slot.storage) && written.data() == pool.native_address(target) &&
+         written.nbytes() == target.nbytes() && lazy_bits(native) == lazy_bits(*slot.source) &&
+         same_geometry(native, *slot.source);
 }
 
 }  // namespace
@@ -57,6 +66,10 @@ const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
   }
   if (tensor.is_cuda()) {
     return pass_other_layout(tensor);
+  }
+  if (C10_UNLIKELY(native().translates_addresses && tensor.defined() && tensor.is_mps())) {
+    foreign_ = true;
+    return pool_.alias(impl, base_, written).native;
   }
   if (tensor.defined()) {
     const bool scalar = !written && impl.is_cpu() && impl.dim() == 0;
@@ -82,14 +95,27 @@ at::Tensor Frame::adopt(at::Tensor&& result) {
   c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
   const c10::Storage& storage = TensorAccess::storage(impl);
   const bool fresh = result.use_count() == 1 && storage && storage.use_count() == 1;
-  const bool dense_native = (impl.key_set().raw_repr() & (kDenseKey | masquerade.native_backend_bit)) ==
-                            (kDenseKey | masquerade.native_backend_bit);
+  const uint64_t expected = native().dense_native_keys;
+  const bool dense_native = (impl.key_set().raw_repr() & expected) == expected;
   if (C10_UNLIKELY(!fresh || !dense_native)) {
     return adopt_shared(std::move(result));
   }
   adopt_storage(*storage.unsafeGetStorageImpl(), device());
-  adopt_tensor(impl, device());
+  adopt_tensor(impl, device(), native());
   return std::move(result);
+}
+
+/// A CUDA storage over the memory of a native one that somebody else may hold.
+c10::Storage Frame::share_storage(const c10::Storage& native) {
+  auto* owner = new c10::Storage(native);
+  at::DataPtr memory(native.mutable_data(), owner, &release_native_storage, device());
+  if (pool_.native().translates_addresses) {
+    memory = native_backend().from_host(std::move(memory), native.nbytes());
+    memory.unsafe_set_device(device());
+  }
+  return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), native.nbytes(),
+                                                            std::move(memory), &caching_allocator(),
+                                                            /*resizable=*/true));
 }
 
 at::Tensor Frame::adopt_shared(at::Tensor&& result) {
@@ -109,46 +135,69 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
                               "torchdevice: this operator's result has layout ", impl.layout(),
                               ", which has no forwarding on 'cuda' yet; run this part on the CPU");
   AliasSlot* viewed = pool_.find_storage(native, base_);
+  const bool fresh = viewed == nullptr && result.use_count() == 1 && TensorAccess::storage(impl).use_count() == 1;
+  if (fresh && pool_.native().translates_addresses) {
+    at::DataPtr& memory = native->_mutable_data_ptr_no_checks();
+    memory = native_backend().from_host(std::move(memory), native->nbytes());
+    adopt_storage(*native, device());
+    adopt_tensor(impl, device(), pool_.native());
+    return std::move(result);
+  }
   c10::Storage storage = viewed != nullptr
                              ? c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(viewed->source_storage))
-                             : share_storage(TensorAccess::storage(impl), device());
+                             : share_storage(TensorAccess::storage(impl));
   // Somebody may hold the native tensor itself, so the result is a new one.
   auto adopted = impl.shallow_copy_and_detach(c10::VariableVersion(0), /*allow_tensor_metadata_change=*/true);
   TensorAccess::storage(*adopted) = std::move(storage);
-  adopt_tensor(*adopted, device());
+  adopt_tensor(*adopted, device(), pool_.native());
   return at::Tensor(std::move(adopted));
 }
 
 void Frame::commit(const at::Tensor& source) {
   c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
-  if (!is_dense_cuda(impl)) {
-    if (layouts_ != nullptr) {
-      layouts_->commit(*this, source);
+  if (is_dense_cuda(impl)) {
+    const AliasPlace* first = base_;
+    if (C10_LIKELY(first != pool_.top() && first->source == &impl && is_as_lent(pool_, *first))) {
+      return;  // the argument that most in-place operators write to
     }
-    return;  // undefined, or passed as it is
+    return commit_dense(impl);
   }
-  AliasSlot& slot = pool_.alias(impl, base_);
+  if (layouts_ != nullptr) {
+    layouts_->commit(*this, source);
+  }
+}
+
+void Frame::commit_dense(c10::TensorImpl& impl) {
+  // A new view of a part that a kernel resized gets an alias only now: it shares the storage that is to be taken over.
+  const AliasSlot& slot = pool_.alias(impl, base_, /*written=*/true);
+  if (is_as_lent(pool_, slot)) {
+    return;
+  }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl& written = *TensorAccess::storage(native).unsafeGetStorageImpl();
   c10::StorageImpl& target = *slot.source_storage;
-  if (C10_UNLIKELY(&written != slot.storage)) {
-    TensorAccess::storage(impl) = share_storage(TensorAccess::storage(native), device());
-  } else if (C10_UNLIKELY(written.data() != target.data() || written.nbytes() != target.nbytes())) {
-    if (written.data() != target.data()) {
+  if (&written != slot.storage) {
+    TensorAccess::storage(impl) = share_storage(TensorAccess::storage(native));
+  } else {
+    if (written.data() != pool_.native_address(target)) {
       at::DataPtr memory = std::move(written._mutable_data_ptr_no_checks());
-      written._mutable_data_ptr_no_checks() = at::DataPtr(memory.get(), masquerade.native_device);
+      written._mutable_data_ptr_no_checks() = at::DataPtr(memory.get(), pool_.native().native_device);
+      if (pool_.native().translates_addresses) {
+        memory = native_backend().from_host(std::move(memory), written.nbytes());
+      }
       memory.unsafe_set_device(device());
       target.clear_materializer();
       target.set_data_ptr_noswap(std::move(memory));
     }
-    target.set_nbytes(written.nbytes());
+    if (written.nbytes() != target.nbytes()) {
+      target.set_nbytes(written.nbytes());
+    }
   }
-  if (const uint64_t changed = (native.key_set().raw_repr() ^ impl.key_set().raw_repr()) & kLazyBits;
-      C10_UNLIKELY(changed != 0)) {
+  if (const uint64_t changed = lazy_bits(native) ^ lazy_bits(impl)) {
     auto& keys = TensorAccess::keys(impl);
     keys = c10::DispatchKeySet(c10::DispatchKeySet::RAW, keys.raw_repr() ^ changed);
   }
-  if (C10_UNLIKELY(!same_geometry(native, impl))) {
+  if (!same_geometry(native, impl)) {
     impl.set_sizes_and_strides(native.sizes(), native.strides(), TensorAccess::storage_offset(native));
   }
 }

@@ -15,7 +15,7 @@ class LayoutAliases;
 /// the native kernel throws.
 class Frame {
  public:
-  Frame() : pool_(alias_pool()), base_(pool_.size()), outer_device_(forwarding_device()) {}
+  Frame() : pool_(alias_pool()), base_(pool_.top()), outer_device_(forwarding_device()) {}
   ~Frame() {
     if (C10_UNLIKELY(layouts_ != nullptr)) {
       release_layouts();
@@ -33,6 +33,8 @@ class Frame {
   void set_device(c10::DeviceIndex index) noexcept { device_ = index; }
   c10::Device device() const { return {c10::DeviceType::CUDA, device_}; }
   c10::DeviceIndex device_index() const noexcept { return device_; }
+  /// The device type that works in this call.
+  const Masquerade& native() const noexcept { return pool_.native(); }
 
   /// An argument lives on another device than the first CUDA tensor and is no CPU scalar.
   bool has_foreign_tensor() const noexcept { return foreign_; }
@@ -56,6 +58,8 @@ class Frame {
  private:
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
+  void commit_dense(c10::TensorImpl& source);
+  c10::Storage share_storage(const c10::Storage& native);
   void release_layouts() noexcept;
   void see_device(c10::DeviceIndex index) noexcept {
     if (device_ < 0) {
@@ -65,7 +69,7 @@ class Frame {
   }
 
   AliasPool& pool_;
-  size_t base_;
+  AliasPlace* base_;
   LayoutAliases* layouts_ = nullptr;  ///< made for the first argument that is not strided
   c10::DeviceIndex outer_device_;
   c10::DeviceIndex device_ = -1;

@@ -36,12 +36,14 @@ at::Tensor cross(Frame& frame, const at::Tensor& part, Way way) {
   return crossed;
 }
 
-c10::DispatchKeySet keys(c10::DispatchKey functionality, Way way) {
-  const uint64_t backend = way == Way::kIn ? masquerade.native_backend_bit : kCudaBackendBit;
+c10::DispatchKeySet keys(const Frame& frame, c10::DispatchKey functionality, Way way) {
+  const uint64_t backend = way == Way::kIn ? frame.native().native_backend_bit : kCudaBackendBit;
   return c10::DispatchKeySet(functionality) | c10::DispatchKeySet(c10::DispatchKeySet::RAW, backend);
 }
 
-c10::Device device(const Frame& frame, Way way) { return way == Way::kIn ? masquerade.native_device : frame.device(); }
+c10::Device device(const Frame& frame, Way way) {
+  return way == Way::kIn ? frame.native().native_device : frame.device();
+}
 
 /// `to` becomes what `from` is, made of parts that have crossed.
 void fill_sparse(Frame& frame, const at::Tensor& to, const at::Tensor& from, Way way) {
@@ -60,13 +62,13 @@ void fill_compressed(Frame& frame, const at::Tensor& to, const at::Tensor& from,
 }
 
 at::Tensor cross_sparse(Frame& frame, const at::Tensor& tensor, Way way) {
-  auto result = at::detail::make_tensor<at::SparseTensorImpl>(keys(c10::DispatchKey::Sparse, way), tensor.dtype());
+  auto result = at::detail::make_tensor<at::SparseTensorImpl>(keys(frame, c10::DispatchKey::Sparse, way), tensor.dtype());
   fill_sparse(frame, result, tensor, way);
   return result;
 }
 
 at::Tensor cross_compressed(Frame& frame, const at::Tensor& tensor, Way way) {
-  auto result = at::detail::make_tensor<at::SparseCsrTensorImpl>(keys(c10::DispatchKey::SparseCsr, way),
+  auto result = at::detail::make_tensor<at::SparseCsrTensorImpl>(keys(frame, c10::DispatchKey::SparseCsr, way),
                                                                  device(frame, way), tensor.layout(), tensor.dtype());
   fill_compressed(frame, result, tensor, way);
   return result;
@@ -123,7 +125,7 @@ LayoutAliases::Entry LayoutAliases::make(Frame& frame, const at::Tensor& source)
                               " have no forwarding on 'cuda'; run this part on the CPU.");
   at::Tensor dense = as_dense(source, c10::DispatchKeySet(c10::DispatchKey::CUDA));
   auto quantizer = cross_quantizer(frame, at::get_qtensorimpl(source)->quantizer(), Way::kIn);
-  return {source, as_quantized(frame.pass(dense), keys(c10::DispatchKey::Quantized, Way::kIn), std::move(quantizer)),
+  return {source, as_quantized(frame.pass(dense), keys(frame, c10::DispatchKey::Quantized, Way::kIn), std::move(quantizer)),
           dense};
 }
 
@@ -184,8 +186,8 @@ at::Tensor adopt_layout(Frame& frame, const at::Tensor& native) {
     return wrap_nested(frame.adopt(impl.get_unsafe_storage_as_tensor()), impl);
   }
   auto quantizer = cross_quantizer(frame, at::get_qtensorimpl(native)->quantizer(), Way::kOut);
-  return as_quantized(frame.adopt(as_dense(native, masquerade.native_dense)),
-                      keys(c10::DispatchKey::Quantized, Way::kOut), std::move(quantizer));
+  return as_quantized(frame.adopt(as_dense(native, frame.native().native_dense)),
+                      keys(frame, c10::DispatchKey::Quantized, Way::kOut), std::move(quantizer));
 }
 
 }  // namespace torchdevice::forward

@@ -4,6 +4,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include "forward/Chosen.h"
 #include "forward/Forward.h"
 
 namespace torchdevice::forward {
@@ -14,9 +15,17 @@ class Registrar {
  public:
   template <class Op, const Rule& rule>
   void forward() {
-    using Kernel = Forward<Op, rule, typename Op::schema>;
-    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA,
-        c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(Kernel::call)));
+    forward_by<Op, Forward<Op, rule, typename Op::schema>>();
+  }
+
+  /// A kernel that forwards, also to the CPU where the native backend cannot.
+  template <class Op, class Kernel>
+  void forward_by() {
+    if (C10_UNLIKELY(has_fallback())) {
+      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&Chosen<Op, Kernel>::call));
+    } else {
+      implement<Op>(TORCH_FN(Kernel::call));
+    }
   }
 
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
@@ -31,6 +40,12 @@ class Registrar {
   }
 
  private:
+  /// One boxing wrapper a signature, not one an operator: this is not the library's hot path.
+  template <class Function>
+  [[gnu::noinline]] static c10::KernelFunction by_pointer(Function* function) {
+    return c10::KernelFunction::makeFromUnboxedRuntimeFunction(function);
+  }
+
   void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 };
 

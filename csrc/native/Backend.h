@@ -3,14 +3,19 @@
 #pragma once
 
 #include <ATen/core/Generator.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/Device.h>
 #include <c10/core/DispatchKeySet.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 namespace torchdevice {
+
+class CachingAllocator;
 
 /// What the host says of itself; torch.cuda's device properties are derived from it.
 struct HostFacts {
@@ -19,6 +24,20 @@ struct HostFacts {
   size_t total_memory = 0;    ///< bytes
   size_t l2_cache_bytes = 0;  ///< bytes, 0 where the host does not say
   int clock_khz = 0;          ///< kHz, 0 where the host does not say
+};
+
+/// A mark in the backend's queue, and the time at which it was passed.
+class NativeEvent {
+ public:
+  virtual ~NativeEvent() = default;
+
+  /// Move the mark to the end of what was submitted so far.
+  virtual void record() = 0;
+  /// Whether the backend has passed the mark; true of one that was never recorded.
+  virtual bool query() = 0;
+  virtual void synchronize() = 0;
+  /// Milliseconds from this mark to `end`, both of which the backend has passed.
+  virtual double elapsed_ms(NativeEvent& end) = 0;
 };
 
 /// One native backend per process: the CPU, or Apple's MPS. The forwarding engine knows nothing else of it.
@@ -44,8 +63,30 @@ class NativeBackend {
   /// Copy between two places in segments, after everything submitted so far and before anything submitted later.
   virtual void copy(void* destination, const void* source, size_t nbytes) = 0;
 
+  /// The backend's own caching allocator; null where ours cuts segments into blocks.
+  virtual CachingAllocator* allocator() { return nullptr; }
+  /// Whether `memory` is a buffer of that allocator.
+  virtual bool owns(const void* /*memory*/) const { return false; }
+  /// Where the host finds memory that `memory` is the backend's name for.
+  virtual void* host_address(void* memory) { return memory; }
+  /// The backend's name for what a host kernel allocated from NativeMemory; other memory is copied.
+  virtual c10::DataPtr from_host(c10::DataPtr&& memory, size_t /*nbytes*/) { return std::move(memory); }
+
+  /// Frees what NativeMemory gave to a host kernel; false if it did not.
+  virtual bool free_lent(void* /*memory*/) { return false; }
+
+  /// Data types (bits 1 << ScalarType) that the backend has no kernels for.
+  virtual uint64_t absent_dtypes() const { return 0; }
+
   /// Block until everything submitted so far has been done.
   virtual void synchronize() = 0;
+  /// This thread has submitted work.
+  virtual void note_submission() {}
+  /// Synchronize if work was submitted since the last time: the host is about to use the memory.
+  virtual void settle() {}
+
+  /// Null where work is done when it was submitted.
+  virtual std::unique_ptr<NativeEvent> new_event(bool /*timing*/) { return nullptr; }
 
   /// A native generator whose stream of numbers is a function of (seed, offset) alone. Valid until this thread's
   /// next call.
@@ -54,7 +95,11 @@ class NativeBackend {
   virtual const HostFacts& host() const = 0;
 };
 
-/// The backend chosen at activation.
+/// The backend that TORCHDEVICE_BACKEND names, else MPS where it is available, else the CPU. Chosen by the first call,
+/// at activation; throws c10::ValueError if the named one does not exist or does not work here.
 NativeBackend& native_backend();
+
+/// The CPU, whatever the native backend is.
+NativeBackend& host_backend();
 
 }  // namespace torchdevice

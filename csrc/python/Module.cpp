@@ -86,6 +86,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward_has_run", &backward_has_run);
   m.def("settle_backward", &settle_backward, py::call_guard<py::gil_scoped_release>());
   m.def("native_backend_name", [] { return native_backend().name(); });
+  add_fallback_counts(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_gloo_patch(m.ptr());

@@ -2,9 +2,7 @@
 
 #include <torch/csrc/utils/pybind.h>
 
-#include <algorithm>
 #include <array>
-#include <iterator>
 #include <map>
 #include <sstream>
 #include <string>
@@ -18,27 +16,6 @@
 
 namespace torchdevice {
 namespace {
-
-/// What CUDA's programming guide fixes for a compute capability.
-struct CapabilityLimits {
-  int capability;  ///< 10 * major + minor; the row holds up to the next one
-  int threads_per_multiprocessor;
-  int shared_per_multiprocessor_kib;
-  int shared_per_block_optin_kib;
-};
-
-constexpr CapabilityLimits kLimits[] = {
-    {50, 2048, 64, 48},   {52, 2048, 96, 48},  {53, 2048, 64, 48},   {60, 2048, 64, 48},    {61, 2048, 96, 48},
-    {62, 2048, 64, 48},   {70, 2048, 96, 96},  {75, 1024, 64, 64},   {80, 2048, 164, 163},  {86, 1536, 100, 99},
-    {87, 1536, 164, 163}, {89, 1536, 100, 99}, {90, 2048, 228, 227}, {100, 2048, 228, 227}, {120, 1536, 100, 99},
-};
-
-const CapabilityLimits& limits_of(int major, int minor) {
-  const auto* next =
-      std::upper_bound(std::begin(kLimits), std::end(kLimits), 10 * major + minor,
-                       [](int capability, const CapabilityLimits& row) { return capability < row.capability; });
-  return *std::prev(next);
-}
 
 struct Uuid {
   std::array<uint8_t, 16> bytes;
@@ -80,7 +57,7 @@ DeviceProperties read_properties(c10::DeviceIndex device) {
           .is_integrated = !profile,
           // There is no bus, but programs tell devices apart by their place on it.
           .pci_bus_id = ordinal,
-          .limits = limits_of(major, minor)};
+          .limits = capability_limits()};
 }
 
 constexpr size_t kMib = size_t{1024} * 1024;

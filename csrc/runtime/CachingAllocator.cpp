@@ -253,11 +253,17 @@ PooledAllocator& pooled_allocator() {
 
 }  // namespace
 
-CachingAllocator& caching_allocator() { return pooled_allocator(); }
+CachingAllocator& caching_allocator() {
+  static CachingAllocator& allocator =
+      native_backend().allocator() != nullptr ? *native_backend().allocator() : pooled_allocator();
+  return allocator;
+}
 
 std::optional<c10::DeviceIndex> owner_of(const void* pointer) {
-  const Segment* segment = find_segment(pointer);
-  return segment != nullptr ? std::optional(segment->pool->device()) : std::nullopt;
+  if (const Segment* segment = find_segment(pointer)) {
+    return segment->pool->device();
+  }
+  return native_backend().owns(pointer) ? std::optional(c10::DeviceIndex{0}) : std::nullopt;
 }
 
 std::optional<c10::MempoolId_t> pool_of(const void* pointer) {
@@ -277,6 +283,10 @@ void free_cuda_memory(void* memory) {
   }
   Segment* segment = find_segment(memory);
   if (C10_UNLIKELY(segment == nullptr)) {
+    if (native_backend().owns(memory)) {
+      caching_allocator().raw_deleter()(memory);
+      return;
+    }
     raise_invalid_pointer(memory);
   }
   trace_deallocation(memory);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <iterator>
 #include <sstream>
 #include <string_view>
 
@@ -41,6 +42,12 @@ constexpr DeviceProfile kProfiles[] = {
     {"h200", "NVIDIA H200", 9, 0, 132, 141 * kGib, 50 * kMib, 1'980'000, 3'201'000, 6144},
     // "NVIDIA RTX Blackwell GPU Architecture"
     {"rtx5090", "NVIDIA GeForce RTX 5090", 12, 0, 170, 32 * kGib, 96 * kMib, 2'407'000, 14'001'000, 512},
+};
+
+constexpr CapabilityLimits kLimits[] = {
+    {50, 2048, 64, 48},   {52, 2048, 96, 48},  {53, 2048, 64, 48},   {60, 2048, 64, 48},    {61, 2048, 96, 48},
+    {62, 2048, 64, 48},   {70, 2048, 96, 96},  {75, 1024, 64, 64},   {80, 2048, 164, 163},  {86, 1536, 100, 99},
+    {87, 1536, 164, 163}, {89, 1536, 100, 99}, {90, 2048, 228, 227}, {100, 2048, 228, 227}, {120, 1536, 100, 99},
 };
 
 const DeviceProfile* read_profile() {
@@ -92,6 +99,21 @@ std::string architecture_flags() {
     if (runs_on(std::stoi(entry.substr(entry.find('_') + 1)), device)) return cuda_release().architectures;
   }
   return std::string(cuda_release().architectures) + " sm_" + std::to_string(device);
+}
+
+const CapabilityLimits& capability_limits() {
+  const auto [major, minor] = compute_capability();
+  const auto* next =
+      std::upper_bound(std::begin(kLimits), std::end(kLimits), 10 * major + minor,
+                       [](int capability, const CapabilityLimits& row) { return capability < row.capability; });
+  return *std::prev(next);
+}
+
+int64_t grid_threads() {
+  constexpr int kA100Multiprocessors = 108;
+  const DeviceProfile* profile = device_profile();
+  const int64_t multiprocessors = profile ? profile->multiprocessors : kA100Multiprocessors;
+  return multiprocessors * capability_limits().threads_per_multiprocessor;
 }
 
 }  // namespace torchdevice

@@ -30,6 +30,21 @@ const DeviceProfile* device_profile();
 /// such a GPU lacks and the host has.
 bool gpu_is_chosen();
 
+/// What CUDA's programming guide fixes for a compute capability.
+struct CapabilityLimits {
+  int capability;  ///< 10 * major + minor; the row holds up to the next one
+  int threads_per_multiprocessor;
+  int shared_per_multiprocessor_kib;
+  int shared_per_block_optin_kib;
+};
+
+/// The row of compute_capability().
+const CapabilityLimits& capability_limits();
+
+/// How many threads a device runs at once: which of a kernel's threads gets an element, and so which random number,
+/// depends on it. An A100's without a profile, so that a seed gives the same numbers on every host.
+int64_t grid_threads();
+
 /// The versions of NVIDIA's libraries in the torch wheel that serves a compute capability.
 struct CudaRelease {
   int cuda;   ///< as CUDART_VERSION counts: 12060 is 12.6

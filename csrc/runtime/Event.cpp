@@ -4,7 +4,6 @@
 
 #include <c10/core/impl/GPUTrace.h>
 
-#include "native/Backend.h"
 #include "runtime/Error.h"
 #include "runtime/Stream.h"
 
@@ -17,7 +16,7 @@ uintptr_t trace_id(const void* object) { return reinterpret_cast<uintptr_t>(obje
 
 }  // namespace
 
-Event::Event(c10::DeviceIndex device, bool timing) : device_(device), timing_(timing) {
+Event::Event(c10::DeviceIndex device, bool timing) : device_(device), timing_(timing), native_(native_backend().new_event(timing)) {
   if (const auto* trace = tracer()) (*trace)->trace_gpu_event_creation(c10::kCUDA, trace_id(this));
 }
 
@@ -27,8 +26,7 @@ Event::~Event() {
 
 void Event::record(c10::Stream stream) {
   captured_ = capture_point(stream);
-  // A time means something only once the work before it is done, so a timing event waits for that work.
-  if (timing_ && !captured_) native_backend().synchronize();
+  if (native_ && !captured_) native_->record();
   recorded_at_ = std::chrono::steady_clock::now();
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_record(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
@@ -50,20 +48,20 @@ void Event::forbid_during_capture(const char* function) const {
 
 bool Event::query() const {
   forbid_during_capture("query");
-  if (!timing_) native_backend().synchronize();
-  return true;
+  return !native_ || native_->query();
 }
 
 void Event::synchronize() const {
   forbid_during_capture("synchronize");
   if (const auto* trace = tracer()) (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));
-  if (!timing_) native_backend().synchronize();
+  if (native_) native_->synchronize();
 }
 
 double Event::elapsed_ms(const Event& end) const {
   if (device_ != end.device_ || !timing_ || !end.timing_) {
     throw_cuda_error(CudaError::invalid_resource_handle, "elapsed_ms");
   }
+  if (native_) return native_->elapsed_ms(*end.native_);
   return std::chrono::duration<double, std::milli>(end.recorded_at_ - recorded_at_).count();
 }
 

@@ -6,8 +6,10 @@
 #include <c10/core/Stream.h>
 
 #include <chrono>
+#include <memory>
 #include <optional>
 
+#include "native/Backend.h"
 #include "runtime/Capture.h"
 
 namespace torchdevice {
@@ -41,6 +43,7 @@ class Event {
 
   const c10::DeviceIndex device_;
   const bool timing_;
+  const std::unique_ptr<NativeEvent> native_;  ///< null where the host's clock will do
   std::chrono::steady_clock::time_point recorded_at_;
   std::optional<CapturePoint> captured_;  ///< if the stream that it was last recorded on was captured
 };

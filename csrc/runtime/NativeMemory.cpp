@@ -4,17 +4,19 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
 
 namespace torchdevice {
 namespace {
 
 constinit c10::DeleterFnPtr inner_deleter = nullptr;
+constinit c10::Allocator* inner_allocator = nullptr;
 
 void free_cpu_or_cuda_memory(void* memory) {
   if (owner_of(memory).has_value()) {
     free_cuda_memory(memory);
-  } else {
+  } else if (!native_backend().free_lent(memory)) {
     inner_deleter(memory);
   }
 }
@@ -22,7 +24,10 @@ void free_cpu_or_cuda_memory(void* memory) {
 /// torch's CPU allocator as it was, except on threads that run a kernel for a CUDA device.
 class NativeMemory final : public c10::Allocator {
  public:
-  explicit NativeMemory(c10::Allocator& inner) : inner_(inner) { inner_deleter = inner.raw_deleter(); }
+  explicit NativeMemory(c10::Allocator& inner) : inner_(inner) {
+    inner_deleter = inner.raw_deleter();
+    inner_allocator = &inner;
+  }
 
   c10::DataPtr allocate(size_t nbytes) override {
     const c10::DeviceIndex device = forwarding_device();
@@ -43,6 +48,8 @@ class NativeMemory final : public c10::Allocator {
 };
 
 }  // namespace
+
+c10::Allocator& plain_cpu_allocator() { return *inner_allocator; }
 
 void install_native_memory() {
   static const bool installed = [] {

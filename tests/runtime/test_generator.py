@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 
 def numbers(count: int = 1000) -> torch.Tensor:
@@ -67,9 +68,9 @@ def test_state_can_be_saved_and_restored() -> None:
     assert torch.equal(torch.cuda.get_rng_state(), after_fork)
 
 
-def test_numbers_come_from_philox() -> None:
+def test_operators_without_streams_of_cuda_draw_from_philox_too() -> None:
     """The first words of Philox-4x32-10 for key 0 and counter 0 (Random123's known answers), through the Mersenne
-    twister's tempering and into 24 bits."""
+    twister's tempering and, two at a time, into the 53 bits of a double."""
 
     def tempered(word: int) -> int:
         word ^= word >> 11
@@ -77,10 +78,10 @@ def test_numbers_come_from_philox() -> None:
         word ^= (word << 15) & 0xEFC60000
         return word ^ (word >> 18)
 
-    words = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     torch.cuda.manual_seed(0)
-    expected = [(tempered(word) & 0xFFFFFF) / 2**24 for word in words]
-    assert numbers(4).tolist() == expected
+    slopes = F.rrelu(torch.full((2,), -1.0, dtype=torch.double, device="cuda"), 0.0, 1.0, training=True)
+    a, b, c, d = (tempered(word) for word in (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8))
+    assert (-slopes).tolist() == [((high << 32 | low) & (2**53 - 1)) / 2**53 for high, low in ((a, b), (c, d))]
 
 
 def test_different_seeds_and_offsets_give_different_numbers() -> None:

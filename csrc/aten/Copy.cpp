@@ -1,0 +1,51 @@
+// aten/Copy.cpp: copies between tensors that lie in memory in the same way need no kernel, on CUDA neither.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/copy_ops.h>
+
+#include "aten/Kernels.h"
+#include "forward/Waiting.h"
+#include "native/Backend.h"
+
+namespace torchdevice::aten {
+namespace {
+
+using Op = at::_ops::copy_;
+constexpr forward::Rule kRule{forward::Mixing::kAnyDevice};
+using Kernel = forward::Checked<Op, forward::WaitCheck<Op>, forward::Forward<Op, kRule, Op::schema>>;
+
+/// A dense CUDA tensor whose elements are what its memory says.
+bool is_plain(const c10::TensorImpl& tensor) {
+  constexpr uint64_t kExpected = forward::kDenseKey | forward::kCudaBackendBit;
+  constexpr uint64_t kLazy = forward::bits(
+      c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative, c10::DispatchKey::ZeroTensor}));
+  return (tensor.key_set().raw_repr() & (kExpected | kLazy)) == kExpected;
+}
+
+bool may_copy_memory(const c10::TensorImpl& self, const c10::TensorImpl& src) {
+  using forward::TensorAccess;
+  return is_plain(self) && is_plain(src) && self.dtype() == src.dtype() && self.device() == src.device() &&
+         TensorAccess::geometry(self) == TensorAccess::geometry(src) && self.is_non_overlapping_and_dense() &&
+         self.numel() > 0 && self.has_storage() && src.has_storage() &&
+         !TensorAccess::has_storage(self, src.storage().unsafeGetStorageImpl());
+}
+
+at::Tensor& copy_(at::Tensor& self, const at::Tensor& src, bool non_blocking) {
+  if (!may_copy_memory(*self.unsafeGetTensorImpl(), *src.unsafeGetTensorImpl())) {
+    return Kernel::call(self, src, non_blocking);
+  }
+  native_backend().copy(self.mutable_data_ptr(), src.const_data_ptr(), self.nbytes());
+  return self;
+}
+
+}  // namespace
+
+void register_copy(forward::Registrar& registrar) {
+  if (forward::has_fallback()) {
+    registrar.forward_by<Op, Kernel>();  // addresses are not the host's
+  } else {
+    registrar.implement<Op>(TORCH_FN(copy_));
+  }
+}
+
+}  // namespace torchdevice::aten

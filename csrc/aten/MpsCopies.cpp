@@ -1,0 +1,45 @@
+// aten/MpsCopies.cpp: copies between "cuda" and "mps" tensors, which are memory of one device. Torch asks MPS's kernel,
+// as MPS comes before CUDA in a set of keys; it does not know CUDA's tensors, and CUDA's kernel knows both.
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/copy_ops.h>
+
+#include "aten/Kernels.h"
+#include "runtime/SilentWarnings.h"
+
+namespace torchdevice::aten {
+namespace {
+
+using Op = at::_ops::copy_;
+
+class MpsCopy final : public c10::OperatorKernel {
+ public:
+  explicit MpsCopy(c10::SafeKernelFunction torchs) : torchs_(std::move(torchs)) {}
+
+  void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+    const auto arguments = torch::jit::last(*stack, 3);
+    if (arguments[0].toTensor().is_cuda() || arguments[1].toTensor().is_cuda()) {
+      op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CUDA), stack);
+    } else {
+      torchs_.callBoxed(op, keys, stack);
+    }
+  }
+
+ private:
+  const c10::SafeKernelFunction torchs_;
+};
+
+}  // namespace
+
+void register_mps_copies(forward::Registrar& registrar) {
+  if (!forward::has_fallback()) {
+    return;
+  }
+  const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
+  const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(Op::name, Op::overload_name);
+  registrar.implement_boxed({Op::name, Op::overload_name}, c10::DispatchKey::MPS,
+                            c10::KernelFunction::makeFromBoxedFunctor(std::make_unique<MpsCopy>(
+                                op.getComputedKernelForDispatchKey(c10::DispatchKey::MPS))));
+}
+
+}  // namespace torchdevice::aten

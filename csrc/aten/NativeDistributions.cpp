@@ -1,0 +1,41 @@
+// aten/NativeDistributions.cpp: random numbers where the native backend is not the CPU: that backend's, by its own kernels.
+// CUDA's numbers (aten/Distributions.cpp) are computed on the host, which the device would have to wait for.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/bernoulli_ops.h>
+#include <ATen/ops/cauchy_ops.h>
+#include <ATen/ops/exponential_ops.h>
+#include <ATen/ops/geometric_ops.h>
+#include <ATen/ops/log_normal_ops.h>
+#include <ATen/ops/native_dropout_ops.h>
+#include <ATen/ops/normal_ops.h>
+#include <ATen/ops/random_ops.h>
+#include <ATen/ops/uniform_ops.h>
+
+#include "aten/Kernels.h"
+
+namespace torchdevice::aten {
+namespace {
+
+constexpr forward::Rule kRule{forward::Mixing::kTensorIterator};
+
+template <class... Op>
+void forward_all(forward::Registrar& registrar) {
+  (registrar.forward<Op, kRule>(), ...);
+}
+
+}  // namespace
+
+void register_native_distributions(forward::Registrar& registrar) {
+  if (!forward::has_fallback()) {
+    return;
+  }
+  forward_all<at::_ops::uniform_, at::_ops::normal_, at::_ops::normal_Tensor_float, at::_ops::normal_float_Tensor,
+              at::_ops::normal_Tensor_Tensor, at::_ops::normal_Tensor_float_out, at::_ops::normal_float_Tensor_out,
+              at::_ops::normal_Tensor_Tensor_out, at::_ops::log_normal_, at::_ops::geometric_, at::_ops::exponential_,
+              at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from, at::_ops::random__to,
+              at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor, at::_ops::bernoulli_out,
+              at::_ops::native_dropout>(registrar);
+}
+
+}  // namespace torchdevice::aten

@@ -1,0 +1,83 @@
+// forward/Choice.h: native backend or CPU, operator by operator; where the native backend is the CPU nobody asks.
+
+#pragma once
+
+#include <c10/util/FunctionRef.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "forward/Call.h"
+
+namespace torchdevice::forward {
+
+// Note [Falling back to the CPU]
+// A call runs on the CPU, over the same memory, if its operator has no kernel of the native backend, if one of its
+// data types does not exist there, or if the backend has refused a call of its kind before. Otherwise it runs natively;
+// if the kernel then says that it cannot (forward/Refusal.h) the call is made again on the CPU, and calls of its kind
+// go there from then on. Any other error is the user's.
+// An operator that writes to its arguments is run natively for the first time of each kind on saved arguments, which
+// a refusal puts back: nothing is applied by half.
+// The CPU waits for the native backend only if work was submitted since somebody last waited: going over costs a wait,
+// staying there does not.
+
+/// What is known of an operator. Lives for ever; every thread uses it without a lock.
+class OperatorRecord {
+ public:
+  OperatorRecord(const char* name, const char* overload);
+
+  const std::string& name() const noexcept { return name_; }
+
+  /// Whether calls like this one go to the native backend.
+  bool goes_native(const Call& call) const noexcept;
+
+  /// What the backend said to a call of that kind.
+  enum class Answer : uint8_t { unknown, accepted, refused };
+  Answer answer_to(uint64_t kind) const noexcept;
+  void remember(uint64_t kind, Answer answer) noexcept;
+
+  std::atomic<uint64_t> native_calls{0};
+  std::atomic<uint64_t> host_calls{0};
+
+ private:
+  /// More kinds than that, and the oldest is forgotten: asking once more is slow, not wrong.
+  static constexpr size_t kRemembered = 16;
+
+  const std::string name_;
+  bool has_native_kernel_;
+  std::atomic<uint32_t> answers_{0};
+  std::atomic<uint32_t> refusals_{0};
+  std::array<std::atomic<uint64_t>, kRemembered> kinds_{};  ///< the lowest bit says refused
+};
+
+/// The record of that operator, made by the first call.
+OperatorRecord& operator_record(const char* name, const char* overload);
+
+/// A typed kernel as the choice sees it. One object an operator; everything else is shared, as there are thousands.
+struct Site {
+  using See = void (*)(Call& call, const void* argument);
+
+  const char* name;
+  const char* overload;
+  const See* see;  ///< for each argument
+  size_t arguments;
+  std::atomic<OperatorRecord*> record{nullptr};
+};
+
+void run_chosen(Site& site, const void* const* arguments, c10::function_ref<void()> kernel);
+
+/// Runs `kernel` for the native backend or, with the thread's aliases on the CPU, for the CPU; see Note [Falling back
+/// to the CPU]. It may be called twice, and must not have changed anything but written arguments when it throws.
+void run_chosen(OperatorRecord& record, const Call& call, c10::function_ref<void()> kernel);
+
+/// Runs `kernel` with the thread's aliases on the CPU, after everything that was submitted.
+void run_on_host(c10::function_ref<void()> kernel);
+
+/// Every operator that has run, for the report.
+std::vector<const OperatorRecord*> operator_records();
+
+}  // namespace torchdevice::forward

@@ -1,0 +1,12 @@
+// forward/Refusal.h: the errors by which MPS says that it cannot do what is asked, and not that the question is wrong.
+
+#pragma once
+
+#include <c10/util/Exception.h>
+
+namespace torchdevice::forward {
+
+/// Whether a native kernel threw `error` because the backend lacks the operator, the data type or the mode.
+bool is_refusal(const c10::Error& error);
+
+}  // namespace torchdevice::forward

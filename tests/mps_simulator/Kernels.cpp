@@ -1,0 +1,484 @@
+// Kernels.cpp: the operators that torch's MPS backend has, done by the CPU's kernels, late.
+
+#include <ATen/MemoryOverlap.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/native/CPUFallback.h>
+#include <ATen/native/Resize.h>
+#include <ATen/ops/_reshape_alias_native.h>
+#include <ATen/ops/as_strided_native.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/set_native.h>
+#include <ATen/ops/unfold_native.h>
+#include <ATen/ops/view_as_complex_native.h>
+#include <ATen/ops/view_as_real_native.h>
+#include <ATen/ops/view_native.h>
+#include <torch/csrc/Exceptions.h>
+#include <torch/library.h>
+
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "Generator.h"
+#include "Queue.h"
+#include "Simulator.h"
+#include "Tensors.h"
+
+namespace mps_simulator {
+namespace {
+
+using Stack = torch::jit::Stack;
+using Operator = c10::OperatorHandle;
+
+const c10::DispatchKeySet kHost(c10::DispatchKey::CPU);
+const c10::DispatchKeySet kMeta(c10::DispatchKey::Meta);
+
+/// Names of torch's operators with an MPS kernel, from native_functions.yaml of the torch that is installed.
+const char* const kOperators[] = {
+#include "operators.inc"
+};
+
+/// For these torch registers a kernel that copies to the CPU and back.
+const std::set<std::string> kTorchsFallbacks{"aten::embedding_renorm_", "aten::linalg_svd", "aten::linalg_svd.U",
+                                             "aten::col2im", "aten::upsample_nearest3d.vec"};
+
+template <class Visit>
+void visit_tensors(const c10::IValue& value, const Visit& visit) {
+  if (value.isTensor()) {
+    visit(value.toTensor());
+  } else if (value.isTensorList() || value.isOptionalTensorList()) {
+    for (const c10::IValue& one : value.toListRef()) {
+      visit_tensors(one, visit);
+    }
+  }
+}
+
+bool is_generator(const c10::Argument& argument) {
+  return argument.type()->isSubtypeOf(*c10::OptionalType::create(c10::GeneratorType::get()));
+}
+
+bool is_dtype_of_factory(const c10::Argument& argument) { return argument.name() == "dtype"; }
+
+/// Devices, the types of tensors, and those that are asked for.
+void check_arguments(const Operator& op, const Stack& arguments) {
+  const auto& formals = op.schema().arguments();
+  for (size_t i = 0; i < formals.size(); ++i) {
+    visit_tensors(arguments[i], [](const at::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_mps()) {
+        check_dtype(tensor.scalar_type());
+      }
+      TORCH_CHECK(!tensor.defined() || tensor.is_mps() || tensor.is_cpu(),
+                  "Expected all tensors to be on the same device, but found at least two devices, mps:0 and ",
+                  tensor.device(), "!");
+    });
+    if (is_dtype_of_factory(formals[i]) && arguments[i].isInt()) {
+      check_dtype(arguments[i].toScalarType());
+    }
+  }
+}
+
+Stack replaced(const Stack& arguments, StandIns& stand_ins) {
+  Stack result;
+  for (const c10::IValue& value : arguments) {
+    result.push_back(stand_ins.of(value));
+  }
+  return result;
+}
+
+/// A result that is an argument (in-place and out= operators) is that argument.
+std::optional<size_t> argument_returned(const Operator& op, size_t result) {
+  const auto* alias = op.schema().returns()[result].alias_info();
+  if (alias == nullptr) {
+    return std::nullopt;
+  }
+  const auto& formals = op.schema().arguments();
+  for (size_t i = 0; i < formals.size(); ++i) {
+    const auto* other = formals[i].alias_info();
+    if (other != nullptr && other->beforeSets() == alias->beforeSets()) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+bool is_of_tensors(const c10::Type& type) {
+  return type.kind() == c10::TypeKind::TensorType ||
+         (type.kind() == c10::TypeKind::ListType &&
+          type.castRaw<c10::ListType>()->getElementType()->kind() == c10::TypeKind::TensorType);
+}
+
+/// Results on the meta device: what the kernel will return, without its values.
+std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
+  for (const c10::Argument& result : op.schema().returns()) {
+    if (!is_of_tensors(*result.type())) {
+      return std::nullopt;
+    }
+  }
+  if (!op.hasComputedKernelForDispatchKey(c10::DispatchKey::Meta)) {
+    return std::nullopt;
+  }
+  StandIns meta(StandIns::Kind::meta);
+  Stack stack = replaced(arguments, meta);
+  for (size_t i = 0; i < stack.size(); ++i) {
+    if (is_generator(op.schema().arguments()[i])) {
+      stack[i] = c10::IValue();
+    }
+  }
+  bool complex = false;
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) { complex |= tensor.defined() && tensor.is_complex(); });
+  }
+  if (complex) {
+    return std::nullopt;  // many kernels refuse it, and the plan does not know which
+  }
+  try {
+    op.redispatchBoxed(kMeta, &stack);
+  } catch (const python_error& error) {
+    // Some plans are Python functions.
+    const pybind11::gil_scoped_acquire gil;
+    if (PyErr_GivenExceptionMatches(error.type, PyExc_KeyboardInterrupt) != 0) {
+      throw;
+    }
+    return std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
+  }
+  // What was resized as a meta tensor is resized here.
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_mps()) {
+        const at::Tensor planned = meta.of(tensor);
+        if (planned.sizes() != tensor.sizes()) {
+          resize_tensor(tensor, planned.sizes(), planned.strides());
+        }
+      }
+    });
+  }
+  return stack;
+}
+
+at::Tensor like(const at::Tensor& planned) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!planned.defined() || planned.layout() == c10::kStrided,
+                              "results of layout ", planned.layout(), " are not supported on the simulated MPS");
+  return planned.defined() ? empty_tensor(planned.sizes(), planned.strides(), planned.scalar_type()) : planned;
+}
+
+/// MPS results for what a plan, or a kernel that has run, says; in-place results are the arguments.
+Stack new_results(const Operator& op, const Stack& arguments, const Stack& model) {
+  Stack results;
+  for (size_t i = 0; i < model.size(); ++i) {
+    if (const auto argument = argument_returned(op, i)) {
+      results.push_back(arguments[*argument]);
+    } else if (model[i].isTensor()) {
+      results.emplace_back(like(model[i].toTensor()));
+    } else if (model[i].isTensorList()) {
+      c10::List<at::Tensor> list;
+      for (const at::Tensor& tensor : model[i].toTensorVector()) {
+        list.push_back(like(tensor));
+      }
+      results.emplace_back(std::move(list));
+    } else {
+      results.push_back(model[i]);
+    }
+  }
+  return results;
+}
+
+void copy_values(const c10::IValue& to, const c10::IValue& from) {
+  if (to.isTensor() && to.toTensor().defined()) {
+    if (!to.toTensor().is_same(from.toTensor())) {
+      to.toTensor().copy_(from.toTensor());
+    }
+  } else if (to.isTensorList()) {
+    const auto targets = to.toTensorVector();
+    const auto sources = from.toTensorVector();
+    for (size_t i = 0; i < targets.size(); ++i) {
+      copy_values(targets[i], sources[i]);
+    }
+  }
+}
+
+void run_on_host(const Operator& op, Stack& stack) {
+  const auto convolution = [&](const char* name) {
+    const auto real = c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
+    real.redispatchBoxed(kHost, &stack);
+  };
+  const std::string& name = op.schema().name();
+  if (name == "aten::convolution_overrideable") {
+    convolution("aten::convolution");
+  } else if (name == "aten::convolution_backward_overrideable") {
+    // Has no bias_sizes, and its mask stands at the same place.
+    const auto mask = stack[stack.size() - 1].toBoolList();
+    const at::Tensor weight = stack[2].toTensor();
+    stack.insert(stack.begin() + 3, c10::IValue(mask.get(2) ? std::optional(std::vector<int64_t>{weight.size(0)})
+                                                            : std::nullopt));
+    convolution("aten::convolution_backward");
+  } else {
+    op.redispatchBoxed(kHost, &stack);
+  }
+}
+
+/// The generator's numbers are drawn from when the work is submitted, as Metal kernels take its state by value.
+void draw_generators(const Operator& op, Stack& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (is_generator(op.schema().arguments()[i])) {
+      arguments[i] = host_generator(arguments[i].isNone() ? std::nullopt
+                                                          : std::optional(arguments[i].toGenerator()));
+    }
+  }
+}
+
+/// What TensorIterator checks when it is configured, which is not late.
+void check_overlap(const Operator& op, const Stack& arguments) {
+  if (!op.hasTag(at::Tag::pointwise)) {
+    return;
+  }
+  const auto& formals = op.schema().arguments();
+  for (size_t i = 0; i < formals.size(); ++i) {
+    const bool is_written = formals[i].alias_info() != nullptr && formals[i].alias_info()->isWrite();
+    if (!is_written || !arguments[i].isTensor()) {
+      continue;
+    }
+    const at::Tensor& written = arguments[i].toTensor();
+    at::assert_no_internal_overlap(written);
+    for (const c10::IValue& value : arguments) {
+      visit_tensors(value, [&](const at::Tensor& tensor) {
+        if (tensor.defined() && !tensor.is_same(written)) {
+          at::assert_no_partial_overlap(written, tensor);
+        }
+      });
+    }
+  }
+}
+
+/// What an out= operator has resized on the host.
+void take_over_sizes(const Stack& arguments, StandIns& host) {
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_mps() && host.of(tensor).sizes() != tensor.sizes()) {
+        const at::Tensor resized = host.of(tensor);
+        resize_tensor(tensor, resized.sizes(), resized.strides());
+        StandIns fresh(StandIns::Kind::host);
+        const at::Tensor target = fresh.of(tensor);
+        queue().run_now([&] { target.copy_(resized); });
+      }
+    });
+  }
+}
+
+/// The first call of each kind is made with zeros first, aside of the queue: what the CPU's kernel does not implement,
+/// MPS is to refuse now and not late.
+void probe(const Operator& op, const Stack& arguments) {
+  static std::mutex mutex;
+  static auto* const known = new std::set<std::string>();
+  std::string kind = c10::toString(op.operator_name());
+  StandIns zeros(StandIns::Kind::zeros);
+  Stack stack = replaced(arguments, zeros);
+  for (size_t i = 0; i < stack.size(); ++i) {
+    visit_tensors(stack[i], [&](const at::Tensor& tensor) {
+      kind += tensor.defined() ? c10::toString(tensor.scalar_type()) : "-";
+    });
+    if (is_generator(op.schema().arguments()[i])) {
+      stack[i] = c10::IValue();
+    }
+  }
+  {
+    const std::lock_guard guard(mutex);
+    if (!known->insert(kind).second) {
+      return;
+    }
+  }
+  const at::NoGradGuard no_grad;
+  try {
+    run_on_host(op, stack);
+  } catch (const c10::NotImplementedError&) {
+    const std::lock_guard guard(mutex);
+    known->erase(kind);
+    throw;
+  } catch (const std::exception&) {
+    // About the values, which are others.
+  }
+}
+
+void run(const Operator& op, Stack* stack) {
+  const size_t count = op.schema().arguments().size();
+  const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
+  check_arguments(op, arguments);
+  check_overlap(op, arguments);
+  probe(op, arguments);
+  std::optional<Stack> planned = plan(op, arguments);
+  StandIns host(StandIns::Kind::host);
+  Stack results;
+  if (planned.has_value()) {
+    results = new_results(op, arguments, *planned);
+    Stack on_host = replaced(arguments, host);
+    draw_generators(op, on_host);
+    Stack targets;
+    for (const c10::IValue& result : results) {
+      targets.push_back(host.of(result));
+    }
+    // `host` keeps the storages: their memory is the buffers', which outlive their tensors.
+    queue().submit([op, on_host = std::move(on_host), targets = std::move(targets)]() mutable {
+      run_on_host(op, on_host);
+      for (size_t i = 0; i < targets.size(); ++i) {
+        copy_values(targets[i], on_host[i]);
+      }
+    });
+  } else {
+    Stack on_host = replaced(arguments, host);
+    draw_generators(op, on_host);
+    queue().run_now([&] { run_on_host(op, on_host); });
+    take_over_sizes(arguments, host);
+    results = new_results(op, arguments, on_host);
+    Stack targets;
+    for (const c10::IValue& result : results) {
+      targets.push_back(host.of(result));
+    }
+    queue().run_now([&] {
+      for (size_t i = 0; i < targets.size(); ++i) {
+        copy_values(targets[i], on_host[i]);
+      }
+    });
+  }
+  torch::jit::drop(*stack, count);
+  stack->insert(stack->end(), results.begin(), results.end());
+}
+
+void refuse(const Operator& op, Stack*) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      false, "The operator '", op.schema().operator_name(),
+      "' is not currently implemented for the MPS device. If you want this op to be considered for addition please "
+      "comment on https://github.com/pytorch/pytorch/issues/141287 and mention use-case, that resulted in missing op as "
+      "well as commit hash simulated. As a temporary fix, you can set the environment variable "
+      "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op. WARNING: this will be slower than "
+      "running natively on MPS.");
+}
+
+void torchs_fallback(const Operator& op, Stack* stack) { at::native::cpu_fallback(op, stack); }
+
+at::Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<c10::Layout>,
+                 std::optional<c10::Device>, std::optional<bool>, std::optional<c10::MemoryFormat> format) {
+  check_dtype(c10::dtype_or_default(dtype));
+  at::Tensor tensor = empty_tensor({0}, {1}, c10::dtype_or_default(dtype));
+  resize_tensor(tensor, size, std::nullopt);
+  if (format.has_value() && *format != c10::MemoryFormat::Contiguous) {
+    tensor.unsafeGetTensorImpl()->empty_tensor_restride(*format);
+  }
+  return tensor;
+}
+
+at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype,
+                         std::optional<c10::Layout>, std::optional<c10::Device>, std::optional<bool>) {
+  return empty_tensor(size, stride, c10::dtype_or_default(dtype));
+}
+
+/// Between devices and on this one. The host's memory is read when the copy is submitted.
+at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
+  StandIns host(StandIns::Kind::host);
+  if (self.is_mps()) {
+    check_dtype(self.scalar_type());
+  }
+  if (self.is_cpu()) {
+    const at::Tensor from = host.of(source);
+    queue().run_now([&] { self.copy_(from); });
+    return self;
+  }
+  TORCH_CHECK(self.is_mps() && (source.is_mps() || source.is_cpu()), "Placeholder storage has not been allocated on MPS device!");
+  const at::Tensor to = host.of(self);
+  const at::Tensor from = source.is_mps() ? host.of(source) : source.clone();
+  if (source.is_mps()) {
+    check_dtype(source.scalar_type());
+  }
+  queue().submit([to, from] { to.copy_(from); });
+  return self;
+}
+
+at::Tensor copy_from(const at::Tensor& source, const at::Tensor& target, bool non_blocking) {
+  at::Tensor to = target;
+  return copy_(to, source, non_blocking);
+}
+
+at::Tensor copy_from_and_resize(const at::Tensor& source, const at::Tensor& target) {
+  resize_tensor(target, source.sizes(), std::nullopt);
+  return copy_from(source, target, false);
+}
+
+const at::Tensor& resize_(const at::Tensor& self, at::IntArrayRef size, std::optional<c10::MemoryFormat> format) {
+  resize_tensor(self, size, std::nullopt);
+  if (format.has_value()) {
+    self.unsafeGetTensorImpl()->empty_tensor_restride(*format);
+  }
+  return self;
+}
+
+at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
+                             at::IntArrayRef stride) {
+  at::native::checkSetStorage(self, std::move(source), offset, size, stride);
+  self.unsafeGetTensorImpl()->set_storage_offset(offset);
+  resize_tensor(self, size, stride.data() != nullptr ? std::optional(stride) : std::nullopt);
+  return self;
+}
+
+/// Metadata, memory and copies; not by the CPU's kernels.
+const std::set<std::string>& by_hand() {
+  static const std::set<std::string> names{"aten::empty.memory_format",
+                                           "aten::empty_strided",
+                                           "aten::copy_",
+                                           "aten::_copy_from",
+                                           "aten::_copy_from_and_resize",
+                                           "aten::resize_",
+                                           "aten::set_",
+                                           "aten::set_.source_Storage",
+                                           "aten::set_.source_Storage_storage_offset",
+                                           "aten::set_.source_Tensor",
+                                           "aten::as_strided",
+                                           "aten::view",
+                                           "aten::unfold",
+                                           "aten::view_as_real",
+                                           "aten::view_as_complex",
+                                           "aten::_reshape_alias"};
+  return names;
+}
+
+void implement_by_hand(torch::Library& library) {
+  library.impl("empty.memory_format", TORCH_FN(empty));
+  library.impl("empty_strided", TORCH_FN(empty_strided));
+  library.impl("copy_", TORCH_FN(copy_));
+  library.impl("_copy_from", TORCH_FN(copy_from));
+  library.impl("_copy_from_and_resize", TORCH_FN(copy_from_and_resize));
+  library.impl("resize_", TORCH_FN(resize_));
+  library.impl("set_.source_Storage", TORCH_FN(at::native::set_));
+  library.impl("set_.source_Storage_storage_offset", TORCH_FN(set_from_storage));
+  library.impl("set_.source_Tensor", TORCH_FN(at::native::set_tensor_));
+  library.impl("as_strided", TORCH_FN(at::native::as_strided_tensorimpl));
+  library.impl("view", TORCH_FN(at::native::view));
+  library.impl("unfold", TORCH_FN(at::native::unfold));
+  library.impl("view_as_real", TORCH_FN(at::native::view_as_real));
+  library.impl("view_as_complex", TORCH_FN(at::native::view_as_complex));
+  library.impl("_reshape_alias", TORCH_FN(at::native::_reshape_alias));
+}
+
+}  // namespace
+
+void install_kernels() {
+  // Leaked: kernels live as long as the process.
+  auto* all = new torch::Library(torch::Library::IMPL, "_", c10::DispatchKey::MPS, __FILE__, __LINE__);
+  all->fallback(torch::CppFunction::makeFromBoxedFunction<&refuse>());
+  auto* aten = new torch::Library(torch::Library::IMPL, "aten", c10::DispatchKey::MPS, __FILE__, __LINE__);
+  implement_by_hand(*aten);
+  for (const std::string name : kOperators) {
+    if (!by_hand().contains("aten::" + name) && !kTorchsFallbacks.contains("aten::" + name)) {
+      aten->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&run>());
+    }
+  }
+  for (const std::string& name : kTorchsFallbacks) {
+    aten->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&torchs_fallback>());
+  }
+  // Convolution on MPS is compiled into torch for macOS only; elsewhere it comes out here.
+  for (const char* name : {"convolution_overrideable", "convolution_backward_overrideable"}) {
+    aten->impl(name, torch::CppFunction::makeFromBoxedFunction<&run>());
+  }
+}
+
+}  // namespace mps_simulator

@@ -1,0 +1,26 @@
+// Simulator.cpp: makes device "mps" work in a torch that was built without it.
+
+#include "Simulator.h"
+
+#include <c10/core/Allocator.h>
+
+#include "Memory.h"
+#include "Queue.h"
+
+extern "C" {
+
+void mps_simulator_install() {
+  static const bool installed = [] {
+    c10::SetAllocator(c10::kMPS, &mps_simulator::allocator(), 255);
+    mps_simulator::install_guard();
+    mps_simulator::install_hooks();
+    mps_simulator::install_kernels();
+    return true;
+  }();
+  static_cast<void>(installed);
+}
+
+uint64_t mps_simulator_submitted() { return mps_simulator::queue().submitted(); }
+uint64_t mps_simulator_done() { return mps_simulator::queue().done(); }
+uint64_t mps_simulator_waits() { return mps_simulator::queue().waits(); }
+}

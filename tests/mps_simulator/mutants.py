@@ -1,0 +1,169 @@
+"""Proof that the tests over the simulated MPS bite: each mutant of the engine must fail one of them.
+
+    make test-mps-mutants
+
+A mutant is one edit of one source file, compiled and linked from the objects of the build, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ["tests/native/test_mps_backend.py"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant("no wait before the CPU", "csrc/native/MpsBackend.cpp", "    synchronize();\n  }\n}", "  }\n}"),
+    Mutant(
+        "work of the CPU's turn is taken for done when it is not",
+        "csrc/native/MpsBackend.cpp",
+        "  const uint64_t before = submitted_.load(std::memory_order_acquire);",
+        "  const uint64_t before = submitted_.load(std::memory_order_acquire) + 1;",
+    ),
+    Mutant(
+        "every operator on the CPU waits",
+        "csrc/native/MpsBackend.cpp",
+        "if (submitted_.load(std::memory_order_acquire) != done_.load(std::memory_order_acquire)) {",
+        "{",
+    ),
+    Mutant(
+        "the data pointer as an address",
+        "csrc/native/MpsBackend.cpp",
+        "  const void* shared = buffers_.getSharedBufferPtr(memory).first;\n  return shared",
+        "  const void* shared = memory;\n  return shared",
+    ),
+    Mutant(
+        "results of the CPU are copied",
+        "csrc/native/MpsMemory.cpp",
+        "    if (lent != lent_.end()) {\n      if (memory",
+        "    if (false) {\n      if (memory",
+    ),
+    Mutant(
+        "float64 is taken for a type of Metal's",
+        "csrc/native/MpsBackend.cpp",
+        "bits_of({c10::kDouble, ",
+        "bits_of({",
+    ),
+    Mutant(
+        "every error is taken for a refusal",
+        "csrc/forward/Refusal.cpp",
+        "  return std::regex_search(text, names_the_backend()) && std::regex_search(text, says_it_cannot());",
+        "  return true;",
+    ),
+    Mutant(
+        "errors about values are taken for refusals",
+        "csrc/forward/Refusal.cpp",
+        "  if (!may_refuse) {",
+        "  if (false && !may_refuse) {",
+    ),
+    Mutant(
+        "no refusal is known", "csrc/forward/Refusal.cpp", "  const std::string& text = error.msg();", "  return false;\n  const std::string& text = error.msg();"
+    ),
+    Mutant(
+        "written arguments are not put back",
+        "csrc/forward/Choice.cpp",
+        "      saved->put_back();",
+        "",
+    ),
+    Mutant(
+        "a refusal is for every mode",
+        "csrc/forward/Choice.cpp",
+        "    if ((value ^ kind) <= 1) {",
+        "    if (kind != 0) {",
+    ),
+    Mutant(
+        "a refusal is forgotten",
+        "csrc/forward/Choice.cpp",
+        "    record.remember(call.kind(), OperatorRecord::Answer::refused);",
+        "",
+    ),
+    Mutant(
+        "numbers of the MPS generator for the CPU's kernels",
+        "csrc/forward/Argument.cpp",
+        "alias_pool().native().translates_addresses ? host_backend() : native_backend()",
+        "native_backend()",
+    ),
+    Mutant(
+        "events are passed when they are recorded",
+        "csrc/runtime/Event.cpp",
+        "  return !native_ || native_->query();",
+        "  return true;",
+    ),
+]
+
+
+class Builder:
+    def __init__(self, build: Path) -> None:
+        self.build = build
+        commands = json.loads((build / "compile_commands.json").read_text())
+        self.compile = {Path(entry["file"]).resolve(): entry for entry in commands}
+        self.library = next(build.glob("_C.*.so")).name
+        listed = subprocess.run(
+            ["ninja", "-C", str(build), "-t", "commands", self.library], capture_output=True, text=True, check=True
+        )
+        self.link = next(line for line in reversed(listed.stdout.splitlines()) if f"-o {self.library}" in line)
+
+    def make(self, mutant: Mutant, folder: Path) -> None:
+        """A package `torchdevice` in `folder`, with the mutant's extension."""
+        source = (ROOT / mutant.file).resolve()
+        text = source.read_text()
+        assert text.count(mutant.old) == 1, f"{mutant.file} has changed: {mutant.old!r}"
+        mutated = folder / source.name
+        mutated.write_text(text.replace(mutant.old, mutant.new))
+        entry = self.compile[source]
+        object_file = folder / "mutant.o"
+        command = [
+            {str(source): str(mutated), entry["output"]: str(object_file)}.get(word, word)
+            for word in shlex.split(entry["command"])
+        ]
+        subprocess.run(command, cwd=self.build, check=True)
+        package = folder / "torchdevice"
+        shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        link = self.link.replace(f"-o {self.library}", f"-o {package / self.library}")
+        subprocess.run(link.replace(entry["output"], str(object_file)), shell=True, cwd=self.build, check=True)
+
+
+def survives(builder: Builder, mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory() as name:
+        builder.make(mutant, Path(name))
+        path = os.pathsep.join([name, os.environ["PYTHONPATH"]])
+        tests = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=120", *TESTS],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    failed = [line for line in tests.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    reason = failed[0] if failed else f"exit code {tests.returncode}"
+    print(f"{'SURVIVES' if tests.returncode == 0 else 'killed  '}  {mutant.what}: {reason}", flush=True)
+    return tests.returncode == 0
+
+
+def main() -> None:
+    builder = Builder(Path(sys.argv[1]).resolve())
+    chosen = [mutant for mutant in MUTANTS if len(sys.argv) < 3 or sys.argv[2] in mutant.what]
+    alive = [mutant for mutant in chosen if survives(builder, mutant)]
+    sys.exit(f"{len(alive)} of {len(chosen)} mutants survive" if alive else None)
+
+
+if __name__ == "__main__":
+    main()
