@@ -14,7 +14,7 @@ from statistics import geometric_mean
 
 import torch
 
-from benchmarks import bandwidth, growth, instructions, memory, operators, plots, programs, start, threads
+from benchmarks import bandwidth, compile, growth, instructions, memory, operators, plots, programs, start, threads
 
 Figures = Mapping[str, object]
 
@@ -69,12 +69,20 @@ def start_figures() -> Figures:
     return figures
 
 
+def compile_figures() -> Figures:
+    return {
+        "cuda over cpu": table("Compiled programs, time", compile.ratios()),
+        "compiled over eager": table("Compiled programs, time over eager on cuda", compile.gains()),
+    }
+
+
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "start": start_figures,
     "instructions": instructions_figures,
     "operators": lambda: table("Small operators from Python, time", operators.ratios()),
     "bandwidth": bandwidth_figures,
     "programs": lambda: table("Whole programs, time", programs.ratios()),
+    "compile": compile_figures,
     "memory": lambda: table("Whole programs, peak memory", memory.ratios()),
     "threads": lambda: table("Small operators from C++ threads, time", named(threads.ratios(), "threads")),
     "growth": growth_figures,

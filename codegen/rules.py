@@ -97,9 +97,6 @@ DEVICE_AWARE = {
     "is_pinned",
 }
 
-#: Copies between devices are what they are for.
-COPIES = {"_copy_from", "_copy_from_and_resize"}
-
 #: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
 #: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
 WAITING = {
@@ -214,7 +211,9 @@ WIDENED = {
     **_forms("rrelu_with_noise", ("Half",)),
     **_forms("_fft_c2c _fft_c2r _fft_r2c", _ALL_HALVES),
     **_forms("acos acosh asin asinh atan atanh cos cosh exp log sin sinh tan tanh tanh_backward", _COMPLEX_HALF),
-    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution convolution_backward", _COMPLEX_HALF),
+    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution", _COMPLEX_HALF),
+    # The CPU knows float16, but for the gradient of weights it has nothing but a reference kernel, 200 times slower.
+    **_forms("convolution_backward", ("Half", "ComplexHalf")),
     **dict.fromkeys(["div.Tensor", "div.out", "div_.Tensor", "lerp.Scalar", "lerp.Tensor"], _COMPLEX_HALF),
     **dict.fromkeys(["pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", "pow_.Tensor"], _COMPLEX_HALF),
     **dict.fromkeys(["prod", "prod.dim_int", "sum", "sum.dim_IntList"], _COMPLEX_HALF),
@@ -236,8 +235,6 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
         return True
     arguments = function.func.arguments
     if operators.has_cpu_kernel(function):
-        return False
-    if name in COPIES:
         return False
     has_tensor = any(argument.type.is_tensor_like() for argument in arguments.flat_all)
     has_device = arguments.tensor_options is not None or any("Device" in str(a.type) for a in arguments.flat_all)
@@ -263,7 +260,7 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
 
 def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
     name = str(function.func.name)
-    if name in COPIES or name.startswith("_nested"):  # sizes of nested tensors live on the CPU
+    if name.startswith("_nested"):  # sizes of nested tensors live on the CPU
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES

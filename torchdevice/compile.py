@@ -1,4 +1,5 @@
-"""torch.compile on cuda tensors: inductor would need Triton and an NVIDIA GPU, so such graphs run through aot_eager.
+"""torch.compile on cuda tensors: inductor generates C++ for them (torchdevice/inductor.py); what that needs, and what
+happens to graphs where it is missing.
 
 Graphs without cuda tensors go to inductor as ever. Backends that a program names itself are left alone.
 """
@@ -11,33 +12,87 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from torchdevice import _C
+
 _warned: set[str] = set()
 
-_NO_TRITON = (
-    "torch.compile: inductor compiles graphs on device cuda to Triton kernels, which need an NVIDIA GPU; torchdevice "
-    "runs them through backend='aot_eager' instead: same results, no speed-up. Name that backend yourself to silence "
-    "this, or move the model to device cpu, where inductor works."
-)
+
+def configure(config: ModuleType) -> Callable[[], None]:
+    """Tell torch._inductor.config that cuda's kernels are C++, and that Triton has no device; returns the undo."""
+    from torchdevice.torch_patches import set_all
+
+    return set_all(config, {"cuda_backend": "cpp", "triton_disable_device_detection": True})
 
 
-def redirect_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
+def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
     """Put a switch before torch._inductor.compile_fx.compile_fx; returns what takes it away."""
+    from torchdevice.inductor import generate_cpp_for_cuda
+    from torchdevice.torch_patches import set_all
+
     inductor = compile_fx.compile_fx
 
     @functools.wraps(inductor)
-    def switch(model_: Any, example_inputs_: Any, *args: Any, **kwargs: Any) -> Any:
-        # Ahead-of-time compilation wants a library of kernels, which nothing but Triton could give: let it say so.
-        if compile_fx.V.aot_compilation or not _touches_cuda(model_, example_inputs_):
-            return inductor(model_, example_inputs_, *args, **kwargs)
-        _warn_once(_NO_TRITON)
-        return _run_uncompiled(model_, example_inputs_)
+    def switch(
+        model_: Any, example_inputs_: Any, *args: Any, config_patches: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        if _touches_cuda(model_, example_inputs_):
+            if compile_fx.V.aot_compilation:
+                raise NotImplementedError(_NO_LIBRARY)
+            obstacle = _obstacle()
+            if obstacle is not None:
+                _warn_once(f"{obstacle} {_UNCOMPILED}")
+                return _run_uncompiled(model_, example_inputs_)
+            config_patches = _without_gpus_settings(compile_fx.config, config_patches)
+        return inductor(model_, example_inputs_, *args, config_patches=config_patches, **kwargs)
 
-    compile_fx.compile_fx = switch  # type: ignore[attr-defined]
+    take_back = generate_cpp_for_cuda()
+    restore = set_all(compile_fx, {"compile_fx": switch})
 
-    def restore() -> None:
-        compile_fx.compile_fx = inductor  # type: ignore[attr-defined]
+    def undo() -> None:
+        restore()
+        take_back()
 
-    return restore
+    return undo
+
+
+def _without_gpus_settings(config: Any, patches: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs save launches of kernels, which
+    cost nothing here; C++ in place of the Python around kernels is written against CUDA's libraries."""
+    settings = {"triton.cudagraphs": config.triton.cudagraphs, "cpp_wrapper": config.cpp_wrapper, **(patches or {})}
+    switched_off = {name: False for name in ("triton.cudagraphs", "cpp_wrapper") if settings[name]}
+    return {**(patches or {}), **switched_off} if switched_off else patches
+
+
+_NO_LIBRARY = (
+    "torch._inductor compiles graphs on device cuda ahead of time into a library that needs CUDA's, which torchdevice "
+    "does not have: export the model on device cpu, or use torch.compile."
+)
+
+_UNCOMPILED = (
+    "torchdevice runs such graphs through backend='aot_eager' instead: same results, no speed-up. Name that backend "
+    "yourself to silence this."
+)
+
+
+def _obstacle() -> str | None:
+    """Why no C++ can be generated for cuda here."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    if _C.native_backend_name() != "cpu":
+        # A generated kernel would run before what was submitted to the native device is done.
+        return (
+            f"torch.compile: inductor generates code for the CPU, and device cuda runs on '{_C.native_backend_name()}';"
+        )
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        return f"torch.compile: inductor generates C++ for graphs on device cuda, but {_first_line(error)};"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _run_uncompiled(model: Any, inputs: Any) -> Any:

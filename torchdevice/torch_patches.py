@@ -7,6 +7,7 @@ torch compiles out. `apply` makes the changes, `undo` takes them back in reverse
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def patches() -> Iterator[Patch]:
     import torch
     import torch.cuda
 
-    from torchdevice import _C, compile, cuda_sources, profiler
+    from torchdevice import _C, compile, cuda_sources, profiler, triton_kernels
     from torchdevice.on_import import when_imported
 
     cuda = torch.cuda
@@ -100,12 +101,12 @@ def patches() -> Iterator[Patch]:
     yield Patch(
         "torch.cuda's names from those modules",
         "it imported them by name",
-        lambda: _set_all(cuda, _reimported_names(cuda)),
+        lambda: set_all(cuda, _reimported_names(cuda)),
     )
     yield Patch(
         "torch.cuda's names from torch._C",
         "it looked them up by name",
-        lambda: _set_all(
+        lambda: set_all(
             cuda,
             {
                 "_cudart": names._cudart,
@@ -125,7 +126,7 @@ def patches() -> Iterator[Patch]:
         "torch.cuda._raw_device_count_nvml, _raw_device_uuid_nvml",
         "before CUDA is initialised device_count() asks NVIDIA's management library, which, where a driver is "
         "installed, knows of GPUs that are not ours",
-        lambda: _set_all(
+        lambda: set_all(
             cuda, {"_raw_device_count_nvml": _C.configured_device_count, "_raw_device_uuid_nvml": _C.device_uuids}
         ),
     )
@@ -137,7 +138,7 @@ def patches() -> Iterator[Patch]:
     yield Patch(
         "torch.cuda._utils._get_nvrtc_library, _get_cuda_library",
         "torch.cuda._compile_kernel would say that a library is missing, or compile code that nothing can run",
-        lambda: _set_all(
+        lambda: set_all(
             cuda._utils,
             {
                 "_get_nvrtc_library": cuda_sources.no_runtime_compiler,
@@ -151,9 +152,29 @@ def patches() -> Iterator[Patch]:
         lambda: when_imported("torch.utils.cpp_extension", cuda_sources.refuse_extensions),
     )
     yield Patch(
-        "torch._inductor.compile_fx.compile_fx, once it is imported",
-        "torch.compile's default backend needs Triton and an NVIDIA GPU for graphs on cuda",
-        lambda: when_imported("torch._inductor.compile_fx", compile.redirect_cuda_graphs),
+        "torch._inductor.config's values, once it is imported",
+        "they say that Triton generates cuda's kernels, and that a GPU with a capability of 7.0 or more can run them",
+        lambda: when_imported("torch._inductor.config", compile.configure),
+    )
+    yield Patch(
+        "torch._inductor.compile_fx.compile_fx and what torchdevice/inductor.py lists, once it is imported",
+        "torch.compile's default backend generates Triton's kernels for graphs on cuda, which need an NVIDIA GPU",
+        lambda: when_imported("torch._inductor.compile_fx", compile.serve_cuda_graphs),
+    )
+    yield Patch(
+        "triton.knobs.runtime.interpret, once it is imported",
+        "Triton would compile kernels for an NVIDIA GPU; its interpreter runs them here",
+        lambda: when_imported("triton.knobs", triton_kernels.interpret),
+    )
+    yield Patch(
+        "triton.runtime.interpreter.GridExecutor.__call__, once it and torch._dynamo are imported",
+        "torch.compile would trace Triton's interpreter",
+        lambda: when_imported("torch._dynamo", triton_kernels.break_graphs),
+    )
+    yield Patch(
+        "triton.runtime.driver, once it is imported",
+        "it would load NVIDIA's library to answer which device is current and what it is",
+        lambda: when_imported("triton.runtime.driver", triton_kernels.answer_for_driver),
     )
     yield Patch(
         "multiprocessing's reducer of torch.cuda.Event",
@@ -168,7 +189,7 @@ def patches() -> Iterator[Patch]:
     yield Patch(
         "torch.UntypedStorage._share_cuda_, _new_shared_cuda, _release_ipc_counter_cuda",
         "a CPU build of torch compiles out the bodies of what torch.multiprocessing sends CUDA tensors with",
-        lambda: _set_all(
+        lambda: set_all(
             torch.UntypedStorage,
             {
                 "_share_cuda_": _C.share_cuda,
@@ -190,13 +211,25 @@ def patches() -> Iterator[Patch]:
     yield Patch(
         "torch._C._can_use_flash_attention and its like",
         "a CPU build of torch answers no to torch.backends.cuda.can_use_flash_attention() whatever the arguments",
-        lambda: _set_all(
+        lambda: set_all(
             torch._C,
             {
                 "_is_flash_attention_available": lambda: True,
                 "_can_use_flash_attention": _C.can_use_flash_attention,
                 "_can_use_mem_efficient_attention": _C.can_use_mem_efficient_attention,
                 "_can_use_cudnn_attention": _C.can_use_cudnn_attention,
+            },
+        ),
+    )
+    yield Patch(
+        "torch._C._select_conv_backend, _conv_determine_backend_memory_format",
+        "asked about fake tensors on cuda they answer as a build without cuDNN: graphs would expect other strides than "
+        "those of the native convolutions",
+        lambda: set_all(
+            torch._C,
+            {
+                name: _asked_about_native_tensors(getattr(torch._C, name))
+                for name in ("_select_conv_backend", "_conv_determine_backend_memory_format")
             },
         ),
     )
@@ -209,7 +242,7 @@ def patches() -> Iterator[Patch]:
         yield Patch(
             "torch.distributed.ProcessGroupGloo's collectives",
             "called on the object itself, a CPU build's gloo dereferences CUDA tensors and crashes",
-            lambda: _set_all(torch.distributed.ProcessGroupGloo, _C.gloo_methods()),
+            lambda: set_all(torch.distributed.ProcessGroupGloo, _C.gloo_methods()),
         )
     if "torch._dynamo.device_interface" in sys.modules:
         yield Patch(
@@ -220,13 +253,14 @@ def patches() -> Iterator[Patch]:
 
 
 def _set(owner: Any, name: str, value: Any) -> Undo:
-    return _set_all(owner, {name: value})
+    return set_all(owner, {name: value})
 
 
 _ABSENT = object()
 
 
-def _set_all(owner: Any, values: dict[str, Any]) -> Undo:
+def set_all(owner: Any, values: dict[str, Any]) -> Undo:
+    """Set attributes of `owner`; returns what gives it back the ones that it had."""
     before = {name: getattr(owner, name, _ABSENT) for name in values}
     for name, value in values.items():
         setattr(owner, name, value)
@@ -302,6 +336,23 @@ def _reimported_names(cuda: ModuleType) -> dict[str, Any]:
     return names
 
 
+def _asked_about_native_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    from torchdevice import _C
+
+    def native(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.device.type != "cuda":
+            return value
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=_C.native_backend_name())
+
+    @functools.wraps(function)
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(native, args), **{name: native(value) for name, value in kwargs.items()})
+
+    return ask
+
+
 def _offer_nccl() -> Undo:
     import torch
     import torch.distributed as dist
@@ -313,7 +364,7 @@ def _offer_nccl() -> Undo:
     undos = [
         _set(dist, "ProcessGroupNCCL", group),
         _set(constants, "default_pg_nccl_timeout", timeout),
-        _set_all(
+        set_all(
             distributed_c10d,
             {
                 "ProcessGroupNCCL": group,
@@ -350,7 +401,7 @@ def _refresh_dynamo() -> Undo:
 
     undos = [
         _set(device_interface, "get_cuda_stream", torch._C._cuda_getCurrentRawStream),
-        _set_all(device_interface.CudaInterface, {"Event": torch.cuda.Event, "Stream": torch.cuda.Stream}),
+        set_all(device_interface.CudaInterface, {"Event": torch.cuda.Event, "Stream": torch.cuda.Stream}),
         _set(streams.CudaStreamVariable, "_cpython_type", torch.cuda.Stream),
     ]
 

@@ -14,10 +14,17 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_ops.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+
+#include <limits>
+#include <utility>
 
 #include "aten/AttentionChoice.h"
 #include "aten/AttentionMath.h"
 #include "aten/Kernels.h"
+#include "native/Backend.h"
+#include "runtime/Generator.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -63,35 +70,94 @@ at::Tensor by_positions(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.transpose(1, 2).contiguous().transpose(1, 2) : tensor;
 }
 
-/// What CUDA's kernels call the state of their random numbers is here what dropout kept.
+/// The efficient kernel's rows of log-sums are whole blocks of queries; what pads them is never read.
+at::Tensor in_blocks(const at::Tensor& logsumexp, bool wanted) {
+  constexpr int64_t kBlock = 32;
+  const int64_t queries = logsumexp.size(2);
+  const int64_t padded = wanted ? (queries + kBlock - 1) / kBlock * kBlock : 0;
+  if (padded == queries) return logsumexp.contiguous();
+  at::Tensor blocks = at::full({logsumexp.size(0), logsumexp.size(1), padded}, std::numeric_limits<double>::infinity(),
+                               logsumexp.options());
+  if (wanted) blocks.narrow(2, 0, queries).copy_(logsumexp);
+  return blocks;
+}
+
+/// Where CUDA's generator stood when dropout drew its numbers. That is what is kept for the backward pass, as by CUDA's
+/// kernels: two numbers, from which the same weights are dropped again.
+struct RandomState {
+  uint64_t seed = 0;
+  uint64_t offset = 0;
+  bool drawn = false;
+};
+
+RandomState advance_generator(const at::Tensor& query, const at::Tensor& key) {
+  auto* generator = at::check_generator<CudaGenerator>(default_cuda_generator(query.get_device()));
+  const auto [seed, offset] =
+      generator->reserve(static_cast<uint64_t>(query.size(0) * query.size(1) * query.size(2) * key.size(2)));
+  return {seed, offset, /*drawn=*/true};
+}
+
+at::Tensor kept_weights(const at::Tensor& query, const at::Tensor& key, double dropout, const RandomState& state) {
+  at::Generator generator = make_cuda_generator(query.get_device());
+  GeneratorState& place = *at::check_generator<CudaGenerator>(generator)->state();
+  place.seed = state.seed;
+  place.offset = state.offset;
+  place.captures = 1;  // that it may draw during a capture; what it draws follows from the device's own generator
+  return draw_kept(query, key, dropout, std::move(generator));
+}
+
+/// The efficient and cuDNN operators keep seed and offset in a tensor each, the flash operator has one for both.
+/// Without dropout nobody reads them.
+at::Tensor cell(const RandomState& state, uint64_t RandomState::* word, const at::Tensor& like) {
+  const auto options = like.options().dtype(at::kLong);
+  return state.drawn ? at::full({}, static_cast<int64_t>(state.*word), options) : at::empty({}, options);
+}
+
+at::Tensor both_words(const RandomState& state, const at::Tensor& like) {
+  return state.drawn ? at::stack({cell(state, &RandomState::seed, like), cell(state, &RandomState::offset, like)})
+                           .view(at::kUInt64)
+                     : at::empty({2}, like.options().dtype(at::kUInt64));
+}
+
+RandomState saved_state(double dropout, const at::Tensor& seed, const at::Tensor& offset) {
+  if (dropout == 0) return {};
+  native_backend().synchronize();
+  return {*static_cast<const uint64_t*>(seed.const_data_ptr()), *static_cast<const uint64_t*>(offset.const_data_ptr()),
+          /*drawn=*/true};
+}
+
 struct Attended {
   at::Tensor output;
   at::Tensor logsumexp;
-  at::Tensor state;
+  RandomState state;
 };
-
-at::Tensor no_state(const at::Tensor& like) { return at::empty({}, like.options().dtype(at::kLong)); }
 
 Attended attended(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                   const std::optional<at::Tensor>& bias, double dropout, bool causal, std::optional<double> scale) {
   if (native_takes(query, key, value, dropout)) {
     auto [output, logsumexp] =
         at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, dropout, causal, bias, scale);
-    return {std::move(output), std::move(logsumexp), no_state(query)};
+    return {std::move(output), std::move(logsumexp), {}};
   }
-  at::Tensor kept = dropout == 0 ? no_state(query) : draw_kept(query, key, dropout);
+  RandomState state;
+  at::Tensor kept;
+  if (dropout != 0) {
+    state = advance_generator(query, key);
+    kept = kept_weights(query, key, dropout, state);
+  }
   auto [output, logsumexp] = attend(query, key, value, rule_of(query, bias, causal, scale, dropout, kept));
-  return {std::move(output), std::move(logsumexp), std::move(kept)};
+  return {std::move(output), std::move(logsumexp), state};
 }
 
 AttentionGradients gradients(const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key,
                              const at::Tensor& value, const at::Tensor& bias, const at::Tensor& output,
-                             const at::Tensor& logsumexp, const at::Tensor& state, double dropout, bool causal,
+                             const at::Tensor& logsumexp, const RandomState& state, double dropout, bool causal,
                              std::optional<double> scale, bool for_bias) {
   const auto mask = bias.defined() ? std::optional(bias) : std::nullopt;
   if (for_bias || !native_takes(query, key, value, dropout)) {
+    const at::Tensor kept = dropout == 0 ? at::Tensor() : kept_weights(query, key, dropout, state);
     return attend_backward(grad, query, key, value, output, logsumexp,
-                           rule_of(query, mask, causal, scale, dropout, state), for_bias);
+                           rule_of(query, mask, causal, scale, dropout, kept), for_bias);
   }
   auto [grad_query, grad_key, grad_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
       grad, query, key, value, output, logsumexp, dropout, causal, mask, scale);
@@ -102,30 +168,34 @@ AttentionGradients gradients(const at::Tensor& grad, const at::Tensor& query, co
 using Results = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt, at::Tensor,
                            at::Tensor, at::Tensor>;
 
-Results results_of(Attended attended, const at::Tensor& query, const at::Tensor& key, at::Tensor debug_mask) {
-  return {ordered_as(std::move(attended.output), query),
-          std::move(attended.logsumexp),
+Results results_of(at::Tensor output, at::Tensor logsumexp, const at::Tensor& query, const at::Tensor& key,
+                   at::Tensor state, at::Tensor offset, at::Tensor debug_mask) {
+  return {ordered_as(std::move(output), query),
+          std::move(logsumexp),
           at::Tensor(),
           at::Tensor(),
           query.sym_size(2),
           key.sym_size(2),
-          std::move(attended.state),
-          no_state(query),
+          std::move(state),
+          std::move(offset),
           std::move(debug_mask)};
 }
 
 Results flash(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout, bool causal,
               bool /*return_debug_mask*/, std::optional<double> scale) {
-  return results_of(attended(query, key, value, std::nullopt, dropout, causal, scale), query, key,
-                    at::empty({0}, query.options()));
+  auto [output, logsumexp, state] = attended(query, key, value, std::nullopt, dropout, causal, scale);
+  return results_of(std::move(output), logsumexp.contiguous(), query, key, both_words(state, query),
+                    at::empty({}, query.options().dtype(at::kUInt64)), at::empty({0}, query.options()));
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& /*cum_seq_q*/,
     const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal,
-    const at::Tensor& state, const at::Tensor& /*unused*/, std::optional<double> scale) {
-  auto result = gradients(grad, query, key, value, /*bias=*/{}, output, logsumexp, state, dropout, causal, scale,
+    const at::Tensor& seed_and_offset, const at::Tensor& /*unused*/, std::optional<double> scale) {
+  auto result = gradients(grad, query, key, value, /*bias=*/{}, output, logsumexp,
+                          saved_state(dropout, seed_and_offset.select(0, 0), seed_and_offset.select(0, 1)), dropout,
+                          causal, scale,
                           /*for_bias=*/false);
   return {ordered_as(std::move(result.query), query), ordered_as(std::move(result.key), key),
           ordered_as(std::move(result.value), value)};
@@ -134,34 +204,37 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(const at::Tensor& query, const at::Tensor& key,
                                                                      const at::Tensor& value,
                                                                      const std::optional<at::Tensor>& bias,
-                                                                     bool /*compute_log_sumexp*/, double dropout,
+                                                                     bool compute_log_sumexp, double dropout,
                                                                      bool causal, std::optional<double> scale) {
   auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
-  return {by_positions(output), std::move(logsumexp), std::move(state), no_state(query)};
+  return {by_positions(output), in_blocks(logsumexp, compute_log_sumexp), cell(state, &RandomState::seed, query),
+          cell(state, &RandomState::offset, query)};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-    const at::Tensor& bias, const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state,
-    const at::Tensor& /*philox_offset*/, double dropout, std::array<bool, 4> wanted, bool causal,
-    std::optional<double> scale) {
-  auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
-                          wanted[3] && bias.defined());
+    const at::Tensor& bias, const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& seed,
+    const at::Tensor& offset, double dropout, std::array<bool, 4> wanted, bool causal, std::optional<double> scale) {
+  auto result = gradients(grad, query, key, value, bias, output, logsumexp.narrow(2, 0, query.size(2)),
+                          saved_state(dropout, seed, offset), dropout, causal, scale, wanted[3] && bias.defined());
   return {by_positions(result.query), by_positions(result.key), by_positions(result.value), std::move(result.bias)};
 }
 
 Results cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
               const std::optional<at::Tensor>& bias, bool /*compute_log_sumexp*/, double dropout, bool causal,
               bool /*return_debug_mask*/, std::optional<double> scale) {
-  return results_of(attended(query, key, value, bias, dropout, causal, scale), query, key, at::Tensor());
+  auto [output, logsumexp, state] = attended(query, key, value, bias, dropout, causal, scale);
+  return results_of(std::move(output), logsumexp.contiguous().unsqueeze(-1), query, key,
+                    cell(state, &RandomState::seed, query), cell(state, &RandomState::offset, query), at::Tensor());
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> cudnn_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-    const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& state, const at::Tensor& /*philox_offset*/,
+    const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& seed, const at::Tensor& offset,
     const at::Tensor& bias, const at::Tensor& /*cum_seq_q*/, const at::Tensor& /*cum_seq_k*/, c10::SymInt /*max_q*/,
     c10::SymInt /*max_k*/, double dropout, bool causal, std::optional<double> scale) {
-  auto result = gradients(grad, query, key, value, bias, output, logsumexp, state, dropout, causal, scale,
+  auto result = gradients(grad, query, key, value, bias, output, logsumexp.squeeze(-1),
+                          saved_state(dropout, seed, offset), dropout, causal, scale,
                           /*for_bias=*/false);
   return {ordered_as(std::move(result.query), query), ordered_as(std::move(result.key), key),
           ordered_as(std::move(result.value), value)};

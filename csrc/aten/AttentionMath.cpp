@@ -57,9 +57,10 @@ double attention_scale(const at::Tensor& query, std::optional<double> scale) {
   return scale.value_or(1 / std::sqrt(static_cast<double>(query.size(-1))));
 }
 
-at::Tensor draw_kept(const at::Tensor& query, const at::Tensor& key, double dropout) {
+at::Tensor draw_kept(const at::Tensor& query, const at::Tensor& key, double dropout,
+                     std::optional<at::Generator> generator) {
   return at::empty({query.size(0), query.size(1), query.size(2), key.size(2)}, query.options().dtype(at::kBool))
-      .bernoulli_(1 - dropout);
+      .bernoulli_(1 - dropout, std::move(generator));
 }
 
 std::tuple<at::Tensor, at::Tensor> attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,

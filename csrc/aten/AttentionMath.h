@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <optional>
@@ -32,8 +33,9 @@ struct AttentionGradients {
 /// 1 / sqrt(features) if none was given.
 double attention_scale(const at::Tensor& query, std::optional<double> scale);
 
-/// Draws from CUDA's generator which weights stay: a bool for each query, key and head.
-at::Tensor draw_kept(const at::Tensor& query, const at::Tensor& key, double dropout);
+/// Draws from a CUDA generator, by default the device's, which weights stay: a bool for each query, key and head.
+at::Tensor draw_kept(const at::Tensor& query, const at::Tensor& key, double dropout,
+                     std::optional<at::Generator> generator = std::nullopt);
 
 /// The output, and by query the logarithm of the sum of exponents, in float32 (float64 for float64): infinite for a
 /// query that sees no key, whose output is 0. Keys and values may have fewer heads than the query: each serves a group.

@@ -26,7 +26,8 @@ bool may_copy_memory(const c10::TensorImpl& self, const c10::TensorImpl& src) {
   using forward::TensorAccess;
   return is_plain(self) && is_plain(src) && self.dtype() == src.dtype() && self.device() == src.device() &&
          TensorAccess::geometry(self) == TensorAccess::geometry(src) && self.is_non_overlapping_and_dense() &&
-         self.numel() > 0 && self.has_storage() && src.has_storage() && !TensorAccess::shares_storage(self, src);
+         self.numel() > 0 && self.has_storage() && src.has_storage() &&
+         !TensorAccess::has_storage(self, src.storage().unsafeGetStorageImpl());
 }
 
 at::Tensor& copy_(at::Tensor& self, const at::Tensor& src, bool non_blocking) {

@@ -58,7 +58,7 @@ void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool esc
 }
 
 /// Gives back what the fast path of release() does not: a borrowed or lazy storage, an alias that somebody kept.
-void end_alias(AliasSlot& slot) noexcept {
+C10_NOINLINE void end_alias(AliasSlot& slot) noexcept {
   c10::Storage& held = TensorAccess::storage(*slot.native.unsafeGetTensorImpl());
   const bool tensor_escaped = slot.native.use_count() != 1;
   const bool storage_replaced = held.unsafeGetStorageImpl() != slot.storage;

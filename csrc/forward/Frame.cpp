@@ -24,7 +24,10 @@ void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, const Masquerade&
 void release_native_storage(void* context) { delete static_cast<c10::Storage*>(context); }
 
 /// Whether values are conjugated or negated when they are read.
-constexpr uint64_t kLazyBits = bits(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+uint64_t lazy_bits(const c10::TensorImpl& tensor) {
+  constexpr uint64_t kLazyBits = bits(c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative}));
+  return tensor.key_set().raw_repr() & kLazyBits;
+}
 
 bool is_dense_cuda(const c10::TensorImpl& tensor) {
   constexpr uint64_t kDenseCuda = kDenseKey | kCudaBackendBit;
@@ -41,6 +44,16 @@ bool same_geometry(const c10::TensorImpl& a, const c10::TensorImpl& b) {
            left.stride_at_unchecked(i) == right.stride_at_unchecked(i);
   }
   return same;
+}
+
+/// Whether a written alias has the memory and the metadata that it got from its source.
+bool is_as_lent(const AliasPool& pool, const AliasSlot& slot) {
+  const c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+  const c10::StorageImpl& written = *slot.storage;
+  c10::StorageImpl& target = *slot.source_storage;
+  return TensorAccess::has_storage(native, slot.storage) && written.data() == pool.native_address(target) &&
+         written.nbytes() == target.nbytes() && lazy_bits(native) == lazy_bits(*slot.source) &&
+         same_geometry(native, *slot.source);
 }
 
 }  // namespace
@@ -142,22 +155,31 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
 
 void Frame::commit(const at::Tensor& source) {
   c10::TensorImpl& impl = *source.unsafeGetTensorImpl();
-  if (!is_dense_cuda(impl)) {
-    if (layouts_ != nullptr) {
-      layouts_->commit(*this, source);
+  if (is_dense_cuda(impl)) {
+    const AliasPlace* first = base_;
+    if (C10_LIKELY(first != pool_.top() && first->source == &impl && is_as_lent(pool_, *first))) {
+      return;  // the argument that most in-place operators write to
     }
-    return;  // undefined, or passed as it is
+    return commit_dense(impl);
   }
+  if (layouts_ != nullptr) {
+    layouts_->commit(*this, source);
+  }
+}
+
+void Frame::commit_dense(c10::TensorImpl& impl) {
   // A new view of a part that a kernel resized gets an alias only now: it shares the storage that is to be taken over.
   const AliasSlot& slot = pool_.alias(impl, base_, /*written=*/true);
+  if (is_as_lent(pool_, slot)) {
+    return;
+  }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   c10::StorageImpl& written = *TensorAccess::storage(native).unsafeGetStorageImpl();
   c10::StorageImpl& target = *slot.source_storage;
-  if (C10_UNLIKELY(&written != slot.storage)) {
+  if (&written != slot.storage) {
     TensorAccess::storage(impl) = share_storage(TensorAccess::storage(native));
-  } else if (void* const memory_now = pool_.native_address(target);
-             C10_UNLIKELY(written.data() != memory_now || written.nbytes() != target.nbytes())) {
-    if (written.data() != memory_now) {
+  } else {
+    if (written.data() != pool_.native_address(target)) {
       at::DataPtr memory = std::move(written._mutable_data_ptr_no_checks());
       written._mutable_data_ptr_no_checks() = at::DataPtr(memory.get(), pool_.native().native_device);
       if (pool_.native().translates_addresses) {
@@ -167,14 +189,15 @@ void Frame::commit(const at::Tensor& source) {
       target.clear_materializer();
       target.set_data_ptr_noswap(std::move(memory));
     }
-    target.set_nbytes(written.nbytes());
+    if (written.nbytes() != target.nbytes()) {
+      target.set_nbytes(written.nbytes());
+    }
   }
-  if (const uint64_t changed = (native.key_set().raw_repr() ^ impl.key_set().raw_repr()) & kLazyBits;
-      C10_UNLIKELY(changed != 0)) {
+  if (const uint64_t changed = lazy_bits(native) ^ lazy_bits(impl)) {
     auto& keys = TensorAccess::keys(impl);
     keys = c10::DispatchKeySet(c10::DispatchKeySet::RAW, keys.raw_repr() ^ changed);
   }
-  if (C10_UNLIKELY(!same_geometry(native, impl))) {
+  if (!same_geometry(native, impl)) {
     impl.set_sizes_and_strides(native.sizes(), native.strides(), TensorAccess::storage_offset(native));
   }
 }

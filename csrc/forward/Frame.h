@@ -58,6 +58,7 @@ class Frame {
  private:
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
+  void commit_dense(c10::TensorImpl& source);
   c10::Storage share_storage(const c10::Storage& native);
   void release_layouts() noexcept;
   void see_device(c10::DeviceIndex index) noexcept {

@@ -15,9 +15,8 @@ struct TensorAccess : c10::TensorImpl {
   static c10::DispatchKeySet& keys(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::key_set_); }
   static std::optional<c10::Device>& device(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::device_opt_); }
   static c10::Storage& storage(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::storage_); }
-  static bool shares_storage(const c10::TensorImpl& a, const c10::TensorImpl& b) {
-    return (a.*(&TensorAccess::storage_)).unsafeGetStorageImpl() ==
-           (b.*(&TensorAccess::storage_)).unsafeGetStorageImpl();
+  static bool has_storage(const c10::TensorImpl& tensor, const c10::StorageImpl* storage) {
+    return (tensor.*(&TensorAccess::storage_)).unsafeGetStorageImpl() == storage;
   }
   static int64_t storage_offset(const c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::storage_offset_); }
   static const c10::impl::SizesAndStrides& geometry(const c10::TensorImpl& tensor) {

@@ -1,42 +1,68 @@
-// python/Inductor.cpp: names that torch._inductor and torch._dynamo import wherever CUDA is built in.
+// python/Inductor.cpp: names that torch._inductor and torch._dynamo import wherever CUDA is built in, and the
+// allocation that the code which inductor generates for cuda calls.
 
 #include <ATen/ops/empty_strided.h>
+#include <c10/core/Device.h>
+#include <c10/util/SmallVector.h>
 #include <torch/csrc/Dtype.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
+#include <torch/csrc/utils/python_numbers.h>
 
 #include <cstdint>
-#include <vector>
 
 #include "python/Names.h"
 
 namespace torchdevice {
 namespace {
 
-std::vector<int64_t> integers(PyObject* tuple) { return py::handle(tuple).cast<std::vector<int64_t>>(); }
+constexpr Py_ssize_t kParameters = 3;
+constexpr size_t kUsualDimensions = 6;
 
-/// What inductor's generated code calls for its buffers: (sizes, strides, dtype) on the current device.
-PyObject* empty_strided_cuda(PyObject* /*self*/, PyObject* arguments) {
+using Integers = c10::SmallVector<int64_t, kUsualDimensions>;
+
+Integers integers(PyObject* tuple) {
+  TORCH_CHECK(PyTuple_Check(tuple), "expected a tuple of integers");
+  Integers numbers;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); ++i) {
+    numbers.push_back(THPUtils_unpackLong(PyTuple_GET_ITEM(tuple, i)));
+  }
+  return numbers;
+}
+
+/// (sizes, strides, dtype) on the device whose index is `index`, a Python integer, or on the current device.
+PyObject* empty_strided(PyObject* index, PyObject* const* arguments, Py_ssize_t count) {
   HANDLE_TH_ERRORS
-  PyObject* sizes = nullptr;
-  PyObject* strides = nullptr;
-  PyObject* dtype = nullptr;
-  if (!PyArg_ParseTuple(arguments, "OOO", &sizes, &strides, &dtype)) throw python_error();
-  TORCH_CHECK(THPDtype_Check(dtype), "_empty_strided_cuda expects a dtype");
-  const auto options = at::TensorOptions(reinterpret_cast<THPDtype*>(dtype)->scalar_type).device(at::kCUDA);
-  return THPVariable_Wrap(at::empty_strided(integers(sizes), integers(strides), options));
+  TORCH_CHECK(count == kParameters && THPDtype_Check(arguments[2]), "expected sizes, strides and a dtype");
+  const auto device_index = PyLong_Check(index) ? static_cast<c10::DeviceIndex>(THPUtils_unpackLong(index)) : -1;
+  const auto options = at::TensorOptions(reinterpret_cast<THPDtype*>(arguments[2])->scalar_type)
+                           .device(at::Device(at::kCUDA, device_index));
+  return THPVariable_Wrap(at::empty_strided(integers(arguments[0]), integers(arguments[1]), options));
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef guard_functions[] = {{"_empty_strided_cuda", empty_strided_cuda, METH_VARARGS, nullptr},
+PyCFunction as_function(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) noexcept {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef guard_functions[] = {{"_empty_strided_cuda", as_function(&empty_strided), METH_FASTCALL, nullptr},
                                  {nullptr, nullptr, 0, nullptr}};
+
+/// _empty_strided_cuda of one device: generated code says where each of its buffers is, so that it needs no guard.
+py::object empty_strided_on(py::int_ index) {
+  return py::reinterpret_steal<py::object>(PyCFunction_New(guard_functions, index.release().ptr()));
+}
 
 }  // namespace
 
 void add_inductor(PyObject* torch_c) {
   const py::object guards = py::handle(torch_c).attr("_dynamo").attr("guards");
   if (PyModule_AddFunctions(guards.ptr(), guard_functions) < 0) throw python_error();
+}
+
+void add_inductor_patch(PyObject* torchdevice_c) {
+  py::reinterpret_borrow<py::module_>(torchdevice_c).def("empty_strided_on", &empty_strided_on);
 }
 
 }  // namespace torchdevice

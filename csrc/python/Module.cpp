@@ -90,6 +90,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_gloo_patch(m.ptr());
+  add_inductor_patch(m.ptr());
   add_storage_patch(m.ptr());
   add_sharing_patch(m.ptr());
   add_tensor_type_patch(m.ptr());

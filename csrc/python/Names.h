@@ -89,4 +89,7 @@ void add_fallback_counts(PyObject* torchdevice_c);
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);
 
+/// Inductor.cpp: empty_strided_on(index), for torchdevice/inductor.py.
+void add_inductor_patch(PyObject* torchdevice_c);
+
 }  // namespace torchdevice

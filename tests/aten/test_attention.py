@@ -216,3 +216,19 @@ def test_nested_tensors_are_refused_for_cudas_reasons() -> None:
         pytest.raises(RuntimeError, match="No available kernel"),
     ):
         F.scaled_dot_product_attention(x, x, x)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["flash", "efficient", "cudnn"])
+def test_fused_kernels_return_what_traced_graphs_expect(name: str, dropout: float) -> None:
+    """Sizes, strides and types of the log-sums and of the random state are what torch's fake tensors say."""
+    from torch._subclasses import FakeTensorMode
+
+    arguments = {"flash": (dropout, True), "efficient": (None, True, dropout), "cudnn": (None, True, dropout, False)}
+    operator = getattr(torch.ops.aten, f"_scaled_dot_product_{name}_attention")
+    qkv = [torch.randn(2, 3, 40, 16, dtype=torch.half, device="cuda") for _ in range(3)]
+    with FakeTensorMode() as mode:
+        expected = operator(*map(mode.from_tensor, qkv), *arguments[name])
+    for actual, fake in zip(operator(*qkv, *arguments[name]), expected, strict=True):
+        if isinstance(fake, torch.Tensor):
+            assert (actual.shape, actual.stride(), actual.dtype) == (fake.shape, fake.stride(), fake.dtype)

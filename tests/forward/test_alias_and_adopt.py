@@ -252,3 +252,14 @@ def test_autograd_notices_foreach_writes() -> None:
         torch._foreach_add_([y], 1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         z.backward()
+
+
+@pytest.mark.parametrize("count", range(12, 20))
+def test_lists_of_any_length_one_after_another(count: int) -> None:
+    """Duplicates in long lists are found by a table, which must not outlive its call."""
+    for _ in range(2):
+        tensors = [torch.ones(2, device="cuda") for _ in range(count)]
+        found, scale = torch.zeros(1, device="cuda"), torch.full((1,), 0.5, device="cuda")
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, scale)
+        torch._foreach_add_(tensors, tensors)
+        assert [tensor.tolist() for tensor in tensors] == [[1, 1]] * count

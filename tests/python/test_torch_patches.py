@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from torchdevice import torch_patches
@@ -67,3 +68,17 @@ def test_undo_takes_everything_back(run_python) -> None:
         """,
         TORCH_DEVICE_BACKEND_AUTOLOAD="0",
     )
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_fake_convolutions_have_the_native_convolutions_strides(dims: int) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(dims, torch.contiguous_format)
+    for batch in (1, 17):
+        x = torch.randn(batch, 4, *[6] * dims, device="cuda").to(memory_format=last)
+        weight = torch.randn(4, 4, *[2] * dims, device="cuda")
+        arguments = (None, [1] * dims, [0] * dims, [1] * dims, False, [0] * dims, 1)
+        with FakeTensorMode() as mode:
+            fake = torch.convolution(mode.from_tensor(x), mode.from_tensor(weight), *arguments)
+        assert torch.convolution(x, weight, *arguments).stride() == fake.stride()

@@ -70,7 +70,7 @@ def test_state_can_be_saved_and_restored() -> None:
 
 def test_operators_without_streams_of_cuda_draw_from_philox_too() -> None:
     """The first words of Philox-4x32-10 for key 0 and counter 0 (Random123's known answers), through the Mersenne
-    twister's tempering and into the 24 bits of a float."""
+    twister's tempering and, two at a time, into the 53 bits of a double."""
 
     def tempered(word: int) -> int:
         word ^= word >> 11
@@ -79,9 +79,9 @@ def test_operators_without_streams_of_cuda_draw_from_philox_too() -> None:
         return word ^ (word >> 18)
 
     torch.cuda.manual_seed(0)
-    slopes = F.rrelu(torch.full((4,), -1.0, device="cuda"), 0.0, 1.0, training=True)
-    words = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    assert (-slopes).tolist() == pytest.approx([(tempered(word) & 0xFFFFFF) / 2**24 for word in words])
+    slopes = F.rrelu(torch.full((2,), -1.0, dtype=torch.double, device="cuda"), 0.0, 1.0, training=True)
+    a, b, c, d = (tempered(word) for word in (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8))
+    assert (-slopes).tolist() == [((high << 32 | low) & (2**53 - 1)) / 2**53 for high, low in ((a, b), (c, d))]
 
 
 def test_different_seeds_and_offsets_give_different_numbers() -> None:

@@ -1,0 +1,38 @@
+"""A guard against slower forwarding: instructions of small operators over those of the CPU device.
+
+Counts repeat, times do not; only ratios are bounded, since the counts depend on the processor's vector instructions.
+The bounds lie a little above what docs/performance.md records.
+"""
+
+from __future__ import annotations
+
+import shutil
+from statistics import geometric_mean
+
+import pytest
+
+from benchmarks.instructions import Count, measure
+
+#: Operators without a result of their own have nothing that the caching allocator could save.
+IN_PLACE = {"mul_"}
+SAVES_A_LOT = {"copy_", "native_dropout", "empty"}
+
+
+@pytest.fixture(scope="module")
+def counts() -> list[Count]:
+    if shutil.which("valgrind") is None:
+        pytest.skip("valgrind is not installed")
+    return measure()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_instructions(counts: list[Count], grad: bool) -> None:
+    ratios = {count.operator: count.ratio for count in counts if count.grad == grad}
+    assert len(ratios) == 18
+    slow = {
+        name: round(ratio, 3)
+        for name, ratio in ratios.items()
+        if ratio > (0.9 if name in SAVES_A_LOT else 1.15 if name in IN_PLACE else 1.09)
+    }
+    assert not slow
+    assert geometric_mean(ratios.values()) <= 0.95

@@ -1,0 +1,170 @@
+"""What inductor generates for cuda: the results, devices, strides and random numbers of the same code uncompiled."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+from torch._inductor import config
+from torch.nn import functional
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Profiler record function"),
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def assert_same(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected)
+    assert (actual.device, actual.stride()) == (expected.device, expected.stride())
+
+
+def test_results_are_those_of_the_same_code_uncompiled() -> None:
+    weight = torch.randn(5, 3, 3, 3, device="cuda")
+
+    def program(x: Tensor, image: Tensor, on_cpu: Tensor, scalar: Tensor) -> list[Tensor]:
+        x.mul_(1.5)
+        return [
+            torch.softmax(x.sin() + x.mean(0), -1),
+            scalar * x,
+            on_cpu.cuda() + x,
+            x.cpu() * 2 + on_cpu,
+            functional.relu(functional.conv2d(image, weight)),
+            x.t(),
+            torch.arange(4, device="cuda") * x.argmax(),
+            (x @ x.t()).to(torch.bfloat16).tanh(),
+            functional.layer_norm(x, (6,)),
+        ]
+
+    image = torch.randn(2, 3, 8, 8, device="cuda").to(memory_format=torch.channels_last)
+    on_cpu, scalar = torch.randn(4, 6), torch.tensor(3.0)
+    x = torch.randn(4, 6, device="cuda")
+    y = x.clone()
+    results = torch.compile(program)(x, image, on_cpu, scalar)
+    for actual, expected in zip(results, program(y, image, on_cpu, scalar), strict=True):
+        assert_same(actual, expected)
+    assert_same(x, y)
+    assert results[5].untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+
+
+def test_a_training_step() -> None:
+    """Losses and gradients, with the same random numbers, of what a transformer is made of."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.Linear(16, 48)
+            self.norm = torch.nn.LayerNorm(16)
+            self.mlp = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.attention(self.norm(x)).unflatten(-1, (3, 2, 8)).unbind(-3)
+            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=0.1)
+            return functional.dropout(self.mlp(x + y.transpose(1, 2).flatten(2)), 0.2).square().mean()
+
+    block = Block().cuda()
+    compiled_block = copy.deepcopy(block)
+    compiled = torch.compile(compiled_block)
+    x = torch.randn(3, 10, 16, device="cuda")
+    with config.patch(fallback_random=True):
+        for function in (block, compiled):
+            torch.cuda.manual_seed(1)
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                loss = function(x)
+            loss.backward()
+    for expected, actual in zip(block.parameters(), compiled_block.parameters(), strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, rtol=0.05, atol=0.002)
+
+
+def test_random_numbers_are_the_cuda_generators() -> None:
+    compiled = torch.compile(lambda x: functional.dropout(x, 0.5) + torch.randn_like(x))
+    x = torch.ones(1000, device="cuda")
+    cpu_state = torch.random.get_rng_state()
+    torch.cuda.manual_seed(1)
+    first, second = compiled(x), compiled(x)
+    assert not torch.equal(first, second)
+    assert torch.equal(torch.random.get_rng_state(), cpu_state)
+    torch.cuda.manual_seed(1)
+    assert torch.equal(compiled(x), first)
+    assert abs(first.mean().item() - 1) < 0.2
+
+
+def test_dynamic_sizes_and_branches_are_compiled_once() -> None:
+    from torch._dynamo.utils import counters
+
+    branches = (lambda x: x.sin() * x.shape[0], lambda x: x.cos() + 1)
+    compiled = torch.compile(lambda x: torch.cond(x.sum() > 0, *branches, (x,)), dynamic=True)
+    counters.clear()
+    for rows in (3, 7, 12):
+        for sign in (1, -1):
+            x = sign * torch.ones(rows, 5, device="cuda")
+            assert_same(compiled(x), branches[sign < 0](x))
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_compiled_code_is_cached() -> None:
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    for _ in range(2):
+        torch._dynamo.reset()
+        assert torch.compile(lambda x: x * 3 + 1)(torch.ones(4, device="cuda")).tolist() == [4] * 4
+    assert counters["aot_autograd"]["autograd_cache_hit"] > 0
+
+
+def test_a_wrong_index_raises() -> None:
+    compiled = torch.compile(lambda x, i: x[i] + 1)
+    x = torch.ones(5, device="cuda")
+    assert compiled(x, torch.tensor([4], device="cuda")).tolist() == [2]
+    with pytest.raises(RuntimeError, match="index out of bounds"):
+        compiled(x, torch.tensor([5], device="cuda"))
+
+
+def test_each_buffer_is_on_its_device(run_python) -> None:
+    run_python(
+        """
+        import torch
+        first, second = (torch.randn(64, 64, device=f"cuda:{i}") for i in range(2))
+        def program(first, second):
+            return torch.softmax(second.sin(), -1) @ second, (second.to(0) * 2 + first).relu()
+        before = torch.cuda.memory_allocated(0)
+        results = torch.compile(program)(first, second)
+        assert [result.device.index for result in results] == [1, 0]
+        for actual, expected in zip(results, program(first, second)):
+            torch.testing.assert_close(actual, expected)
+        assert torch.cuda.current_device() == 0
+        """,
+        TORCHDEVICE_COUNT="2",
+    )
+
+
+def test_a_capture_records_generated_kernels() -> None:
+    """Dynamo refuses to run compiled functions during a capture; what inductor made of a graph can be captured."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def program(x: Tensor) -> tuple[Tensor]:
+        x.mul_(2)
+        return (x.sin() + 1,)
+
+    x = torch.randn(70, device="cuda")
+    compiled = torch._inductor.compile(make_fx(program)(x.clone()), [x])
+    before = x.clone()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        (y,) = compiled(x)
+    assert torch.equal(x, before)
+    for factor in (2, 4):
+        graph.replay()
+        torch.testing.assert_close(x, factor * before)
+        torch.testing.assert_close(y, (factor * before).sin() + 1)

@@ -1,0 +1,152 @@
+"""Inductor's code generation for cuda: its C++ generator, as for the CPU, instead of Triton's.
+
+A generated C++ kernel takes addresses, and the address of a CUDA tensor is memory of the host. Everything else stays
+CUDA's: buffers are CUDA tensors, operators without generated code are called on them and forwarded one by one, random
+numbers come from CUDA's generator.
+
+Imported together with torch._inductor.compile_fx, never before: it imports most of inductor.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._inductor import async_compile, config, ir, lowering, scheduler, utils
+from torch._inductor.codegen import common
+from torch._inductor.codegen.cpp import CppScheduling
+from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPythonWrapperCodegen
+from torch._inductor.custom_graph_pass import CustomGraphModulePass
+
+_HOST_DEVICES = ("cpu", "cuda")
+
+
+def generate_cpp_for_cuda() -> Callable[[], None]:
+    """Let inductor generate C++ for graphs on cuda; returns what takes it back."""
+    from torchdevice.torch_patches import set_all
+
+    gpu_types = list(utils.GPU_TYPES)
+    tables: list[dict[str, Any]] = [
+        common.device_codegens,
+        common.custom_backend_passes,
+        common.custom_backend_codegen_configs,
+    ]
+    before = [dict(table) for table in tables]
+    common.register_backend_for_device("cuda", CppScheduling, CudaWrapper, device_custom_pass=_Version())
+    # Inductor's word for devices whose kernels are Triton's: what it does for these alone (padding, aligned inputs,
+    # device guards, orders of loops) is no use to C++ ...
+    utils.GPU_TYPES.remove("cuda")
+    undos = [
+        # ... except for the rule that the result of a CUDA tensor and a CPU scalar is on the GPU.
+        set_all(lowering, {"is_gpu": lambda device: device in gpu_types}),
+        # What it does for the CPU alone, as it knows only one device for which C++ is generated.
+        set_all(ir, {"is_cpu": lambda node: ir.get_device_type(node) in _HOST_DEVICES}),
+        set_all(scheduler.BaseSchedulerNode, {"is_cpu": _is_on_host}),
+        set_all(lowering, {"use_two_step_variance": _use_two_step_variance}),
+        # Processes that compile Triton's kernels are started for the first graph on cuda.
+        set_all(async_compile.AsyncCompile, {"wakeup": lambda: None}),
+    ]
+
+    def restore() -> None:
+        for undo in reversed(undos):
+            undo()
+        utils.GPU_TYPES[:] = gpu_types
+        for table, rows in zip(tables, before, strict=True):
+            table.clear()
+            table.update(rows)
+
+    return restore
+
+
+class _Version(CustomGraphModulePass):
+    """Changes no graph; tells inductor's caches whose code this is."""
+
+    def __call__(self, gm: torch.fx.GraphModule) -> None:
+        pass
+
+    def uuid(self) -> str:
+        return f"torchdevice-ext {importlib.metadata.version('torchdevice-ext')}"
+
+
+def _is_on_host(node: Any) -> bool:
+    device = node.get_device()
+    return device is not None and device.type in _HOST_DEVICES
+
+
+_lowering_use_two_step_variance = lowering.use_two_step_variance
+
+
+def _use_two_step_variance(*args: Any, **kwargs: Any) -> Any:
+    """Two passes over short rows, which C++ does faster than one: how short is a setting of each device's own."""
+    with config.patch(unroll_reductions_threshold=config.cpp.use_two_step_variance_threshold):
+        return _lowering_use_two_step_variance(*args, **kwargs)
+
+
+class _CudaCalls(PythonWrapperCodegen):
+    """How generated Python code calls kernels and allocates."""
+
+    def make_allocation(self, name: str, device: torch.device, *args: Any, **kwargs: Any) -> str:
+        line: str = super().make_allocation(name, device, *args, **kwargs)
+        if device.type != "cuda":
+            return line
+        self.add_import_once("from torchdevice import _C as torchdevice_c")
+        allocate = f"empty_strided_cuda{device.index}"
+        self.add_import_once(f"{allocate} = torchdevice_c.empty_strided_on({device.index})")
+        return line.replace("empty_strided_cuda(", f"{allocate}(", 1)
+
+    def _generate_kernel_call_helper(
+        self, kernel_name: str, call_args: Any, *, device: Any = None, triton: bool = True, **kwargs: Any
+    ) -> None:
+        if triton:
+            super()._generate_kernel_call_helper(kernel_name, call_args, device=device, triton=True, **kwargs)
+            return
+        # In a captured graph the call must come again at each replay.
+        self.add_import_once("from torchdevice.inductor import capturing, captured")
+        self.writeline(self.wrap_kernel_call(f"(captured({kernel_name}) if capturing() else {kernel_name})", call_args))
+
+
+class CudaWrapper(_CudaCalls):
+    """The code around the kernels of a graph on cuda."""
+
+    @staticmethod
+    def create(
+        is_subgraph: bool, subgraph_name: Any, parent_wrapper: Any, partition_signatures: Any = None
+    ) -> PythonWrapperCodegen:
+        if is_subgraph:
+            return _CudaSubgraphWrapper(subgraph_name, parent_wrapper, partition_signatures)
+        return CudaWrapper()
+
+
+class _CudaSubgraphWrapper(_CudaCalls, SubgraphPythonWrapperCodegen):
+    """The same for a part of it: a branch, the body of a loop."""
+
+
+# What the generated code calls.
+
+capturing = torch._C._cuda_isCurrentStreamCapturing
+
+_kernels: dict[int, Callable[..., None]] = {}
+_library = torch.library.Library("torchdevice", "FRAGMENT")
+_library.define("generated_kernel(int kernel, Tensor(a!)[] tensors, Scalar[] numbers, bool[] is_tensor) -> ()")
+
+
+def captured(kernel: Callable[..., None]) -> Callable[..., None]:
+    """The kernel as an operator, which a capture records and replays. Any of its tensors may be written."""
+
+    def call(*arguments: Any) -> None:
+        _kernels[id(kernel)] = kernel
+        is_tensor = [isinstance(argument, torch.Tensor) for argument in arguments]
+        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
+        numbers = [argument for argument in arguments if not isinstance(argument, torch.Tensor)]
+        with torch._C._AutoDispatchBelowAutograd():
+            torch.ops.torchdevice.generated_kernel(id(kernel), tensors, numbers, is_tensor)
+
+    return call
+
+
+@torch.library.impl(_library, "generated_kernel", "CPU")
+def _run(kernel: int, tensors: list[torch.Tensor], numbers: list[Any], is_tensor: list[bool]) -> None:
+    tensor, number = iter(tensors), iter(numbers)
+    _kernels[kernel](*(next(tensor) if flag else next(number) for flag in is_tensor))

@@ -1,0 +1,140 @@
+"""Triton's kernels without an NVIDIA GPU: Triton's own interpreter runs them, on copies of their tensors.
+
+Triton decides this when a kernel is decorated, by a setting that TRITON_INTERPRET=1 makes too. What programs ask of
+Triton's driver, torch.cuda answers.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NoReturn
+
+from torchdevice.on_import import when_imported
+
+_INTERPRETED = (
+    "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has Triton's interpreter run them, slowly: it "
+    "serves to test kernels. Set TRITON_INTERPRET=1 yourself to silence this."
+)
+
+_NOT_COMPILED = (
+    "Triton compiles kernels for an NVIDIA GPU, but device cuda is torchdevice's here. Its interpreter can run this "
+    "kernel: import torch before triton, and do not set TRITON_INTERPRET=0."
+)
+
+Undo = Callable[[], None]
+
+_said: set[str] = set()
+
+
+def interpret(knobs: ModuleType) -> Undo:
+    """Switch Triton's interpreter on in `triton.knobs`, unless the environment has decided; returns the undo."""
+    if "TRITON_INTERPRET" in os.environ:
+        return lambda: None
+    settings = vars(knobs.runtime)
+    settings["interpret"] = True  # an assignment would set the environment variable too, which child processes inherit
+    take_back = when_imported("triton.runtime.interpreter", _wrap_launches)
+
+    def restore() -> None:
+        take_back()
+        settings.pop("interpret", None)
+
+    return restore
+
+
+def _wrap_launches(interpreter: ModuleType) -> Undo:
+    """Let the first launch of an interpreted kernel warn."""
+    executor = interpreter.GridExecutor
+    launch = executor.__call__
+
+    @functools.wraps(launch)
+    def warn_and_launch(*args: Any, **kwargs: Any) -> Any:
+        if _INTERPRETED not in _said:
+            _said.add(_INTERPRETED)
+            warnings.warn(_INTERPRETED, UserWarning, stacklevel=4)
+        return launch(*args, **kwargs)
+
+    executor.__call__ = warn_and_launch
+    _keep_dynamo_out()
+
+    def restore() -> None:
+        executor.__call__ = launch
+
+    return restore
+
+
+def break_graphs(_dynamo: ModuleType) -> Undo:
+    """Let torch._dynamo run launches of interpreted kernels as they are: it would trace the interpreter. The undo is
+    that of the launches."""
+    _keep_dynamo_out()
+    return lambda: None
+
+
+def _keep_dynamo_out() -> None:
+    """As soon as both are there: dynamo imports Triton, and a program may import either first."""
+    dynamo: Any = sys.modules.get("torch._dynamo")
+    interpreter: Any = sys.modules.get("triton.runtime.interpreter")
+    if hasattr(dynamo, "disable") and hasattr(interpreter, "GridExecutor"):
+        executor = interpreter.GridExecutor
+        executor.__call__ = dynamo.disable(executor.__call__, reason="Triton's interpreter runs this kernel")
+
+
+def answer_for_driver(driver: ModuleType) -> Undo:
+    """Let `triton.runtime.driver` make its driver without NVIDIA's library; returns the undo."""
+    create = driver._create_driver
+
+    def create_ours() -> Any:
+        return create() if "TRITON_DEFAULT_BACKEND" in os.environ else _driver()
+
+    driver._create_driver = create_ours  # type: ignore[attr-defined]
+
+    def restore() -> None:
+        driver._create_driver = create  # type: ignore[attr-defined]
+
+    return restore
+
+
+def _driver() -> Any:
+    from triton.backends.driver import GPUDriver
+    from triton.backends.nvidia.driver import CudaDriver
+
+    class Driver(CudaDriver):  # type: ignore[misc]
+        """Triton's driver for NVIDIA GPUs, but for what it asks of the GPU."""
+
+        def __init__(self) -> None:
+            GPUDriver.__init__(self)
+            self.utils = _Utilities()
+            self.launcher_cls = _refuse_compiled
+
+    return Driver()
+
+
+class _Utilities:
+    """In place of the library that Triton compiles against NVIDIA's."""
+
+    @staticmethod
+    def get_device_properties(device: int) -> dict[str, int]:
+        import torch
+
+        properties: Any = torch.cuda.get_device_properties(device)
+        return {
+            "max_shared_mem": properties.shared_memory_per_block_optin,
+            "max_num_regs": properties.regs_per_multiprocessor,
+            "multiprocessor_count": properties.multi_processor_count,
+            "warpSize": properties.warp_size,
+            "sm_clock_rate": properties.clock_rate,
+            "mem_clock_rate": properties.memory_clock_rate,
+            "mem_bus_width": properties.memory_bus_width,
+        }
+
+    @staticmethod
+    def load_binary(*_: object) -> NoReturn:
+        _refuse_compiled()
+
+
+def _refuse_compiled(*_: object) -> NoReturn:
+    raise RuntimeError(_NOT_COMPILED)
