@@ -1,12 +1,16 @@
-// aten/NativeDistributions.cpp: random numbers where the native backend is not the CPU: that backend's, by its own kernels.
-// CUDA's numbers (aten/Distributions.cpp) are computed on the host, which the device would have to wait for.
+// aten/NativeDistributions.cpp: random numbers where the native backend is not the CPU: that backend's, by its own
+// kernels. CUDA's numbers (aten/Distributions.cpp) are computed on the host, which the device would have to wait for.
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/_fused_dropout_ops.h>
 #include <ATen/ops/bernoulli_ops.h>
 #include <ATen/ops/cauchy_ops.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exponential_ops.h>
 #include <ATen/ops/geometric_ops.h>
 #include <ATen/ops/log_normal_ops.h>
+#include <ATen/ops/native_dropout_native.h>
 #include <ATen/ops/native_dropout_ops.h>
 #include <ATen/ops/normal_ops.h>
 #include <ATen/ops/random_ops.h>
@@ -24,6 +28,12 @@ void forward_all(forward::Registrar& registrar) {
   (registrar.forward<Op, kRule>(), ...);
 }
 
+std::tuple<at::Tensor, at::Tensor> fused_dropout(const at::Tensor& self, double keep,
+                                                 std::optional<at::Generator> generator) {
+  at::Tensor mask = at::empty_like(self, self.options().dtype(at::kByte)).bernoulli_(keep, std::move(generator));
+  return {self * mask * (1 / keep), mask};
+}
+
 }  // namespace
 
 void register_native_distributions(forward::Registrar& registrar) {
@@ -34,8 +44,10 @@ void register_native_distributions(forward::Registrar& registrar) {
               at::_ops::normal_Tensor_Tensor, at::_ops::normal_Tensor_float_out, at::_ops::normal_float_Tensor_out,
               at::_ops::normal_Tensor_Tensor_out, at::_ops::log_normal_, at::_ops::geometric_, at::_ops::exponential_,
               at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from, at::_ops::random__to,
-              at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor, at::_ops::bernoulli_out,
-              at::_ops::native_dropout>(registrar);
+              at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor, at::_ops::bernoulli_out>(registrar);
+  // MPS's own takes no generator. This one is composed of operators, one of which does.
+  registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(fused_dropout));
+  registrar.implement<at::_ops::native_dropout>(TORCH_FN(at::native::native_dropout_cpu));
 }
 
 }  // namespace torchdevice::aten

@@ -29,8 +29,7 @@ void release_source_storage(void* context) { delete static_cast<c10::Storage*>(c
 void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
   const c10::Device device = native.device();
   auto* owner = new c10::Storage(c10::intrusive_ptr<c10::StorageImpl>::reclaim_copy(&source));
-  native.set_data_ptr_noswap(
-      at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, device));
+  native.set_data_ptr_noswap(at::DataPtr(native.data_ptr().get(), owner, &release_source_storage, device));
 }
 
 /// Reading a lazy clone must not make it real: the alias becomes one more clone of the same memory.

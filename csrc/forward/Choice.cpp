@@ -56,8 +56,7 @@ bool has_native_kernel(const char* name, const char* overload) {
   const auto native = native_backend().component();
   // A backend's fallback is no kernel: MPS has one that raises an error.
   return op.has_value() &&
-         (op->hasKernelForDispatchKey(
-              c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, native)) ||
+         (op->hasKernelForDispatchKey(c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, native)) ||
           op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
           op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional) ||
           op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd));
@@ -85,10 +84,9 @@ class SavedArguments {
       if (tensor->layout() == c10::kStrided && tensor->numel() > 0) {
         const c10::DeviceGuard guard(tensor->device());
         // Not at::empty, which may fill it by an operator that would be saved for.
-        at::Tensor copy = at::detail::empty_strided_generic(tensor->sizes(), dense_strides(*tensor),
-                                                            &caching_allocator(),
-                                                            c10::DispatchKeySet(c10::DispatchKey::CUDA),
-                                                            tensor->scalar_type());
+        at::Tensor copy =
+            at::detail::empty_strided_generic(tensor->sizes(), dense_strides(*tensor), &caching_allocator(),
+                                              c10::DispatchKeySet(c10::DispatchKey::CUDA), tensor->scalar_type());
         copy.copy_(*tensor);
         saved_.emplace_back(*tensor, std::move(copy));
       }
@@ -109,8 +107,7 @@ class SavedArguments {
 
 /// Whether the native backend has done it.
 bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<void()> kernel) {
-  const bool first_write =
-      !call.written().empty() && record.answer_to(call.kind()) != OperatorRecord::Answer::accepted;
+  const bool first_write = !call.written().empty() && record.answer_to(call.kind()) != OperatorRecord::Answer::accepted;
   // copy_ saves the others, and checks before it writes.
   const bool is_copy = record.name() == "aten::copy_";
   std::optional<SavedArguments> saved;
@@ -144,8 +141,7 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
 
 OperatorRecord::OperatorRecord(const char* name, const char* overload)
     : name_(full_name(name, overload)),
-      has_native_kernel_(!is_torchs_own_fallback(name_) && !makes_another_layout(name_) &&
-                         !is_forced_to_host(name_) &&
+      has_native_kernel_(!is_torchs_own_fallback(name_) && !makes_another_layout(name_) && !is_forced_to_host(name_) &&
                          torchdevice::forward::has_native_kernel(name, overload)) {}
 
 bool OperatorRecord::goes_native(const Call& call) const noexcept {

@@ -42,9 +42,9 @@ struct Chosen<Op, Kernel, R(A...)> {
   /// As Forward reads the types: operators without a result write to their lists, resize_ and its kin to constant
   /// references.
   template <class T>
-  static constexpr bool kIsWritten = std::is_same_v<T, at::Tensor&> ||
-                                     (std::is_same_v<T, const at::Tensor&> && std::is_same_v<R, T>) ||
-                                     (std::is_same_v<T, at::TensorList> && std::is_void_v<R>);
+  static constexpr bool kIsWritten =
+      std::is_same_v<T, at::Tensor&> || (std::is_same_v<T, const at::Tensor&> && std::is_same_v<R, T>) ||
+      (std::is_same_v<T, at::TensorList> && std::is_void_v<R>);
 
   static constexpr std::array<Site::See, sizeof...(A)> kSee{&see_argument<std::remove_cvref_t<A>, kIsWritten<A>>...};
   static inline constinit Site site{Op::name, Op::overload_name, kSee.data(), sizeof...(A), {}};

@@ -62,7 +62,8 @@ void fill_compressed(Frame& frame, const at::Tensor& to, const at::Tensor& from,
 }
 
 at::Tensor cross_sparse(Frame& frame, const at::Tensor& tensor, Way way) {
-  auto result = at::detail::make_tensor<at::SparseTensorImpl>(keys(frame, c10::DispatchKey::Sparse, way), tensor.dtype());
+  auto result =
+      at::detail::make_tensor<at::SparseTensorImpl>(keys(frame, c10::DispatchKey::Sparse, way), tensor.dtype());
   fill_sparse(frame, result, tensor, way);
   return result;
 }
@@ -125,7 +126,8 @@ LayoutAliases::Entry LayoutAliases::make(Frame& frame, const at::Tensor& source)
                               " have no forwarding on 'cuda'; run this part on the CPU.");
   at::Tensor dense = as_dense(source, c10::DispatchKeySet(c10::DispatchKey::CUDA));
   auto quantizer = cross_quantizer(frame, at::get_qtensorimpl(source)->quantizer(), Way::kIn);
-  return {source, as_quantized(frame.pass(dense), keys(frame, c10::DispatchKey::Quantized, Way::kIn), std::move(quantizer)),
+  return {source,
+          as_quantized(frame.pass(dense), keys(frame, c10::DispatchKey::Quantized, Way::kIn), std::move(quantizer)),
           dense};
 }
 

@@ -1,4 +1,5 @@
-// forward/Refusal.cpp: the errors by which MPS says that it cannot do what is asked, and not that the question is wrong.
+// forward/Refusal.cpp: the errors by which MPS says that it cannot do what is asked, and not that the question is
+// wrong.
 
 #include "forward/Refusal.h"
 

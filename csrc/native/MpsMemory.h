@@ -18,7 +18,8 @@ class MpsMemory final : public CachingAllocator {
  public:
   explicit MpsMemory(at::mps::IMPSAllocator& buffers) : buffers_(buffers) {}
 
-  /// The MPS buffer under `memory` that allocate_on() gave a host kernel, or a copy of memory that comes from elsewhere.
+  /// The MPS buffer under `memory` that allocate_on() gave a host kernel, or a copy of memory that comes from
+  /// elsewhere.
   c10::DataPtr from_host(c10::DataPtr&& memory, size_t nbytes);
   /// Whether `memory` was given to a host kernel; if so it is free now.
   bool free_host_memory(void* memory);

@@ -16,7 +16,8 @@ uintptr_t trace_id(const void* object) { return reinterpret_cast<uintptr_t>(obje
 
 }  // namespace
 
-Event::Event(c10::DeviceIndex device, bool timing) : device_(device), timing_(timing), native_(native_backend().new_event(timing)) {
+Event::Event(c10::DeviceIndex device, bool timing)
+    : device_(device), timing_(timing), native_(native_backend().new_event(timing)) {
   if (const auto* trace = tracer()) (*trace)->trace_gpu_event_creation(c10::kCUDA, trace_id(this));
 }
 

@@ -1,5 +1,6 @@
 // Kernels.cpp: the operators that torch's MPS backend has, done by the CPU's kernels, late.
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/native/CPUFallback.h>
@@ -159,8 +160,8 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
 }
 
 at::Tensor like(const at::Tensor& planned) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!planned.defined() || planned.layout() == c10::kStrided,
-                              "results of layout ", planned.layout(), " are not supported on the simulated MPS");
+  TORCH_CHECK_NOT_IMPLEMENTED(!planned.defined() || planned.layout() == c10::kStrided, "results of layout ",
+                              planned.layout(), " are not supported on the simulated MPS");
   return planned.defined() ? empty_tensor(planned.sizes(), planned.strides(), planned.scalar_type()) : planned;
 }
 
@@ -211,8 +212,8 @@ void run_on_host(const Operator& op, Stack& stack) {
     // Has no bias_sizes, and its mask stands at the same place.
     const auto mask = stack[stack.size() - 1].toBoolList();
     const at::Tensor weight = stack[2].toTensor();
-    stack.insert(stack.begin() + 3, c10::IValue(mask.get(2) ? std::optional(std::vector<int64_t>{weight.size(0)})
-                                                            : std::nullopt));
+    stack.insert(stack.begin() + 3,
+                 c10::IValue(mask.get(2) ? std::optional(std::vector<int64_t>{weight.size(0)}) : std::nullopt));
     convolution("aten::convolution_backward");
   } else {
     op.redispatchBoxed(kHost, &stack);
@@ -223,8 +224,7 @@ void run_on_host(const Operator& op, Stack& stack) {
 void draw_generators(const Operator& op, Stack& arguments) {
   for (size_t i = 0; i < arguments.size(); ++i) {
     if (is_generator(op.schema().arguments()[i])) {
-      arguments[i] = host_generator(arguments[i].isNone() ? std::nullopt
-                                                          : std::optional(arguments[i].toGenerator()));
+      arguments[i] = host_generator(arguments[i].isNone() ? std::nullopt : std::optional(arguments[i].toGenerator()));
     }
   }
 }
@@ -280,7 +280,7 @@ void probe(const Operator& op, const Stack& arguments) {
       kind += tensor.defined() ? c10::toString(tensor.scalar_type()) : "-";
     });
     if (is_generator(op.schema().arguments()[i])) {
-      stack[i] = c10::IValue();
+      stack[i] = at::make_generator<at::CPUGeneratorImpl>(0);
     }
   }
   {
@@ -349,7 +349,8 @@ void refuse(const Operator& op, Stack*) {
   TORCH_CHECK_NOT_IMPLEMENTED(
       false, "The operator '", op.schema().operator_name(),
       "' is not currently implemented for the MPS device. If you want this op to be considered for addition please "
-      "comment on https://github.com/pytorch/pytorch/issues/141287 and mention use-case, that resulted in missing op as "
+      "comment on https://github.com/pytorch/pytorch/issues/141287 and mention use-case, that resulted in missing op "
+      "as "
       "well as commit hash simulated. As a temporary fix, you can set the environment variable "
       "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op. WARNING: this will be slower than "
       "running natively on MPS.");
@@ -384,7 +385,8 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
     queue().run_now([&] { self.copy_(from); });
     return self;
   }
-  TORCH_CHECK(self.is_mps() && (source.is_mps() || source.is_cpu()), "Placeholder storage has not been allocated on MPS device!");
+  TORCH_CHECK(self.is_mps() && (source.is_mps() || source.is_cpu()),
+              "Placeholder storage has not been allocated on MPS device!");
   const at::Tensor to = host.of(self);
   const at::Tensor from = source.is_mps() ? host.of(source) : source.clone();
   if (source.is_mps()) {

@@ -119,10 +119,11 @@ class Allocator final : public at::mps::IMPSAllocator {
     const Buffer* buffer = find(storage.data());
     TORCH_CHECK(buffer != nullptr, "getHostAliasStorage: not a buffer of the MPS allocator");
     auto* owner = new c10::Storage(storage);
-    return c10::Storage(c10::Storage::use_byte_size_t(), storage.nbytes(),
-                        c10::DataPtr(buffer->pages, owner, [](void* held) { delete static_cast<c10::Storage*>(held); },
-                                     c10::kCPU),
-                        nullptr, false);
+    return c10::Storage(
+        c10::Storage::use_byte_size_t(), storage.nbytes(),
+        c10::DataPtr(
+            buffer->pages, owner, [](void* held) { delete static_cast<c10::Storage*>(held); }, c10::kCPU),
+        nullptr, false);
   }
   bool recordEvents(c10::ArrayRef<const void*>) const override { return false; }
   bool waitForEvents(c10::ArrayRef<const void*>) const override { return false; }

@@ -2,13 +2,14 @@
 
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <sys/types.h>
 
 namespace mps_simulator {
 

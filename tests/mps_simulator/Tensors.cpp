@@ -68,10 +68,10 @@ void resize_tensor(const at::Tensor& tensor, at::IntArrayRef size, std::optional
   } else {
     impl.set_sizes_contiguous(size);
   }
-  const size_t needed = tensor.numel() == 0 ? 0
-                                            : at::detail::computeStorageNbytes(
-                                                  impl.sizes(), impl.strides(), impl.itemsize(),
-                                                  static_cast<size_t>(impl.storage_offset()));
+  const size_t needed = tensor.numel() == 0
+                            ? 0
+                            : at::detail::computeStorageNbytes(impl.sizes(), impl.strides(), impl.itemsize(),
+                                                               static_cast<size_t>(impl.storage_offset()));
   c10::StorageImpl& storage = *tensor.storage().unsafeGetStorageImpl();
   if (needed <= storage.nbytes()) {
     return;
@@ -100,9 +100,9 @@ c10::Storage StandIns::storage_of(const at::Tensor& tensor) {
         std::memset(memory.get(), 0, original.nbytes());
       }
     }
-    storage = c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(),
-                                                                 original.nbytes(), std::move(memory),
-                                                                 c10::GetAllocator(device.type()), true));
+    storage =
+        c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), original.nbytes(),
+                                                           std::move(memory), c10::GetAllocator(device.type()), true));
   }
   return storage;
 }

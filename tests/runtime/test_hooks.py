@@ -179,4 +179,5 @@ def test_mps_and_cuda_in_one_torch(run_python, fake_mps: Path) -> None:
     assert fake.mps_elapsed(2, 5) == 3.0
         """,
         TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+        TORCHDEVICE_BACKEND="cpu",
     )
