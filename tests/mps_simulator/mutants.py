@@ -74,10 +74,7 @@ MUTANTS = [
         "  if (false && !may_refuse) {",
     ),
     Mutant(
-        "no refusal is known",
-        "csrc/forward/Refusal.cpp",
-        "  const std::string& text = error.msg();",
-        "  return false;\n  const std::string& text = error.msg();",
+        "no refusal is known", "csrc/forward/Refusal.cpp", "  const std::string& text = error.msg();", "  return false;\n  const std::string& text = error.msg();"
     ),
     Mutant(
         "written arguments are not put back",
