@@ -104,6 +104,22 @@ def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python)
     assert UNCOMPILED in process.stderr
 
 
+def test_flex_attention_runs_uncompiled(monkeypatch) -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    from torchdevice import compile as ours
+
+    monkeypatch.setattr(ours, "_warned", set())
+    q = torch.randn(1, 2, 40, 16, device="cuda", requires_grad=True)
+    with pytest.warns(
+        UserWarning, match="kernels of flex_attention on device cuda in Triton only; torchdevice runs such"
+    ):
+        result = torch.compile(flex_attention)(q, q, q)
+    torch.testing.assert_close(result, torch.nn.functional.scaled_dot_product_attention(q, q, q))
+    result.sum().backward()
+    assert q.grad is not None
+
+
 def test_no_library_ahead_of_time(tmp_path) -> None:
     x = torch.ones(3, device="cuda")
     exported = torch.export.export(torch.nn.ReLU(), (x,))

@@ -38,7 +38,7 @@ def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
         if _touches_cuda(model_, example_inputs_):
             if compile_fx.V.aot_compilation:
                 raise NotImplementedError(_NO_LIBRARY)
-            obstacle = _obstacle()
+            obstacle = _obstacle(model_)
             if obstacle is not None:
                 _warn_once(f"{obstacle} {_UNCOMPILED}")
                 return _run_uncompiled(model_, example_inputs_)
@@ -74,8 +74,8 @@ _UNCOMPILED = (
 )
 
 
-def _obstacle() -> str | None:
-    """Why no C++ can be generated for cuda here."""
+def _obstacle(model: Any) -> str | None:
+    """Why no C++ can be generated for this graph on cuda."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -84,6 +84,8 @@ def _obstacle() -> str | None:
         return (
             f"torch.compile: inductor generates code for the CPU, and device cuda runs on '{_C.native_backend_name()}';"
         )
+    if any("flex_attention" in str(node.target) for node in getattr(getattr(model, "graph", None), "nodes", ())):
+        return "torch.compile: inductor has kernels of flex_attention on device cuda in Triton only;"
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:

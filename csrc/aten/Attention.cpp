@@ -119,11 +119,15 @@ at::Tensor both_words(const RandomState& state, const at::Tensor& like) {
                      : at::empty({2}, like.options().dtype(at::kUInt64));
 }
 
+uint64_t word(const at::Tensor& cell) {
+  native_backend().settle();
+  const auto* words = static_cast<const uint64_t*>(native_backend().host_address(cell.storage().mutable_data()));
+  return words[cell.storage_offset()];
+}
+
 RandomState saved_state(double dropout, const at::Tensor& seed, const at::Tensor& offset) {
   if (dropout == 0) return {};
-  native_backend().synchronize();
-  return {*static_cast<const uint64_t*>(seed.const_data_ptr()), *static_cast<const uint64_t*>(offset.const_data_ptr()),
-          /*drawn=*/true};
+  return {word(seed), word(offset), /*drawn=*/true};
 }
 
 struct Attended {

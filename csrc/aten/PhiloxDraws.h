@@ -74,7 +74,7 @@ struct Uniform2 {
   static constexpr int kNumbers = 2;
   static uint64_t bits(uint32_t low, uint32_t high) { return low ^ (uint64_t{high} << 21U); }
   static void draw(const Words& words, int wanted, double* numbers) {
-    for (int i = 0; i < wanted; ++i) {
+    for (size_t i = 0; i < static_cast<size_t>(wanted); ++i) {
       numbers[i] = static_cast<double>(bits(words[2 * i], words[2 * i + 1])) * 0x1p-53 + 0x1p-54;
     }
   }
@@ -201,7 +201,7 @@ void fill(at::TensorIteratorBase& iterator, CudaGenerator& generator, const Tran
     return;
   }
   const Places places(iterator);
-  deal_numbers<Draw>(deal, Philox(seed, offset), [&](int64_t element, typename Draw::Number number) {
+  deal_numbers<Draw>(deal, Philox(seed, offset), [&](int64_t element, Draw::Number number) {
     *static_cast<Scalar*>(places(element)) = transform(number);
   });
 }

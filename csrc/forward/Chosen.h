@@ -17,7 +17,7 @@ void see_argument(Call& call, const void* argument) {
   call.see(*static_cast<const T*>(argument), is_written);
 }
 
-template <class Op, class Kernel, class Signature = typename Op::schema>
+template <class Op, class Kernel, class Signature = Op::schema>
 struct Chosen;
 
 /// `Kernel`, run where Note [Falling back to the CPU] says. Registered in place of `Kernel` where there is a choice.
@@ -51,7 +51,7 @@ struct Chosen<Op, Kernel, R(A...)> {
 };
 
 /// For kernels that call another one: `Kernel` where there is no choice, else Chosen.
-template <class Op, class Kernel, class Signature = typename Op::schema>
+template <class Op, class Kernel, class Signature = Op::schema>
 struct Forwarded;
 
 template <class Op, class Kernel, class R, class... A>

@@ -77,24 +77,17 @@ def test_a_type_that_cuda_lacks_too() -> None:
         torch.linalg.householder_product(X.half().view(8, 8), X.half()[:8])
 
 
-def test_gradients_of_half_convolutions_are_as_quick_as_those_of_floats() -> None:
-    """The CPU's reference kernel, the only one for the weights' gradient in float16, takes 200 times as long."""
-    import time
-
-    def seconds(dtype: torch.dtype) -> tuple[float, torch.Tensor]:
-        torch.manual_seed(0)
-        x, weight, grad = (
-            torch.randn(shape, device="cuda", dtype=dtype)
-            for shape in ((4, 16, 16, 16), (32, 16, 3, 3), (4, 32, 16, 16))
-        )
-        arguments = (grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False])
-        torch.ops.aten.convolution_backward(*arguments)
-        start = time.perf_counter()
-        _, result, _ = torch.ops.aten.convolution_backward(*arguments)
-        return time.perf_counter() - start, result
-
-    float_time, expected = seconds(torch.float32)
-    half_time, actual = seconds(torch.float16)
-    assert actual.dtype == torch.float16
-    assert actual.shape == expected.shape
-    assert half_time < 30 * float_time
+def test_gradients_of_half_convolutions_are_those_of_floats() -> None:
+    """The CPU's reference kernel, the only one for the weights' gradient in float16, takes 200 times as long, and adds
+    up in another order."""
+    torch.manual_seed(0)
+    halves = [
+        torch.randn(shape, device="cuda", dtype=torch.half)
+        for shape in ((4, 32, 16, 16), (4, 16, 16, 16), (32, 16, 3, 3))
+    ]
+    options = (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])
+    actual = torch.ops.aten.convolution_backward(*halves, *options)
+    expected = torch.ops.aten.convolution_backward(*(half.float() for half in halves), *options)
+    for half, full in zip(actual[:2], expected[:2], strict=True):
+        assert half.dtype == torch.half
+        assert torch.equal(half, full.half())
