@@ -116,9 +116,10 @@ Dropped native_dropout(const at::Tensor& self, double p, std::optional<bool> tra
 
 Dropped fused_dropout(const at::Tensor& self, double keep, std::optional<at::Generator> generator) {
   TORCH_CHECK(self.is_cuda(), "Expected a '", self.device().type(), "' device type for generator but found 'cuda'");
-  return dropout<uint8_t>(
-      self, keep,
-      *at::get_generator_or_default<CudaGenerator>(generator, default_cuda_generator(self.device().index())));
+  const at::Generator chosen = generator.has_value() && generator->defined()
+                                   ? *std::move(generator)
+                                   : default_cuda_generator(self.device().index());
+  return dropout<uint8_t>(self, keep, *at::check_generator<CudaGenerator>(chosen));
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ void OperatorRecord::remember(uint64_t kind, Answer answer) noexcept {
     return;
   }
   const auto slot = answers_.fetch_add(1, std::memory_order_relaxed) % kRemembered;
-  kinds_[slot].store((kind & ~uint64_t{1}) | (refused ? 1 : 0), std::memory_order_relaxed);
+  kinds_[slot].store((kind & ~uint64_t{1}) | uint64_t{refused}, std::memory_order_relaxed);
   if (refused) {
     refusals_.fetch_add(1, std::memory_order_relaxed);
   }

@@ -77,7 +77,7 @@ void CpuBackend::free_segment(void* segment, size_t nbytes) noexcept { munmap(se
 size_t CpuBackend::free_memory() const { return available_memory(); }
 
 void CpuBackend::copy(void* destination, const void* source, size_t nbytes) {
-  constexpr int64_t kBytesPerTask = 256 * 1024;
+  constexpr int64_t kBytesPerTask = int64_t{256} * 1024;
   parallel_for(static_cast<int64_t>(nbytes), kBytesPerTask, [&](int64_t begin, int64_t end) {
     std::memcpy(static_cast<char*>(destination) + begin, static_cast<const char*>(source) + begin, end - begin);
   });
