@@ -9,7 +9,7 @@ import sys
 import time
 
 IMPORT = "import torch"
-PEAK = "import torch, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+PEAK = "import re, torch; print(int(re.search('VmHWM:\\\\s+(\\\\d+)', open('/proc/self/status').read())[1]) / 1024)"
 FIRST_OPERATOR = """
 import time, torch
 start = time.perf_counter()
