@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 from benchmarks.programs import PROGRAMS
+from benchmarks.resident import own_peak
 
 STEPS = 10
-
-
-def own_peak() -> int:
-    """KiB that this process had resident at most; getrusage's figure begins with that of the parent (Linux)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1])
 
 
 def run(name: str, device: str) -> None:

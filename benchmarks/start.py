@@ -9,7 +9,7 @@ import sys
 import time
 
 IMPORT = "import torch"
-PEAK = "import re, torch; print(int(re.search('VmHWM:\\\\s+(\\\\d+)', open('/proc/self/status').read())[1]) / 1024)"
+PEAK = "import torch; from benchmarks.resident import own_peak; print(own_peak() / 1024)"
 FIRST_OPERATOR = """
 import time, torch
 start = time.perf_counter()
