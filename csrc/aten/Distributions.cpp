@@ -25,22 +25,16 @@ namespace {
 namespace templates = at::native::templates;
 using MaybeGenerator = std::optional<at::Generator>;
 
-CudaGenerator& chosen_generator(const MaybeGenerator& generator, c10::Device device) {
-  // A CUDA generator leads here also with a tensor on the CPU, whose kernel would have refused it.
-  TORCH_CHECK(device.is_cuda(), "Expected a '", device.type(), "' device type for generator but found 'cuda'");
-  return *at::get_generator_or_default<CudaGenerator>(generator, default_cuda_generator(device.index()));
-}
-
 template <class Scalar, class Transform>
 void fill_uniform(at::TensorIteratorBase& iterator, const MaybeGenerator& generator, const Transform& transform) {
   using Draw = std::conditional_t<std::is_same_v<Scalar, double>, Uniform2, Uniform4>;
-  fill<Scalar, Draw>(iterator, chosen_generator(generator, iterator.device(0)), transform);
+  fill<Scalar, Draw>(iterator, cuda_generator(generator, iterator.device(0)), transform);
 }
 
 template <class Scalar, class Transform>
 void fill_normal(at::TensorIteratorBase& iterator, const MaybeGenerator& generator, const Transform& transform) {
   using Draw = std::conditional_t<std::is_same_v<Scalar, double>, Normal2, Normal4>;
-  fill<Scalar, Draw>(iterator, chosen_generator(generator, iterator.device(0)), transform);
+  fill<Scalar, Draw>(iterator, cuda_generator(generator, iterator.device(0)), transform);
 }
 
 // The kernels that torch's templates ask for, which check the arguments before.
@@ -136,7 +130,7 @@ struct Cauchy {
 template <class>
 struct RandomBits {
   void operator()(at::TensorIteratorBase& iterator, const MaybeGenerator& generator) {
-    auto& chosen = chosen_generator(generator, iterator.device(0));
+    auto& chosen = cuda_generator(generator, iterator.device(0));
     AT_DISPATCH_ALL_TYPES_AND3(at::kHalf, at::kBFloat16, at::kBool, iterator.dtype(), "random_kernel_cuda", [&] {
       using Draw =
           std::conditional_t<std::is_same_v<scalar_t, double> || std::is_same_v<scalar_t, int64_t>, Words64, Words32>;
@@ -150,7 +144,7 @@ template <class>
 struct RandomFromTo {
   void operator()(at::TensorIteratorBase& iterator, uint64_t range, int64_t base, const MaybeGenerator& generator) {
     constexpr uint64_t kWideRange = uint64_t{1} << 28U;  // from here on the remainder of 32 bits is too uneven
-    auto& chosen = chosen_generator(generator, iterator.device(0));
+    auto& chosen = cuda_generator(generator, iterator.device(0));
     AT_DISPATCH_V2(iterator.dtype(), "random_from_to_kernel_cuda", AT_WRAP([&] {
                      const auto transform = [range, base](auto word) {
                        return at::transformation::uniform_int_from_to<scalar_t>(word, range, base);
@@ -166,7 +160,7 @@ struct RandomFromTo {
   }
   /// Every int64: from its least value up, without an end.
   void operator()(at::TensorIteratorBase& iterator, const MaybeGenerator& generator) {
-    auto& chosen = chosen_generator(generator, iterator.device(0));
+    auto& chosen = cuda_generator(generator, iterator.device(0));
     AT_DISPATCH_ALL_TYPES_AND(at::kBFloat16, iterator.dtype(), "random_full_64_bits_range_kernel_cuda", [&] {
       if constexpr (std::is_same_v<scalar_t, int64_t> || std::is_same_v<scalar_t, double> ||
                     std::is_same_v<scalar_t, float> || std::is_same_v<scalar_t, at::BFloat16>) {
@@ -216,7 +210,7 @@ template <class>
 struct BernoulliTensor {
   void operator()(at::Tensor& self, const at::Tensor& p, const MaybeGenerator& generator) {
     constexpr uint64_t kIncrement = 10;
-    const auto [seed, offset] = chosen_generator(generator, self.device()).reserve(kIncrement);
+    const auto [seed, offset] = cuda_generator(generator, self.device()).reserve(kIncrement);
     TORCH_CHECK(at::isFloatingType(p.scalar_type()), "expected probabilities tensor to have floating type, got ",
                 p.scalar_type());
     const auto type = self.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;

@@ -58,11 +58,10 @@ struct Drop {
 
 /// All three tensors lie in memory in the same way.
 template <class Scalar, class Mask>
-void drop_elements(const at::Tensor& self, at::Tensor& result, at::Tensor& mask, double keep, const Deal& deal,
-                   const Philox& philox) {
+void drop_elements(const at::Tensor& self, at::Tensor& result, at::Tensor& mask, double keep, int together,
+                   const Deal& deal, const Philox& philox) {
   const Drop<Scalar, Mask> drop{self.const_data_ptr<Scalar>(), result.mutable_data_ptr<Scalar>(),
                                 mask.mutable_data_ptr<Mask>(), static_cast<at::opmath_type<Scalar>>(keep)};
-  const int together = neighbours(self);
   if (together == 1) {
     deal_numbers<Uniform4>(deal, philox, drop);
     return;
@@ -88,12 +87,14 @@ Dropped dropout(const at::Tensor& self, double keep, CudaGenerator& generator) {
   const auto [seed, offset] = generator.reserve(deal.increment());
   const Philox philox(seed, offset);
   // Else CUDA's kernel counts the elements by their indices, not as they lie in memory.
-  const bool by_memory = self.is_contiguous() || neighbours(self) > 1;
+  const int together = neighbours(self);
+  const bool by_memory = self.is_contiguous() || together > 1;
   const at::Tensor source = by_memory ? self : self.contiguous();
   at::Tensor kept = by_memory ? result : at::empty_like(source);
   at::Tensor marked = by_memory ? mask : at::empty_like(source, mask.options());
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(), "fused_dropout",
-                                  [&] { drop_elements<scalar_t, Mask>(source, kept, marked, keep, deal, philox); });
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(), "fused_dropout", [&] {
+    drop_elements<scalar_t, Mask>(source, kept, marked, keep, together, deal, philox);
+  });
   if (!by_memory) {
     result.copy_(kept);
     mask.copy_(marked);
@@ -111,15 +112,12 @@ Dropped native_dropout(const at::Tensor& self, double p, std::optional<bool> tra
   if (self.is_complex()) {
     return at::native::native_dropout_cpu(self, p, train);  // CUDA has none; this one is composed of operators
   }
-  return dropout<bool>(self, 1 - p, *default_cuda_generator(self.device().index()).get<CudaGenerator>());
+  return dropout<bool>(self, 1 - p, cuda_generator(std::nullopt, self.device()));
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the operator takes it by value
 Dropped fused_dropout(const at::Tensor& self, double keep, std::optional<at::Generator> generator) {
-  TORCH_CHECK(self.is_cuda(), "Expected a '", self.device().type(), "' device type for generator but found 'cuda'");
-  const at::Generator chosen = generator.has_value() && generator->defined()
-                                   ? *std::move(generator)
-                                   : default_cuda_generator(self.device().index());
-  return dropout<uint8_t>(self, keep, *at::check_generator<CudaGenerator>(chosen));
+  return dropout<uint8_t>(self, keep, cuda_generator(generator, self.device()));
 }
 
 }  // namespace

@@ -120,6 +120,11 @@ std::pair<uint64_t, uint64_t> CudaGenerator::reserve(uint64_t increment) {
   return {state_->seed, offset};
 }
 
+CudaGenerator& cuda_generator(const std::optional<at::Generator>& generator, c10::Device device) {
+  TORCH_CHECK(device.is_cuda(), "Expected a '", device.type(), "' device type for generator but found 'cuda'");
+  return *at::get_generator_or_default<CudaGenerator>(generator, default_cuda_generator(device.index()));
+}
+
 at::Generator make_cuda_generator(c10::DeviceIndex device) {
   if (device == -1) {
     device = current_device();

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 namespace torchdevice {
@@ -60,6 +61,11 @@ class CudaGenerator : public c10::GeneratorImpl {
 
 /// The default generator of cuda:`device`; -1 means the current device.
 const at::Generator& default_cuda_generator(c10::DeviceIndex device);
+
+/// What an operator on `device` draws from: the given generator, or the default one. Throws c10::Error unless both are
+/// CUDA's: a CUDA generator leads to CUDA's kernels also with a tensor on the CPU, whose kernel would have refused it.
+/// Generators live as long as somebody holds them: the caller holds the given one.
+CudaGenerator& cuda_generator(const std::optional<at::Generator>& generator, c10::Device device);
 
 /// A new generator on cuda:`device`; -1 means the current device.
 at::Generator make_cuda_generator(c10::DeviceIndex device);

@@ -73,3 +73,12 @@ def test_elements_count_by_index_where_memory_does_not_say() -> None:
         assert torch.equal(mask.flatten(), plain)
         assert torch.equal(result, x * mask * 2)
         assert result.stride() == torch.empty_like(x).stride()
+
+
+def test_what_has_gaps_is_loaded_one_by_one() -> None:
+    """Also if there are as many elements as a thread could take together."""
+    thread = np.arange(256, dtype=np.uint64)
+    number = uniform(philox([thread * 0, thread * 0, thread, thread * 0], 5))[:, 0]
+    torch.cuda.manual_seed(5)
+    _, mask = torch.native_dropout(torch.ones(16, 32, device="cuda")[:, ::2], 0.25, True)
+    assert np.array_equal(mask.flatten().cpu().numpy(), number < np.float32(0.75))
