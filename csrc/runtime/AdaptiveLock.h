@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <thread>
 
 namespace torchdevice {
@@ -18,12 +19,17 @@ class AdaptiveLock {
   }
   void unlock() noexcept { taken_.store(false, std::memory_order_release); }
 
+  /// How often a thread had to wait, for whoever holds the lock.
+  uint32_t waits() const noexcept { return waits_; }
+  void forget_waits() noexcept { waits_ = 0; }
+
  private:
   [[gnu::cold, gnu::noinline]] void wait() noexcept {
     constexpr int kSpins = 64;
     constexpr int kYields = 64;
     for (int round = 0;; ++round) {
       if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire)) {
+        ++waits_;
         return;
       }
       if (round < kSpins) {
@@ -39,6 +45,7 @@ class AdaptiveLock {
   }
 
   std::atomic<bool> taken_{false};
+  uint32_t waits_ = 0;
 };
 
 }  // namespace torchdevice

@@ -50,6 +50,7 @@ struct alignas(64) Block {
   uint32_t epoch;  ///< small: StreamBlocks::epoch when it was cut; large and free: large searches until then
   BlockState state;
   bool used_elsewhere;  ///< record_stream told that a stream other than its own used it
+  bool kept;            ///< released, but kept by a thread: see Note [Contention]
 
   bool is_split() const noexcept { return previous != nullptr || next != nullptr; }
 };

@@ -18,7 +18,7 @@ Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segm
   lock_.unlock();
   void* base = source.allocate(segment_size, device_, handle);
   lock_.lock();
-  end_repetition();
+  settle();
   if (base == nullptr) {
     return nullptr;
   }
@@ -32,7 +32,7 @@ Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segm
 
 void* DevicePool::allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source) {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   const Segment* segment = map_segment_from(source, nbytes, stream);
   if (segment == nullptr) {
     throw_cuda_error(CudaError::memory_allocation, "the program's own allocator");
@@ -53,7 +53,7 @@ void DevicePool::free_custom(Segment& segment) {
   lock_.unlock();
   segment.source->release(segment.base, segment.size, device_, segment.source_stream);
   lock_.lock();
-  end_repetition();
+  settle();
   unused_headers_.push_back(&segment);
 }
 

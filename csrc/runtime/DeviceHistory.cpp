@@ -20,7 +20,7 @@ void* DevicePool::handle_of(c10::StreamId stream) const {
 
 void DevicePool::configure_history(const HistorySettings& settings) {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   history_.configure(settings);
   update_watched();
 }

@@ -17,6 +17,7 @@ using c10::CachingDeviceAllocator::TraceEntry;
 namespace {
 
 constexpr size_t kOneExabyte = kMiB * kMiB * kMiB;
+constexpr uint32_t kMeetings = 64;  ///< of threads at the lock, from which on they contend for the device's blocks
 
 template <PoolKind kind>
 auto& free_blocks(StreamBlocks& blocks) noexcept {
@@ -105,11 +106,14 @@ void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
 }
 
 void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
+  if (is_contended() && !is_profiled()) {
+    return allocate_contended(nbytes, stream);
+  }
   const HistoryScope scope(history_.gather(MemoryHistory::Level::STATE));
   Block* block = nullptr;
   {
     const Guard guard(lock_);
-    end_repetition();
+    settle();
     block = &allocate_block(routed_blocks(stream), nbytes);
     record_allocation(*block);
   }
@@ -122,6 +126,9 @@ void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
 Block& DevicePool::allocate_block(StreamBlocks& blocks, size_t nbytes) {
   if (!deferred_.empty()) [[unlikely]] {
     complete_deferred();
+  }
+  if (lock_.waits() > kMeetings) [[unlikely]] {
+    begin_contention();
   }
   if (nbytes > kSmallSize) [[unlikely]] {
     return allocate_large(blocks, nbytes);
@@ -162,11 +169,15 @@ void DevicePool::free(Segment& segment, void* memory) {
 }
 
 void DevicePool::free_watched(Segment& segment, void* memory) {
+  if (is_contended() && !is_profiled()) {
+    free_contended(segment, memory);
+    return;
+  }
   const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   size_t size = 0;
   {
     const Guard guard(lock_);
-    end_repetition();
+    settle();
     if (segment.blocks == nullptr) {
       free_uncached(segment, memory);
       return;
@@ -274,6 +285,10 @@ Block& DevicePool::cut(StreamBlocks& blocks, size_t size) {
   }
   StreamBlocks* owner = &blocks;
   Block* block = free_blocks<kind>(blocks).take(size);
+  if (block == nullptr && is_contended()) [[unlikely]] {
+    end_contention();
+    return cut<kind>(blocks, size);
+  }
   if (block == nullptr) [[unlikely]] {
     block = &new_segment(size, blocks);
     owner = find_segment(block->start)->owner;
@@ -426,7 +441,7 @@ void DevicePool::report(void* memory, int64_t change) {
   int64_t reserved = 0;
   {
     const Guard guard(lock_);
-    end_repetition();
+    settle();
     allocated = stats_.allocated_bytes.current();
     reserved = stats_.reserved_bytes.current();
   }

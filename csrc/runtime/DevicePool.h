@@ -20,6 +20,7 @@
 #include "runtime/MemoryHistory.h"
 #include "runtime/MemoryStats.h"
 #include "runtime/PrivatePool.h"
+#include "runtime/ThreadBlocks.h"
 
 namespace torchdevice {
 
@@ -87,9 +88,12 @@ class DevicePool {
     bool right;
   };
 
-  /// fork: the child starts with the lock free and the blocks consistent.
-  void before_fork() noexcept { lock_.lock(); }
-  void after_fork() noexcept { lock_.unlock(); }
+  /// A thread ends, and takes no more part in this.
+  void dismiss(ThreadBlocks& thread);
+
+  /// fork: the child starts with the locks free and the blocks consistent.
+  void before_fork() noexcept;
+  void after_fork() noexcept;
 
  private:
   using Guard = std::lock_guard<AdaptiveLock>;
@@ -122,14 +126,31 @@ class DevicePool {
   }
   void finish_repetition() noexcept;
 
+  // Note [Contention] is in ThreadBlocks.h; these are in DeviceContention.cpp.
+  void* allocate_contended(size_t nbytes, c10::StreamId stream);
+  void free_contended(Segment& segment, void* memory);
+  bool is_contended() const noexcept { return contended_.load(std::memory_order_relaxed); }
+  void begin_contention() noexcept;
+  void end_contention();
+  /// From here on the calling thread keeps what it releases; nothing as yet.
+  void renew_kept_blocks();
+  void take_back(ThreadBlocks& thread);
+  /// Before statistics are read, or allocations go another way.
+  void settle() {
+    end_repetition();
+    if (is_contended()) [[unlikely]] {
+      end_contention();
+    }
+  }
+
   // Note [Watched allocations]
-  // Whatever is unusual for the time being, a route to a private pool, memory history, a profiler, goes through the
-  // functions below, so that the usual paths ask one question for all of it.
+  // Whatever is unusual for the time being, a route to a private pool, memory history, a profiler, contention, goes
+  // through the functions below, so that the usual paths ask one question for all of it.
   bool is_watched() const noexcept;
   void* allocate_watched(size_t nbytes, c10::StreamId stream);
   void free_watched(Segment& segment, void* memory);
   void update_watched() noexcept {
-    watched_.store(!routes_.empty() || history_.is_active(), std::memory_order_relaxed);
+    watched_.store(is_contended() || !routes_.empty() || history_.is_active(), std::memory_order_relaxed);
   }
   void record_allocation(const Block& block);
   void record_release(MemoryHistory::Action action, const Segment& segment, const void* memory, size_t requested);
@@ -137,9 +158,9 @@ class DevicePool {
   void* handle_of(c10::StreamId stream) const;
 
   // All of these run under the lock; those that say so let go of it in between.
-  C10_ALWAYS_INLINE Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
+  Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
   /// Bytes of the block that lay at `memory`, 0 for memory that went around the cache.
-  C10_ALWAYS_INLINE size_t free_block(Segment& segment, const void* memory);
+  size_t free_block(Segment& segment, const void* memory);
   Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
   C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
   void unpark(StreamBlocks& blocks) noexcept;
@@ -207,6 +228,7 @@ class DevicePool {
 
   AdaptiveLock lock_;
   std::atomic<bool> watched_{false};
+  std::atomic<bool> contended_{false};
   Repetition repeat_;
   const Block* last_parked_ = nullptr;
   const c10::DeviceIndex device_;
@@ -214,6 +236,7 @@ class DevicePool {
   StreamBlocks* last_blocks_ = nullptr;
   MemoryStats stats_;
   std::vector<Block*> deferred_;
+  std::vector<ThreadBlocks*> threads_;  ///< all there are
   std::vector<std::unique_ptr<StreamBlocks>> streams_;
   std::vector<std::unique_ptr<PrivatePool>> private_pools_;
   std::vector<Route> routes_;  ///< the latest one that applies counts

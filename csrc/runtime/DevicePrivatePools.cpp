@@ -34,7 +34,7 @@ void DevicePool::begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(
     TORCH_CHECK(route.pool != &pool, "beginAllocateToPool: already recording to mempool_id");
   }
   routes_.push_back({&pool, std::move(filter)});
-  end_repetition();
+  settle();
   update_watched();
 }
 
@@ -65,7 +65,7 @@ void DevicePool::set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom) {
 
 bool DevicePool::pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses) {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   TORCH_CHECK(std::ranges::any_of(private_pools_, [&id](const auto& pool) { return pool->id == id; }),
               "Could not find pool of id");
   size_t found = 0;

@@ -15,19 +15,19 @@ using c10::CachingDeviceAllocator::SegmentInfo;
 
 DeviceStats DevicePool::stats() {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   return stats_.device_stats();
 }
 
 void DevicePool::reset_peak_stats() {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   stats_.reset_peak();
 }
 
 void DevicePool::reset_accumulated_stats() {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   stats_.reset_accumulated();
 }
 
@@ -64,7 +64,7 @@ size_t DevicePool::free_memory() const {
 
 std::vector<SegmentInfo> DevicePool::snapshot(c10::MempoolId_t pool) {
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   for (const auto& blocks : streams_) {
     unpark(*blocks);
   }

@@ -208,7 +208,7 @@ void DevicePool::free_uncached(Segment& segment, const void* memory) {
 void DevicePool::empty_cache(c10::MempoolId_t pool) {
   const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
   const Guard guard(lock_);
-  end_repetition();
+  settle();
   release_cached_segments(pool);
 }
 
@@ -217,7 +217,7 @@ void DevicePool::release_cached_segments(c10::MempoolId_t pool) {
   lock_.unlock();
   native_backend().synchronize();
   lock_.lock();
-  end_repetition();
+  settle();
   const bool every_pool = pool == c10::MempoolId_t{0, 0};
   if (every_pool) {
     stats_.stream_syncs += 1;
