@@ -6,11 +6,9 @@ changes, so each point is divided by that of the same addition on cpu, measured 
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import torch
 
+from benchmarks.fresh import run_fresh
 from benchmarks.pairs import paired_ratio
 
 SIZES = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -62,17 +60,7 @@ from benchmarks.growth import addition
 alive = [torch.ones(1, device=f"cuda:{i}") for i in range(torch.cuda.device_count())]
 print(addition())
 """
-    return {
-        count: float(
-            subprocess.run(
-                ["env", f"TORCHDEVICE_COUNT={count}", sys.executable, "-c", program],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        for count in DEVICES
-    }
+    return {count: float(run_fresh(program, TORCHDEVICE_COUNT=str(count))) for count in DEVICES}
 
 
 def ratios() -> dict[str, dict[int, float]]:

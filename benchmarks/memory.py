@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
+from benchmarks.fresh import own_peak, run_fresh
 from benchmarks.programs import PROGRAMS
-from benchmarks.resident import own_peak
 
 STEPS = 10
 
@@ -21,8 +18,7 @@ def run(name: str, device: str) -> None:
 
 def peak(name: str, device: str) -> int:
     """KiB."""
-    code = f"from benchmarks.memory import run; run({name!r}, {device!r})"
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return int(run_fresh(f"from benchmarks.memory import run; run({name!r}, {device!r})"))
 
 
 def ratios() -> dict[str, float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import time
 
+from benchmarks.fresh import run_fresh
+
 IMPORT = "import torch"
-PEAK = "import torch; from benchmarks.resident import own_peak; print(own_peak() / 1024)"
+PEAK = "import torch; from benchmarks.fresh import own_peak; print(own_peak() / 1024)"
 FIRST_OPERATOR = """
 import time, torch
 start = time.perf_counter()
@@ -20,10 +19,7 @@ print((time.perf_counter() - start) * 1000)
 
 def run(code: str, active: bool) -> str:
     """What an interpreter prints, with torchdevice active or not."""
-    environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "1" if active else "0"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
-    ).stdout
+    return run_fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="1" if active else "0")
 
 
 def import_seconds(active: bool) -> float:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import torchgen
 from operators import Operators
-from rules import FLOAT8, NONDETERMINISTIC, WAITING, WIDENED, Mixing, mixing_of, must_compose
+from rules import (
+    FLOAT8,
+    NONDETERMINISTIC,
+    WAITING,
+    WIDENED,
+    Mixing,
+    mixing_of,
+    must_compose,
+    writes_elements_only,
+)
 from torchgen.api import cpp, dispatcher
 from torchgen.api.types import NativeSignature
 from torchgen.model import Argument, NativeFunction, SelfArgument
@@ -71,16 +80,19 @@ class Kernel:
         return f'{self.device_rule()}constexpr char {self.struct}_alert[] = "{self.alert}";\n'
 
     def device_rule(self) -> str:
-        if self.mixing is not Mixing.SAME_DEVICE:
-            return f"constexpr Rule {self.struct}_rule{{Mixing::{self.mixing.value}}};\n"
+        members = [f".mixing = Mixing::{self.mixing.value}"]
+        table = ""
         checked = ", ".join(f'{{{position}, "{name}"}}' for position, name in self.checked_arguments())
-        if not checked:
-            return f"constexpr Rule {self.struct}_rule{{}};\n"
-        return (
-            f"constexpr CheckedArgument {self.struct}_checked[] = {{{checked}}};\n"
-            f'constexpr Rule {self.struct}_rule{{Mixing::kSameDevice, "{self.method()}", {self.struct}_checked, '
-            f"std::size({self.struct}_checked)}};\n"
-        )
+        if self.mixing is Mixing.SAME_DEVICE and checked:
+            table = f"constexpr CheckedArgument {self.struct}_checked[] = {{{checked}}};\n"
+            members += [
+                f'.method = "{self.method()}"',
+                f".checked = {self.struct}_checked",
+                f".checked_count = std::size({self.struct}_checked)",
+            ]
+        if writes_elements_only(self.function):
+            members.append(".writes_elements_only = true")
+        return f"{table}constexpr Rule {self.struct}_rule{{{', '.join(members)}}};\n"
 
     def method(self) -> str:
         """The wrapper's name in torch's message, as torchgen/dest/register_dispatch_key.py forms it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from operators import Operators
-from torchgen.model import DeviceCheckType, NativeFunction
+from torchgen.model import DeviceCheckType, NativeFunction, SchemaKind
 
 
 class Mixing(Enum):
@@ -256,6 +256,11 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
         or "col_" in name
         or "row_indices" in name
     )
+
+
+def writes_elements_only(function: NativeFunction) -> bool:
+    """Whether the kernel cannot give the tensor it writes to other metadata: torch's structured ones check that."""
+    return function.func.kind() is SchemaKind.inplace and function.structured_delegate is not None
 
 
 def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import tomllib
+import torch
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +50,14 @@ def run_python() -> RunPython:
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture
+def fresh_dynamo() -> Iterator[None]:
+    """torch.compile knows nothing of other tests' functions."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
 
 
 def _names(pattern: str, test: str) -> bool:

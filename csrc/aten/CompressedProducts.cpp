@@ -67,8 +67,8 @@ void triangular_solve(const c10::OperatorHandle& op, c10::DispatchKeySet keys, t
 
 template <class Op, class Function>
 void implement(forward::Registrar& registrar, Function function) {
-  registrar.implement_boxed({Op::name, Op::overload_name}, c10::DispatchKey::SparseCsrCUDA,
-                            c10::KernelFunction::makeFromUnboxedFunction(function));
+  registrar.add({Op::name, Op::overload_name}, c10::DispatchKey::SparseCsrCUDA,
+                c10::KernelFunction::makeFromUnboxedFunction(function));
 }
 
 }  // namespace
@@ -77,9 +77,8 @@ void register_compressed_products(forward::Registrar& registrar) {
   implement<at::_ops::bmm_out>(registrar, TORCH_FN(bmm_out));
   implement<at::_ops::baddbmm_out>(registrar, TORCH_FN(baddbmm_out));
   implement<at::_ops::_spsolve>(registrar, TORCH_FN(solve));
-  registrar.implement_boxed({at::_ops::triangular_solve_X::name, at::_ops::triangular_solve_X::overload_name},
-                            c10::DispatchKey::SparseCsrCUDA,
-                            c10::KernelFunction::makeFromBoxedFunction<&triangular_solve>());
+  registrar.add({at::_ops::triangular_solve_X::name, at::_ops::triangular_solve_X::overload_name},
+                c10::DispatchKey::SparseCsrCUDA, c10::KernelFunction::makeFromBoxedFunction<&triangular_solve>());
 }
 
 }  // namespace torchdevice::aten

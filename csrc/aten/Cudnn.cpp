@@ -182,8 +182,8 @@ void register_cudnn(forward::Registrar& registrar) {
   for (const char* name : {"miopen_batch_norm", "miopen_batch_norm_backward", "miopen_convolution",
                            "miopen_convolution_transpose", "miopen_depthwise_convolution", "miopen_convolution_relu",
                            "miopen_convolution_add_relu", "miopen_rnn", "miopen_rnn_backward"}) {
-    registrar.implement_boxed({std::string("aten::") + name, ""}, c10::DispatchKey::CUDA,
-                              c10::KernelFunction::makeFromBoxedFunction<&without_miopen>());
+    registrar.add({std::string("aten::") + name, ""}, c10::DispatchKey::CUDA,
+                  c10::KernelFunction::makeFromBoxedFunction<&without_miopen>());
   }
 }
 

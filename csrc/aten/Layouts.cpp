@@ -154,9 +154,9 @@ void register_kind(forward::Registrar& registrar, const IsShared& is_shared, con
     const bool about_host_memory = name.name == "aten::is_pinned" || name.name == "aten::_pin_memory";
     const bool is_collective = name.getNamespace() == "c10d";  // distributed/Collectives.cpp
     if (!about_host_memory && !is_collective && !by_hand.contains(c10::toString(name))) {
-      registrar.implement_boxed(name, cuda,
-                                is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
-                                                               : forward::boxed_kernel<functionality>());
+      registrar.add(name, cuda,
+                    is_shared(c10::toString(name)) ? forward::shared_kernel<functionality>()
+                                                   : forward::boxed_kernel<functionality>());
     }
   }
 }
@@ -176,12 +176,12 @@ void register_layouts(forward::Registrar& registrar) {
                                              [](const std::string& name) { return quantized_shared().contains(name); });
   at::native::flatten_indices_stub.set_cuda_dispatch_ptr(&flatten_indices);
   for (const char* name : {"aten::add", "aten::mul"}) {
-    registrar.implement_boxed({name, "out"}, c10::DispatchKey::SparseCUDA,
-                              c10::KernelFunction::makeFromBoxedFunction<&forward_or_widen>());
+    registrar.add({name, "out"}, c10::DispatchKey::SparseCUDA,
+                  c10::KernelFunction::makeFromBoxedFunction<&forward_or_widen>());
   }
   // Its composite kernel asks a DispatchStub.
-  registrar.implement_boxed({"aten::copy_", ""}, c10::DispatchKey::QuantizedCUDA,
-                            forward::boxed_kernel<c10::DispatchKey::Quantized>());
+  registrar.add({"aten::copy_", ""}, c10::DispatchKey::QuantizedCUDA,
+                forward::boxed_kernel<c10::DispatchKey::Quantized>());
 }
 
 }  // namespace torchdevice::aten

@@ -101,8 +101,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& input, at:
 // Composite: under autograd's key too, so that the layers are what autograd records.
 void register_lstm(forward::Registrar& registrar) {
   for (const auto key : {c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA}) {
-    registrar.implement_boxed({Lstm::name, Lstm::overload_name}, key,
-                              c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(lstm)));
+    registrar.add({Lstm::name, Lstm::overload_name}, key, c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(lstm)));
   }
 }
 

@@ -37,9 +37,9 @@ void register_mps_copies(forward::Registrar& registrar) {
   }
   const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(Op::name, Op::overload_name);
-  registrar.implement_boxed({Op::name, Op::overload_name}, c10::DispatchKey::MPS,
-                            c10::KernelFunction::makeFromBoxedFunctor(
-                                std::make_unique<MpsCopy>(op.getComputedKernelForDispatchKey(c10::DispatchKey::MPS))));
+  registrar.add({Op::name, Op::overload_name}, c10::DispatchKey::MPS,
+                c10::KernelFunction::makeFromBoxedFunctor(
+                    std::make_unique<MpsCopy>(op.getComputedKernelForDispatchKey(c10::DispatchKey::MPS))));
 }
 
 }  // namespace torchdevice::aten

@@ -135,9 +135,9 @@ void register_collectives(forward::Registrar& registrar) {
     const auto op = dispatcher.findSchemaOrThrow(name.name.c_str(), name.overload_name.c_str());
     for (const auto key : {c10::DispatchKey::CUDA, c10::DispatchKey::SparseCUDA}) {
       if (op.hasKernelForDispatchKey(key)) {
-        registrar.implement_boxed(name, key,
-                                  c10::KernelFunction::makeFromBoxedFunctor(std::make_unique<Collective>(
-                                      op.getComputedKernelForDispatchKey(key), key == c10::DispatchKey::SparseCUDA)));
+        registrar.add(name, key,
+                      c10::KernelFunction::makeFromBoxedFunctor(std::make_unique<Collective>(
+                          op.getComputedKernelForDispatchKey(key), key == c10::DispatchKey::SparseCUDA)));
       }
     }
   }

@@ -57,7 +57,7 @@ void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool esc
 }
 
 /// Gives back what the fast path of release() does not: a borrowed or lazy storage, an alias that somebody kept.
-C10_NOINLINE void end_alias(AliasSlot& slot) noexcept {
+void end_alias(AliasSlot& slot) noexcept {
   c10::Storage& held = TensorAccess::storage(*slot.native.unsafeGetTensorImpl());
   const bool tensor_escaped = slot.native.use_count() != 1;
   const bool storage_replaced = held.unsafeGetStorageImpl() != slot.storage;
@@ -163,17 +163,12 @@ AliasSlot* AliasPool::find_storage(const c10::StorageImpl* native, AliasPlace* b
   return nullptr;
 }
 
-void AliasPool::release(AliasPlace* base) noexcept {
-  if (C10_UNLIKELY(index_.base != nullptr)) {
-    index_ = {};
-  }
+void AliasPool::release_slowly(AliasPlace* base) noexcept {
+  index_ = {};
   // Last first: a borrower of a storage is always above its lender.
   while (top_ != base) {
     top_ = top_->below;
-    const c10::Storage& held = TensorAccess::storage(*top_->native.unsafeGetTensorImpl());
-    const bool untouched = top_->native.use_count() == 1 && held.unsafeGetStorageImpl() == top_->storage &&
-                           held.use_count() == 1 && !top_->lazy_clone;
-    if (C10_UNLIKELY(!untouched)) {
+    if (!is_untouched(*top_)) {
       end_alias(*top_);
     }
   }

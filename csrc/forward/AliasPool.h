@@ -68,7 +68,18 @@ class AliasPool {
   AliasSlot* find_storage(const c10::StorageImpl* native, AliasPlace* base) noexcept;
 
   /// Give back the slots from `base` up. What somebody kept becomes an owning alias and leaves the pool.
-  void release(AliasPlace* base) noexcept;
+  void release(AliasPlace* base) noexcept {
+    if (C10_UNLIKELY(index_.base != nullptr)) {
+      return release_slowly(base);
+    }
+    while (top_ != base) {
+      AliasPlace* last = top_->below;
+      if (C10_UNLIKELY(!is_untouched(*last))) {
+        return release_slowly(base);
+      }
+      top_ = last;
+    }
+  }
 
  private:
   static constexpr size_t kChunk = 32;
@@ -76,6 +87,13 @@ class AliasPool {
   static constexpr size_t kLinearSearch = 16;
   using Chunk = std::array<AliasPlace, kChunk>;
 
+  /// Nobody kept the alias or its storage, and both are as pooled.
+  static bool is_untouched(const AliasSlot& slot) noexcept {
+    const c10::Storage& held = TensorAccess::storage(*slot.native.unsafeGetTensorImpl());
+    return slot.native.use_count() == 1 && held.unsafeGetStorageImpl() == slot.storage && held.use_count() == 1 &&
+           !slot.lazy_clone;
+  }
+  void release_slowly(AliasPlace* base) noexcept;
   /// More free places above all others.
   void grow();
   /// A native tensor for a place that has none yet, or whose last one somebody kept.
@@ -130,9 +148,8 @@ C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::Stora
     renew(slot);
   }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
-  TensorAccess::copy_metadata(source, native);
+  TensorAccess::copy_metadata(source, native, native_.alias_word);
   TensorAccess::keys(native) = alias_keys(source.key_set(), native_);
-  *TensorAccess::device(native) = native_.native_device;
   if (C10_LIKELY(same_storage == nullptr)) {
     lend_memory(slot, source_storage, written);
   } else {

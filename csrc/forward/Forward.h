@@ -75,7 +75,9 @@ struct Forward<Op, rule, R(A...)> {
       (std::get<i>(natives).commit(frame), ...);
     } else if constexpr (std::is_reference_v<R>) {
       Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...);
-      (std::get<i>(natives).commit(frame), ...);
+      if constexpr (!rule.writes_elements_only) {
+        (std::get<i>(natives).commit(frame), ...);
+      }
       return written_argument<R>(arguments...);
     } else if constexpr (kIsReferenceTuple<R>) {
       Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...);

@@ -5,15 +5,14 @@
 #include "forward/Layouts.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
-#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
 
 /// The storage of a native result becomes the device's. Only its label changes: the memory already is.
-void adopt_storage(c10::StorageImpl& storage, c10::Device device) {
+void adopt_storage(c10::StorageImpl& storage, c10::Device device, const Masquerade& native) {
   storage._mutable_data_ptr_no_checks().unsafe_set_device(device);
-  storage.set_allocator(&caching_allocator());
+  storage.set_allocator(native.allocator);
 }
 
 void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, const Masquerade& native) {
@@ -100,7 +99,7 @@ at::Tensor Frame::adopt(at::Tensor&& result) {
   if (C10_UNLIKELY(!fresh || !dense_native)) {
     return adopt_shared(std::move(result));
   }
-  adopt_storage(*storage.unsafeGetStorageImpl(), device());
+  adopt_storage(*storage.unsafeGetStorageImpl(), device(), native());
   adopt_tensor(impl, device(), native());
   return std::move(result);
 }
@@ -114,7 +113,7 @@ c10::Storage Frame::share_storage(const c10::Storage& native) {
     memory.unsafe_set_device(device());
   }
   return c10::Storage(c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), native.nbytes(),
-                                                            std::move(memory), &caching_allocator(),
+                                                            std::move(memory), pool_.native().allocator,
                                                             /*resizable=*/true));
 }
 
@@ -139,7 +138,7 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
   if (fresh && pool_.native().translates_addresses) {
     at::DataPtr& memory = native->_mutable_data_ptr_no_checks();
     memory = native_backend().from_host(std::move(memory), native->nbytes());
-    adopt_storage(*native, device());
+    adopt_storage(*native, device(), pool_.native());
     adopt_tensor(impl, device(), pool_.native());
     return std::move(result);
   }

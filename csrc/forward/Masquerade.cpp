@@ -2,7 +2,9 @@
 
 #include "forward/Masquerade.h"
 
+#include "forward/TensorAccess.h"
 #include "native/Backend.h"
+#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -15,6 +17,8 @@ Masquerade masquerade_of(c10::Device device, c10::BackendComponent component) {
   result.native_backend_bit = backend.raw_repr();
   result.native_autocast_key = c10::getAutocastRelatedKeySetFromBackend(component).raw_repr();
   result.dense_native_keys = kDenseKey | backend.raw_repr();
+  result.alias_word = TensorAccess::alias_word(device);
+  result.allocator = &caching_allocator();
   return result;
 }
 

@@ -2,12 +2,21 @@
 
 #pragma once
 
+#include <c10/core/Allocator.h>
 #include <c10/core/Device.h>
 #include <c10/core/DispatchKeySet.h>
 
 #include <bit>
 
 namespace torchdevice::forward {
+
+/// One word of a TensorImpl holds its dtype, its device and its flags. Copied flag by flag, as torch does, it costs
+/// more than all other metadata together.
+struct AliasWord {
+  uint64_t unusual = 0;   ///< the flags of tensors that keep metadata elsewhere
+  uint64_t replaced = 0;  ///< what an alias does not have from its source: the device, that metadata may change
+  uint64_t replacement = 0;
+};
 
 /// What changes when a tensor crosses between "cuda" and the device type that works for it; set once, at activation.
 struct Masquerade {
@@ -18,6 +27,9 @@ struct Masquerade {
   uint64_t native_autocast_key = 0;
   /// Keys that tell a fresh result whose memory already is the device's; all bits where it never is.
   uint64_t dense_native_keys = 0;
+  AliasWord alias_word;
+  /// Where the storages of CUDA tensors get their memory.
+  c10::Allocator* allocator = nullptr;
   /// The CPU over another backend's memory: it has a second address for the host.
   bool translates_addresses = false;
 };

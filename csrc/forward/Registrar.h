@@ -34,10 +34,8 @@ class Registrar {
     add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, c10::KernelFunction::makeFromUnboxedFunction(function));
   }
 
-  /// A boxed kernel for any operator under any key.
-  void implement_boxed(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel) {
-    add(name, key, std::move(kernel));
-  }
+  /// Any kernel for any operator under any key.
+  void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 
  private:
   /// One boxing wrapper a signature, not one an operator: this is not the library's hot path.
@@ -45,8 +43,6 @@ class Registrar {
   [[gnu::noinline]] static c10::KernelFunction by_pointer(Function* function) {
     return c10::KernelFunction::makeFromUnboxedRuntimeFunction(function);
   }
-
-  void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 };
 
 /// Every typed kernel that the build generated from native_functions.yaml.

@@ -32,6 +32,8 @@ struct Rule {
   const char* method = "";
   const CheckedArgument* checked = nullptr;
   size_t checked_count = 0;
+  /// An in-place operator that leaves the metadata and the memory of what it writes to as they are.
+  bool writes_elements_only = false;
 };
 
 /// A tensor argument seen by the error path: its position, and whether the operator writes to it.

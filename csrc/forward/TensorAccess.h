@@ -6,12 +6,12 @@
 
 #include <cstring>
 
+#include "forward/Masquerade.h"
+
 namespace torchdevice::forward {
 
 /// Names protected members through a derived class, which C++ allows; never instantiated.
 struct TensorAccess : c10::TensorImpl {
-  static constexpr size_t kFlagsWord = 8;
-
   static c10::DispatchKeySet& keys(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::key_set_); }
   static std::optional<c10::Device>& device(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::device_opt_); }
   static c10::Storage& storage(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::storage_); }
@@ -23,24 +23,36 @@ struct TensorAccess : c10::TensorImpl {
     return tensor.*(&TensorAccess::sizes_and_strides_);
   }
 
-  /// Sizes, strides, offset, dtype, device and layout flags; neither keys nor storage nor autograd state.
-  C10_ALWAYS_INLINE static void copy_metadata(const c10::TensorImpl& from, c10::TensorImpl& to) {
+  /// An alias gets its source's sizes, strides, offset, dtype and layout flags; neither keys, storage nor autograd
+  /// state.
+  C10_ALWAYS_INLINE static void copy_metadata(const c10::TensorImpl& from, c10::TensorImpl& to, const AliasWord& how) {
     const auto& source = static_cast<const TensorAccess&>(from);
     auto& target = static_cast<TensorAccess&>(to);
-    const bool plain = source.extra_meta_ == nullptr && source.sizes_strides_policy_ == 0 && !source.device_policy_ &&
-                       !source.layout_policy_ && !source.storage_access_should_throw_;
-    if (C10_UNLIKELY(!plain || target.extra_meta_ != nullptr)) {
+    const uint64_t word = source.word();
+    const bool elsewhere = (word & how.unusual) != 0 || source.extra_meta_ != nullptr || target.extra_meta_ != nullptr;
+    if (C10_UNLIKELY(elsewhere || !source.is_small() || !target.is_small())) {
       copy_generic_tensor_metadata(&from, &to);
+      target.set_word((target.word() & ~how.replaced) | how.replacement);
       return;
     }
-    target.sizes_and_strides_ = source.sizes_and_strides_;
+    std::memcpy(static_cast<void*>(&target.sizes_and_strides_), &source.sizes_and_strides_, sizeof(sizes_and_strides_));
     target.storage_offset_ = source.storage_offset_;
     target.numel_ = source.numel_;
-    // The dtype, the device and the flags fill one word. Copied one by one, as torch does, the flags alone cost more
-    // than all of the rest.
-    std::memcpy(static_cast<void*>(&target.data_type_), &source.data_type_, kFlagsWord);
-    target.allow_tensor_metadata_change_ = true;
+    target.set_word((word & ~how.replaced) | how.replacement);
   }
+
+  /// Only the compiler knows where the bit fields are, so they are set on a tensor made for that.
+  static AliasWord alias_word(c10::Device native);
+
+ private:
+  /// Sizes and strides lie within the tensor.
+  bool is_small() const { return sizes_and_strides_.size() <= C10_SIZES_AND_STRIDES_MAX_INLINE_SIZE; }
+  uint64_t word() const {
+    uint64_t word = 0;
+    std::memcpy(&word, &data_type_, sizeof(word));
+    return word;
+  }
+  void set_word(uint64_t word) { std::memcpy(static_cast<void*>(&data_type_), &word, sizeof(word)); }
 };
 
 }  // namespace torchdevice::forward

@@ -90,7 +90,7 @@ void install_recorder() {
     if (op.has_value() && op->hasKernelForDispatchKey(c10::DispatchKey::CUDA) &&
         (op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
          op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional))) {
-      registrar.implement_boxed(name, kCaptureKey, kernel());
+      registrar.add(name, kCaptureKey, kernel());
     }
   }
 }

@@ -31,3 +31,8 @@ def words(numel: int, together: int, seed: int, offset: int, threads: int = 108 
     thread = place % np.uint64(threads)
     drawn = philox([step, step * 0, thread, thread * 0], seed)
     return [*drawn, (place // np.uint64(threads)).astype(np.intp)]
+
+
+def uniform(words: np.ndarray) -> np.ndarray:
+    """curand_uniform(): float32 in (0, 1]."""
+    return words.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)

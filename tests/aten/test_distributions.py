@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.aten.curand_model import philox, words
+from tests.aten.curand_model import philox, uniform, words
 from tests.conftest import RunPython
 
 #: torch.manual_seed(0); torch.rand(28, device="cuda"): expected values of mmdetection3d's tests of its detectors, which
@@ -80,7 +80,7 @@ def test_uniform_numbers_bit_by_bit(numel: int) -> None:
     generator = torch.Generator("cuda").manual_seed(0x1234_5678_9ABC)
     generator.set_offset(40)
     *drawn, which = words(numel, 4, 0x1234_5678_9ABC, 40)
-    number = np.choose(which, drawn).astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
+    number = uniform(np.choose(which, drawn))
     number = np.where(number == 1, np.float32(0), number)
     assert np.array_equal(torch.rand(numel, device="cuda", generator=generator).cpu().numpy(), number)
     assert generator.get_offset() == 40 + 4 * (1 + (numel - 1) // (4 * min(108 * 2048, -(-numel // 256) * 256)))
@@ -111,15 +111,14 @@ def test_integers_bit_by_bit(low: int, high: int) -> None:
 
 def test_bernoulli_trials_bit_by_bit() -> None:
     *drawn, which = words(5000, 4, 1, 0)
-    number = np.choose(which, drawn).astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
+    number = uniform(np.choose(which, drawn))
     generator = torch.Generator("cuda").manual_seed(1)
     trials = torch.empty(5000, device="cuda").bernoulli_(0.3, generator=generator)
     assert np.array_equal(trials.cpu().numpy(), (number < np.float32(0.3)).astype(np.float32))
     # With a tensor of probabilities four neighbours share a thread.
     p = torch.linspace(0, 1, 5000)
     thread = np.arange(1250, dtype=np.uint64)
-    number = np.stack(philox([thread * 0, thread * 0, thread, thread * 0], 1), 1).reshape(-1)
-    number = number.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
+    number = uniform(np.stack(philox([thread * 0, thread * 0, thread, thread * 0], 1), 1).reshape(-1))
     trials = torch.bernoulli(p.cuda(), generator=generator.manual_seed(1))
     assert np.array_equal(trials.cpu().numpy(), (number <= p.numpy()).astype(np.float32))
     assert generator.get_offset() == 12

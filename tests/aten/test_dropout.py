@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from tests.aten.curand_model import philox
+from tests.aten.curand_model import philox, uniform
 
 
 def test_cuda_seed_decides_and_the_cpu_generator_rests() -> None:
@@ -39,14 +39,10 @@ def test_evaluation_and_extremes() -> None:
         assert module(torch.randn(3, 4, 5, device="cuda")).is_cuda
 
 
-def uniform(words: list[np.ndarray]) -> np.ndarray:
-    return np.stack(words, 1).astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
-
-
 def test_masks_bit_by_bit() -> None:
     """A thread of CUDA's kernel takes as many neighbours as it can load at once."""
     thread = np.arange(1 << 14, dtype=np.uint64)
-    number = uniform(philox([thread * 0, thread * 0, thread, thread * 0], 5))
+    number = uniform(np.stack(philox([thread * 0, thread * 0, thread, thread * 0], 5), 1))
     for numel, together in ((4000, 4), (4002, 2), (4001, 1)):
         torch.cuda.manual_seed(5)
         result, mask = torch.native_dropout(torch.ones(numel, device="cuda"), 0.25, True)
@@ -58,7 +54,7 @@ def test_masks_bit_by_bit() -> None:
     torch.cuda.manual_seed(5)
     x = torch.ones(4 * 108 * 2048 + 8, device="cuda")
     _, mask = torch.native_dropout(x, 0.25, True)
-    second = uniform(philox([np.ones(2, np.uint64), thread[:2] * 0, thread[:2], thread[:2] * 0], 5))
+    second = uniform(np.stack(philox([np.ones(2, np.uint64), thread[:2] * 0, thread[:2], thread[:2] * 0], 5), 1))
     assert np.array_equal(mask[-8:].cpu().numpy(), second.flatten() < np.float32(0.75))
 
 
@@ -78,7 +74,7 @@ def test_elements_count_by_index_where_memory_does_not_say() -> None:
 def test_what_has_gaps_is_loaded_one_by_one() -> None:
     """Also if there are as many elements as a thread could take together."""
     thread = np.arange(256, dtype=np.uint64)
-    number = uniform(philox([thread * 0, thread * 0, thread, thread * 0], 5))[:, 0]
+    number = uniform(np.stack(philox([thread * 0, thread * 0, thread, thread * 0], 5), 1))[:, 0]
     torch.cuda.manual_seed(5)
     _, mask = torch.native_dropout(torch.ones(16, 32, device="cuda")[:, ::2], 0.25, True)
     assert np.array_equal(mask.flatten().cpu().numpy(), number < np.float32(0.75))
