@@ -118,15 +118,35 @@ void AliasPool::borrow_memory(AliasSlot& slot, const AliasSlot& lender) {
   slot.storage = lender.storage;
 }
 
-void AliasPool::lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) const {
+void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
+  c10::StorageImpl& storage = *slot.storage;
+  storage.unsafe_set_nbytes(source.nbytes());
+  storage.set_resizable(source.resizable());
   // Metal's kernels write to a buffer without asking for its mutable address, and a clone on the host has another one.
   const bool asks_before_it_writes = native_.native_device.is_cpu() && !native_.translates_addresses;
-  if (asks_before_it_writes && c10::impl::cow::is_cow_data_ptr(source.data_ptr())) {
-    clone_lazily(source, *slot.storage);
+  if (!written && asks_before_it_writes && c10::impl::cow::is_cow_data_ptr(source.data_ptr())) {
+    clone_lazily(source, storage);
     slot.lazy_clone = true;
-  } else {
-    slot.storage->_mutable_data_ptr_no_checks() = at::DataPtr(native_address(source), native_.native_device);
+    return;
   }
+  // Makes a lazy clone real before a kernel can write to it; frees what a kernel that threw had allocated for the
+  // alias.
+  storage._mutable_data_ptr_no_checks() = at::DataPtr(native_address(source), native_.native_device);
+}
+
+AliasSlot& AliasPool::push_unusual(c10::TensorImpl& source, c10::StorageImpl& source_storage,
+                                   const AliasSlot* same_storage, bool written) {
+  AliasPlace& slot = *top_;
+  if (slot.storage == nullptr) {
+    renew(slot);
+  }
+  TensorAccess::copy_metadata(source, *slot.native.unsafeGetTensorImpl(), native_.alias_word);
+  if (same_storage == nullptr) {
+    lend_memory(slot, source_storage, written);
+  } else {
+    borrow_memory(slot, *same_storage);
+  }
+  return keep_alias(slot, source, source_storage);
 }
 
 AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,

@@ -101,8 +101,12 @@ class AliasPool {
   /// A new slot on top; the pool is as it was if the alias cannot be made.
   AliasSlot& push(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
                   bool written);
+  AliasSlot& push_unusual(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
+                          bool written);
+  /// The filled slot becomes part of the pool; only now: what could not be filled is not.
+  AliasSlot& keep_alias(AliasPlace& slot, c10::TensorImpl& source, c10::StorageImpl& source_storage);
+  bool lend_usual_memory(AliasSlot& slot, c10::StorageImpl& source) const;
   void lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const;
-  void lend_lazy_memory(AliasSlot& slot, c10::StorageImpl& source) const;
   static void borrow_memory(AliasSlot& slot, const AliasSlot& lender);
   [[noreturn]] static void refuse_without_storage(const c10::TensorImpl& source);
   AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,
@@ -124,41 +128,36 @@ class AliasPool {
   Index index_;
 };
 
-C10_ALWAYS_INLINE void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
+C10_ALWAYS_INLINE bool AliasPool::lend_usual_memory(AliasSlot& slot, c10::StorageImpl& source) const {
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
-  if (C10_UNLIKELY(storage.resizable() != source.resizable())) {
-    storage.set_resizable(source.resizable());
-  }
-  if (C10_UNLIKELY(!written && source.has_materializer())) {
-    return lend_lazy_memory(slot, source);
-  }
-  // mutable_data() also makes a lazy clone real before a native kernel can write to it.
-  void* data = native_address(source);
-  at::DataPtr& memory = storage._mutable_data_ptr_no_checks();
-  if (C10_UNLIKELY(!memory.unsafe_reset_data_and_ctx(data))) {
-    memory = at::DataPtr(data, native_.native_device);  // frees what a kernel that threw had allocated
-  }
+  // The checks of mutable_data() are for lazy clones, and for fake tensors, which no kernel sees.
+  return !source.has_materializer() && storage.resizable() == source.resizable() && !native_.translates_addresses &&
+         storage._mutable_data_ptr_no_checks().unsafe_reset_data_and_ctx(source._mutable_data_ptr_no_checks().get());
+}
+
+C10_ALWAYS_INLINE AliasSlot& AliasPool::keep_alias(AliasPlace& slot, c10::TensorImpl& source,
+                                                   c10::StorageImpl& source_storage) {
+  TensorAccess::keys(*slot.native.unsafeGetTensorImpl()) = alias_keys(source.key_set(), native_);
+  slot.source_storage = &source_storage;
+  slot.source = &source;
+  top_ = slot.above;
+  return slot;
 }
 
 C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::StorageImpl& source_storage,
                                              const AliasSlot* same_storage, bool written) {
   AliasPlace& slot = *top_;
-  if (C10_UNLIKELY(slot.storage == nullptr)) {
-    renew(slot);
+  // What is unusual ends in another function: so the usual way calls nothing, and has no registers to save.
+  if (C10_UNLIKELY(slot.storage == nullptr || same_storage != nullptr)) {
+    return push_unusual(source, source_storage, same_storage, written);
   }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
-  TensorAccess::copy_metadata(source, native, native_.alias_word);
-  TensorAccess::keys(native) = alias_keys(source.key_set(), native_);
-  if (C10_LIKELY(same_storage == nullptr)) {
-    lend_memory(slot, source_storage, written);
-  } else {
-    borrow_memory(slot, *same_storage);
+  if (C10_UNLIKELY(!TensorAccess::copy_usual_metadata(source, native, native_.alias_word) ||
+                   !lend_usual_memory(slot, source_storage))) {
+    return push_unusual(source, source_storage, nullptr, written);
   }
-  slot.source_storage = &source_storage;
-  slot.source = &source;
-  top_ = slot.above;  // only now: what could not be filled is not in the pool
-  return slot;
+  return keep_alias(slot, source, source_storage);
 }
 
 C10_ALWAYS_INLINE AliasSlot& AliasPool::alias(c10::TensorImpl& source, AliasPlace* base, bool written) {

@@ -63,6 +63,11 @@ const at::Tensor& Frame::pass(const at::Tensor& tensor, bool written) {
     see_device(TensorAccess::device(impl)->index());
     return pool_.alias(impl, base_, written).native;
   }
+  return pass_unusual(tensor, written);
+}
+
+const at::Tensor& Frame::pass_unusual(const at::Tensor& tensor, bool written) {
+  c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
   if (tensor.is_cuda()) {
     return pass_other_layout(tensor);
   }
@@ -85,7 +90,10 @@ const at::Tensor& Frame::pass_other_layout(const at::Tensor& tensor) {
   return layouts_->pass(*this, tensor);
 }
 
-void Frame::release_layouts() noexcept { delete layouts_; }
+void Frame::release_with_layouts() noexcept {
+  delete layouts_;
+  pool_.release(base_);
+}
 
 at::Tensor Frame::adopt(at::Tensor&& result) {
   if (!result.defined()) {

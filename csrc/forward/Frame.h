@@ -17,11 +17,12 @@ class Frame {
  public:
   Frame() : pool_(alias_pool()), base_(pool_.top()), outer_device_(forwarding_device()) {}
   ~Frame() {
-    if (C10_UNLIKELY(layouts_ != nullptr)) {
-      release_layouts();
-    }
-    pool_.release(base_);
     forwarding_device() = outer_device_;
+    if (C10_UNLIKELY(layouts_ != nullptr)) {
+      release_with_layouts();
+    } else {
+      pool_.release(base_);
+    }
   }
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
@@ -56,11 +57,12 @@ class Frame {
   void commit(const at::Tensor& source);
 
  private:
+  const at::Tensor& pass_unusual(const at::Tensor& tensor, bool written);
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
   at::Tensor adopt_shared(at::Tensor&& result);
   void commit_dense(c10::TensorImpl& source);
   c10::Storage share_storage(const c10::Storage& native);
-  void release_layouts() noexcept;
+  void release_with_layouts() noexcept;
   void see_device(c10::DeviceIndex index) noexcept {
     if (device_ < 0) {
       device_ = index;

@@ -13,9 +13,9 @@ namespace torchdevice::forward {
 /// One word of a TensorImpl holds its dtype, its device and its flags. Copied flag by flag, as torch does, it costs
 /// more than all other metadata together.
 struct AliasWord {
-  uint64_t unusual = 0;   ///< the flags of tensors that keep metadata elsewhere
-  uint64_t replaced = 0;  ///< what an alias does not have from its source: the device, that metadata may change
-  uint64_t replacement = 0;
+  uint64_t unusual = 0;  ///< the flags of tensors that keep metadata elsewhere
+  uint64_t kept = 0;     ///< what an alias has from its source: all but the device, and that metadata may change
+  uint64_t added = 0;
 };
 
 /// What changes when a tensor crosses between "cuda" and the device type that works for it; set once, at activation.

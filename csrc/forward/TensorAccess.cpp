@@ -24,8 +24,8 @@ AliasWord TensorAccess::alias_word(c10::Device native) {
       reinterpret_cast<const std::byte*>(&*probe.device_opt_) - reinterpret_cast<const std::byte*>(&probe.data_type_);
   std::fill_n(device.begin() + offset, sizeof(c10::Device), std::byte{0xFF});
   const auto device_bits = std::bit_cast<uint64_t>(device);
-  result.replaced = changeable | device_bits;
-  result.replacement = changeable | (plain & device_bits);
+  result.kept = ~(changeable | device_bits);
+  result.added = changeable | (plain & device_bits);
 
   probe.set_word(plain);
   probe.sizes_strides_policy_ = static_cast<uint8_t>(SizesStridesPolicy::CustomSizes);

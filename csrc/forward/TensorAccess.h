@@ -25,20 +25,26 @@ struct TensorAccess : c10::TensorImpl {
 
   /// An alias gets its source's sizes, strides, offset, dtype and layout flags; neither keys, storage nor autograd
   /// state.
-  C10_ALWAYS_INLINE static void copy_metadata(const c10::TensorImpl& from, c10::TensorImpl& to, const AliasWord& how) {
+  static void copy_metadata(const c10::TensorImpl& from, c10::TensorImpl& to, const AliasWord& how) {
+    auto& target = static_cast<TensorAccess&>(to);
+    copy_generic_tensor_metadata(&from, &to);
+    target.set_word((target.word() & how.kept) | how.added);
+  }
+  /// The same, if all of it lies within the tensors.
+  C10_ALWAYS_INLINE static bool copy_usual_metadata(const c10::TensorImpl& from, c10::TensorImpl& to,
+                                                    const AliasWord& how) {
     const auto& source = static_cast<const TensorAccess&>(from);
     auto& target = static_cast<TensorAccess&>(to);
     const uint64_t word = source.word();
     const bool elsewhere = (word & how.unusual) != 0 || source.extra_meta_ != nullptr || target.extra_meta_ != nullptr;
     if (C10_UNLIKELY(elsewhere || !source.is_small() || !target.is_small())) {
-      copy_generic_tensor_metadata(&from, &to);
-      target.set_word((target.word() & ~how.replaced) | how.replacement);
-      return;
+      return false;
     }
     std::memcpy(static_cast<void*>(&target.sizes_and_strides_), &source.sizes_and_strides_, sizeof(sizes_and_strides_));
     target.storage_offset_ = source.storage_offset_;
     target.numel_ = source.numel_;
-    target.set_word((word & ~how.replaced) | how.replacement);
+    target.set_word((word & how.kept) | how.added);
+    return true;
   }
 
   /// Only the compiler knows where the bit fields are, so they are set on a tensor made for that.
