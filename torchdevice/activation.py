@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: The extension is compiled against this minor version's C++ interface.
 TORCH_MINOR = "2.13"
@@ -20,8 +20,7 @@ class LateActivationError(RuntimeError):
     """Activation came after the first backward pass of the process."""
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """Whether torchdevice is active in this process, and why (not)."""
 
     active: bool

@@ -11,16 +11,14 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing import reduction
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 Undo = Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """One change of torch: `apply` makes it and returns what takes it back."""
 
     target: str
