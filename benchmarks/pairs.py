@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import statistics
 import time
 from collections.abc import Callable
 
 Run = Callable[[], object]
+#: Runs something as often as it is told, and returns the seconds of one run.
+Timer = Callable[[int], float]
 
 
 def seconds(run: Run, repeats: int) -> float:
@@ -18,18 +21,25 @@ def seconds(run: Run, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def repeats_for(run: Run, budget: float) -> int:
+def repeats_for(timer: Timer, budget: float) -> int:
     """How often to run for about `budget` seconds."""
-    run()
-    return max(1, int(budget / max(seconds(run, 3), 1e-9)))
+    timer(1)
+    return max(1, int(budget / max(timer(3), 1e-9)))
+
+
+def ratio_of_turns(cuda: Timer, cpu: Timer, *, rounds: int, budget: float) -> float:
+    """Median of the ratios cuda / cpu of neighbouring turns, each of about `budget` seconds."""
+    repeats = max(repeats_for(cuda, budget), repeats_for(cpu, budget))
+    return statistics.median(cuda(repeats) / cpu(repeats) for _ in range(rounds))
 
 
 def paired_ratio(cuda: Run, cpu: Run, *, rounds: int = 31, budget: float = 0.01) -> float:
-    """Median of the ratios cuda / cpu of neighbouring turns, each of about `budget` seconds."""
-    repeats = max(repeats_for(cuda, budget), repeats_for(cpu, budget))
+    """The same of two things that run in this process."""
     gc.collect()
     gc.disable()
     try:
-        return statistics.median(seconds(cuda, repeats) / seconds(cpu, repeats) for _ in range(rounds))
+        return ratio_of_turns(
+            functools.partial(seconds, cuda), functools.partial(seconds, cpu), rounds=rounds, budget=budget
+        )
     finally:
         gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from benchmarks.pairs import paired_ratio
+from benchmarks.fresh import FreshProcess
+from benchmarks.pairs import ratio_of_turns, seconds
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
@@ -173,13 +176,34 @@ PROGRAMS: dict[str, Callable[[str], Program]] = {
 }
 
 
+def serve(name: str, device: str) -> None:
+    """What a process of its own does: for each line "train 10" or "infer 10", prints the seconds of one run."""
+    program = PROGRAMS[name](device)
+    gc.disable()
+    for line in sys.stdin:
+        what, repeats = line.split()
+        print(seconds(getattr(program, what), int(repeats)), flush=True)
+
+
+def _seconds(process: FreshProcess, what: str, repeats: int) -> float:
+    return float(process.ask(f"{what} {repeats}"))
+
+
 def ratios(rounds: int = 25) -> dict[str, float]:
-    """Cuda over cpu, for a training step and for inference of each program."""
+    """Cuda over cpu, for a training step and for inference of each program.
+
+    Each device has a process of its own, since threads that one of them leaves waiting change how OpenMP treats the
+    other's.
+    """
     result: dict[str, float] = {}
-    for name, make in PROGRAMS.items():
-        cuda, cpu = make("cuda"), make("cpu")
-        for _ in range(3):
-            cuda.train(), cpu.train()
-        result[f"{name}: training"] = paired_ratio(cuda.train, cpu.train, rounds=rounds, budget=0.05)
-        result[f"{name}: inference"] = paired_ratio(cuda.infer, cpu.infer, rounds=rounds, budget=0.03)
+    for name in PROGRAMS:
+        code = f"from benchmarks.programs import serve; serve({name!r}, {{!r}})"
+        with FreshProcess(code.format("cuda")) as cuda, FreshProcess(code.format("cpu")) as cpu:
+            for what, title, budget in (("train", "training", 0.1), ("infer", "inference", 0.05)):
+                result[f"{name}: {title}"] = ratio_of_turns(
+                    functools.partial(_seconds, cuda, what),
+                    functools.partial(_seconds, cpu, what),
+                    rounds=rounds,
+                    budget=budget,
+                )
     return result

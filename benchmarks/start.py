@@ -18,7 +18,7 @@ print((time.perf_counter() - start) * 1000)
 
 
 def run(code: str, active: bool) -> str:
-    """What an interpreter prints, with torchdevice active or not. Its modules are compiled by the first run, if ever."""
+    """What an interpreter prints, with torchdevice active or not; its modules are compiled by the first run."""
     return run_fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="1" if active else "0", PYTHONDONTWRITEBYTECODE="")
 
 

@@ -9,6 +9,7 @@
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
+#include "runtime/AutogradEngine.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -214,6 +215,7 @@ AliasPool& make_alias_pool() {
   };
   static thread_local const Cleanup cleanup;
   static_cast<void>(&cleanup);
+  keep_backward_on_this_thread();
   thread_state.aliases = new AliasPool(masquerade);
   return *thread_state.aliases;
 }

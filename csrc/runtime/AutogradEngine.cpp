@@ -1,8 +1,9 @@
-// runtime/AutogradEngine.cpp: torch's autograd engine, which starts its device threads only once.
+// runtime/AutogradEngine.cpp: torch's autograd engine and its device threads.
 
 #include "runtime/AutogradEngine.h"
 
 #include <ATen/ops/zeros.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/variable.h>
@@ -30,9 +31,23 @@ struct ProbeGuard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> 
   c10::DeviceIndex deviceCount() const noexcept override { return 0; }
 };
 
-/// A backward pass through one node on `device`, without anything of Python's.
+/// While it lives, backward passes use the engine's device threads.
+class DeviceThreads {
+ public:
+  DeviceThreads() noexcept { set(true); }
+  ~DeviceThreads() { set(before_); }
+  DeviceThreads(const DeviceThreads&) = delete;
+  DeviceThreads& operator=(const DeviceThreads&) = delete;
+
+ private:
+  static void set(bool enabled) noexcept { c10::AutogradState::get_tls_state().set_multithreading_enabled(enabled); }
+  bool before_ = c10::AutogradState::get_tls_state().get_multithreading_enabled();
+};
+
+/// A backward pass through one node on `device`, on its thread, without anything of Python's.
 void run_backward(c10::Device device) {
   const at::AutoGradMode enabled(true);
+  const DeviceThreads threads;
   const at::Tensor leaf = at::zeros({}, device).requires_grad_();
   torch::autograd::Engine::get_default_engine().execute({torch::autograd::impl::gradient_edge(leaf.clone())},
                                                         {at::zeros({}, device)}, /*keep_graph=*/false,
@@ -64,6 +79,13 @@ bool backward_has_run() {
   if (installed) slot.store(nullptr);
   return started;
 }
+
+// Note [Threads of a backward pass]
+// On a GPU a device's thread of the engine only launches kernels. Here it would compute, with a pool of OpenMP threads
+// of its own beside that of the thread that computed the forward pass: together more threads than cores, whereupon
+// libgomp lets none of them wait awake, and every parallel loop begins with waking them. Training took 1.5 times as
+// long.
+void keep_backward_on_this_thread() noexcept { c10::AutogradState::get_tls_state().set_multithreading_enabled(false); }
 
 // Note [The last reference to a backward pass]
 // A device thread of the engine goes on for a moment after backward() has returned or raised, and may drop the last

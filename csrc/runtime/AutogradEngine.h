@@ -1,4 +1,4 @@
-// runtime/AutogradEngine.h: torch's autograd engine, which starts its device threads only once.
+// runtime/AutogradEngine.h: torch's autograd engine and its device threads.
 
 #pragma once
 
@@ -9,6 +9,10 @@ bool backward_has_run();
 
 /// For the device guard's type(): how backward_has_run() gets its answer; see Note [Asking the engine].
 void answer_backward_has_run();
+
+/// Backward passes that the calling thread begins run on it, unless the program asks for device threads by
+/// torch.autograd.set_multithreading_enabled(True); see Note [Threads of a backward pass].
+void keep_backward_on_this_thread() noexcept;
 
 /// Waits until the engine's device threads have let go of every backward pass that has ended. Without the GIL, which
 /// they may need for it.

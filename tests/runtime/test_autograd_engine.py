@@ -83,3 +83,33 @@ def test_contexts_do_not_pile_up(run_python) -> None:
         assert sum(ref() is not None for ref in alive) <= 2
         """
     )
+
+
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_backward_runs_on_the_thread_that_calls_it(run_python, thread: str) -> None:
+    run_python(
+        f"""
+        import threading, torch
+        def threads_of_backward():
+            seen = set()
+            x = torch.ones(2, device="cuda:1", requires_grad=True)
+            x.register_hook(lambda grad: seen.add(threading.get_ident()))
+            x.cuda(0).sum().backward()
+            return seen
+        def work():
+            assert threads_of_backward() == {{threading.get_ident()}}
+            with torch.autograd.set_multithreading_enabled(True):
+                assert threading.get_ident() not in threads_of_backward()
+            assert threads_of_backward() == {{threading.get_ident()}}
+            done.append(True)
+        done = []
+        if {thread!r} == "main":
+            work()
+        else:
+            other = threading.Thread(target=work)
+            other.start()
+            other.join()
+        assert done
+    """,
+        TORCHDEVICE_COUNT="2",
+    )
