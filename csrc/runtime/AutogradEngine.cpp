@@ -85,7 +85,12 @@ bool backward_has_run() {
 // of its own beside that of the thread that computed the forward pass: together more threads than cores, whereupon
 // libgomp lets none of them wait awake, and every parallel loop begins with waking them. Training took 1.5 times as
 // long.
-void keep_backward_on_this_thread() noexcept { c10::AutogradState::get_tls_state().set_multithreading_enabled(false); }
+void keep_backward_on_this_thread() {
+  constexpr int kNone = -1;
+  if (torch::autograd::get_current_graph_task_id() == kNone) {  // else this may be a device thread that was asked for
+    c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+  }
+}
 
 // Note [The last reference to a backward pass]
 // A device thread of the engine goes on for a moment after backward() has returned or raised, and may drop the last

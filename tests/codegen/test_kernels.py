@@ -32,14 +32,14 @@ def generated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     "line",
     [
         'constexpr CheckedArgument addmm_checked[] = {{0, "self"}, {1, "mat1"}, {2, "mat2"}};',
-        'constexpr Rule addmm_rule{Mixing::kSameDevice, "wrapper_CUDA_addmm", addmm_checked,',
+        'constexpr Rule addmm_rule{.mixing = Mixing::kSameDevice, .method = "wrapper_CUDA_addmm", ',
         'constexpr CheckedArgument mm_out_checked[] = {{2, "out"}, {0, "self"}, {1, "mat2"}};',
-        'constexpr Rule index_select_rule{Mixing::kSameDevice, "wrapper_CUDA__index_select", index_select_checked,',
-        "constexpr Rule add_Tensor_rule{Mixing::kTensorIterator};",
-        "constexpr Rule index_Tensor_rule{Mixing::kIndices};",
-        "constexpr Rule embedding_rule{Mixing::kComposite};",
-        "constexpr Rule convolution_rule{Mixing::kConvolution};",
-        "constexpr Rule _nested_from_padded_rule{Mixing::kAnyDevice};",
+        'constexpr Rule index_select_rule{.mixing = Mixing::kSameDevice, .method = "wrapper_CUDA__index_select", ',
+        "constexpr Rule add_Tensor_rule{.mixing = Mixing::kTensorIterator};",
+        "constexpr Rule index_Tensor_rule{.mixing = Mixing::kIndices};",
+        "constexpr Rule embedding_rule{.mixing = Mixing::kComposite};",
+        "constexpr Rule convolution_rule{.mixing = Mixing::kConvolution};",
+        "constexpr Rule _nested_from_padded_rule{.mixing = Mixing::kAnyDevice};",
     ],
 )
 def test_rules(generated: tuple[Path, str], line: str) -> None:
