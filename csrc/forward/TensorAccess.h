@@ -40,6 +40,7 @@ struct TensorAccess : c10::TensorImpl {
     if (C10_UNLIKELY(elsewhere || !source.is_small() || !target.is_small())) {
       return false;
     }
+    // NOLINTNEXTLINE(bugprone-undefined-memory-manipulation): within the tensor they are plain numbers
     std::memcpy(static_cast<void*>(&target.sizes_and_strides_), &source.sizes_and_strides_, sizeof(sizes_and_strides_));
     target.storage_offset_ = source.storage_offset_;
     target.numel_ = source.numel_;
