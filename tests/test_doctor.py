@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch  # noqa: F401  before _C, so that the backend is the activated one
 
 from torchdevice import _C, claims, doctor
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 import torchdevice
 from torchdevice import _C
@@ -126,7 +127,7 @@ def test_what_falls_back_says_why(run_python: RunPython) -> None:
     report = report_of(
         run_python,
         "x = torch.eye(3, device='cuda')\n"
-        "torch.linalg.eigh(x)\n"
+        "torch.take(x, torch.tensor([0, 4], device='cuda'))\n"
         "x.double() * 2\n"
         "torch.mul(x, 2)\n"
         "torch.tanh(x)\n"
@@ -134,15 +135,15 @@ def test_what_falls_back_says_why(run_python: RunPython) -> None:
         TORCHDEVICE_FORCE_CPU_OPS="tanh",
     )
     reasons = {name: operator["reason"] for name, operator in report["operators"].items() if operator["cpu"]["calls"]}
-    assert reasons["aten::_linalg_eigh"] == "MPS has no kernel for it"
+    assert reasons["aten::take"] == "MPS has no kernel for it"
     assert reasons["aten::mul.Tensor"] == "MPS lacks one of its data types"
     assert reasons["aten::tanh"] == "TORCHDEVICE_FORCE_CPU_OPS names it"
     assert "its tensors are sparse, quantized or nested" in reasons.values()
-    eigh = report["operators"]["aten::_linalg_eigh"]
-    assert eigh["cpu"]["calls"] == 1
-    assert eigh["cpu"]["bytes"] == 36
-    assert eigh["cpu"]["call_site"] == "<string>:3"
-    assert eigh["native"]["calls"] == 0
+    take = report["operators"]["aten::take"]
+    assert take["cpu"]["calls"] == 1
+    assert take["cpu"]["bytes"] == 36 + 16
+    assert take["cpu"]["call_site"] == "<string>:3"
+    assert take["native"]["calls"] == 0
     assert report["operators"]["aten::mul.Tensor"]["native"]["calls"] >= 1
     assert report["fallbacks"] == sum(operator["cpu"]["calls"] for operator in report["operators"].values())
     assert report["transitions"] >= 1
@@ -151,25 +152,28 @@ def test_what_falls_back_says_why(run_python: RunPython) -> None:
 
 @over_mps
 def test_calls_are_counted_without_the_switch() -> None:
-    import torch
-
     def calls() -> int:
-        return {one.name: one.cpu.calls for one in torchdevice.report().operators}.get("aten::_linalg_eigh", 0)
+        return {one.name: one.cpu.calls for one in torchdevice.report().operators}.get("aten::take", 0)
 
     before = calls()
-    torch.linalg.eigh(torch.eye(3, device="cuda"))
+    torch.take(torch.eye(3, device="cuda"), torch.tensor([0], device="cuda"))
     assert calls() == before + 1
 
 
 @over_mps
 def test_warn_says_it_once_for_each_operator(run_python: RunPython) -> None:
     process = run_python(
-        "import torch\nx = torch.eye(3, device='cuda')\nfor _ in range(3):\n    torch.linalg.eigh(x)",
+        """
+        import torch
+        x, i = torch.eye(3, device="cuda"), torch.tensor([0], device="cuda")
+        for _ in range(3):
+            torch.take(x, i)
+        """,
         TORCHDEVICE_FALLBACK="warn",
     )
     assert process.stderr.count("runs on the CPU") == 1
     assert (
-        "UserWarning: aten::_linalg_eigh on cuda runs on the CPU: MPS has no kernel for it (TORCHDEVICE_FALLBACK=warn)"
+        "UserWarning: aten::take on cuda runs on the CPU: MPS has no kernel for it (TORCHDEVICE_FALLBACK=warn)"
         in process.stderr
     )
 
@@ -181,7 +185,7 @@ def test_error_keeps_operators_from_the_cpu(run_python: RunPython) -> None:
         import torch
         x = torch.eye(3, device="cuda")
         try:
-            torch.linalg.eigh(x)
+            torch.take(x, torch.tensor([0], device="cuda"))
         except NotImplementedError as error:
             print(error)
         print((x + 1).sum().item())
@@ -189,7 +193,7 @@ def test_error_keeps_operators_from_the_cpu(run_python: RunPython) -> None:
         TORCHDEVICE_FALLBACK="error",
     )
     assert process.stdout.splitlines() == [
-        "Could not run 'aten::_linalg_eigh' with arguments from the 'CUDA' backend: MPS has no kernel for it, and "
+        "Could not run 'aten::take' with arguments from the 'CUDA' backend: MPS has no kernel for it, and "
         "TORCHDEVICE_FALLBACK=error keeps it from running on the CPU.",
         "12.0",
     ]

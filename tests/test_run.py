@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before _C, so that the backend is the activated one
 
 from torchdevice import _C
 
