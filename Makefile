@@ -12,7 +12,7 @@ SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so'
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint format bench clean
+.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint format bench clean wheel-macos
 
 install: $(STAMP)
 
@@ -45,6 +45,12 @@ test-mps: install
 test-mps-mutants: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmake --build $(BUILD) --target mps_simulator
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(MPS) $(BIN)/python tests/mps_simulator/mutants.py $(BUILD)
+
+# The wheels for Apple silicon, built and checked on Linux: MACOS_PYTHONS are Pythons of this machine, for whose
+# releases to build. Downloads, objects and the compiler stay in build/macos.
+MACOS_PYTHONS ?= $(BIN)/python
+wheel-macos: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m macos.wheel --python $(MACOS_PYTHONS) --jobs $(WORKERS)
 
 # The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
 # purpose, and CPython does the same.

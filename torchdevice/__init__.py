@@ -3,8 +3,24 @@
 Installing the distribution is enough: `import torch` activates it (see torchdevice.activation).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from torchdevice.activation import Status, activate, status
 
-__all__ = ["Status", "__version__", "activate", "status"]
+if TYPE_CHECKING:
+    from torchdevice.fallbacks import Operator, Report, Tally, report
+
+__all__ = ["Operator", "Report", "Status", "Tally", "__version__", "activate", "report", "status"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The report is loaded by those who ask for it: this module is part of every `import torch`."""
+    if name in ("Operator", "Report", "Tally", "report"):
+        from torchdevice import fallbacks
+
+        return getattr(fallbacks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

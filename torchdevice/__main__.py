@@ -1,19 +1,51 @@
-"""The command line: `python -m torchdevice info`."""
+"""The command line: `python -m torchdevice info`, `… run`, `… doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from torchdevice.info import describe
 
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m torchdevice", description="CUDA programs without an NVIDIA GPU")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
-    parser.parse_args()
+    _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
+    doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
+    doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        return _run(arguments)
+    if arguments.command == "doctor":
+        from torchdevice.doctor import doctor
+
+        return doctor(arguments.full)
+    from torchdevice.info import describe
+
     print(describe())
+    return 0
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the same as data")
+    budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
+    parser.add_argument("--max-fallbacks", type=int, metavar="N", help=budget)
+    program = parser.add_mutually_exclusive_group(required=True)
+    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
+    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from torchdevice.run import Options, run
+
+    options = Options(arguments.report, arguments.json, arguments.max_fallbacks)
+    if arguments.module is not None:
+        return run(arguments.module, is_module=True, options=options)
+    return run([arguments.script, *arguments.arguments], is_module=False, options=options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

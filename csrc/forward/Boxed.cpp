@@ -218,7 +218,7 @@ void see_in_call(const c10::IValue& value, bool written, Call& call) {
 
 template <c10::DispatchKey functionality>
 void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  if (C10_LIKELY(!has_fallback())) {
+  if (C10_LIKELY(!has_choice())) {
     forward_to_side<functionality>(op, stack);
     return;
   }
@@ -228,15 +228,16 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     results.assign(stack->begin() + static_cast<std::ptrdiff_t>(first), stack->end());
     forward_to_side<functionality>(op, &results);
   };
+  Call call(report_is_on());
+  for (size_t i = first; i < stack->size(); ++i) {
+    see_in_call((*stack)[i], is_written(op.schema().arguments()[i - first]), call);
+  }
+  const c10::OperatorName& name = op.operator_name();
+  OperatorRecord& record = operator_record(name.name.c_str(), name.overload_name.c_str());
   if constexpr (functionality == c10::DispatchKey::Dense) {
-    Call call;
-    for (size_t i = first; i < stack->size(); ++i) {
-      see_in_call((*stack)[i], is_written(op.schema().arguments()[i - first]), call);
-    }
-    const c10::OperatorName& name = op.operator_name();
-    run_chosen(operator_record(name.name.c_str(), name.overload_name.c_str()), call, kernel);
+    run_chosen(record, call, kernel);
   } else {
-    run_on_host(kernel);  // MPS has next to nothing for other layouts
+    run_on_host(record, Obstacle::layout, call, kernel);  // MPS has next to nothing for other layouts
   }
   torch::jit::drop(*stack, op.schema().arguments().size());
   std::move(results.begin(), results.end(), std::back_inserter(*stack));

@@ -19,11 +19,15 @@ namespace torchdevice::forward {
 /// `kind()` is a number for these: calls of an operator that a backend treats alike have the same.
 class Call {
  public:
+  explicit Call(bool counts_bytes = false) : counts_bytes_(counts_bytes) {}
+
   /// Types of the CUDA tensors and of the dtype arguments: bits 1 << ScalarType.
   uint64_t dtypes() const noexcept { return dtypes_; }
   uint64_t kind() const noexcept { return kind_ ^ dtypes_ * kMultiplier; }
   /// CUDA tensors that the operator writes to.
   const auto& written() const noexcept { return written_; }
+  /// Of the CUDA tensors, where they are counted.
+  uint64_t bytes() const noexcept { return bytes_; }
 
   void see(const at::Tensor& tensor, bool is_written = false) {
     if (tensor.is_cuda()) {
@@ -31,6 +35,9 @@ class Call {
       mix(static_cast<uint64_t>(tensor.dim()) << 8U | static_cast<uint64_t>(tensor.scalar_type()));
       if (is_written) {
         written_.push_back(&tensor);
+      }
+      if (C10_UNLIKELY(counts_bytes_) && tensor.layout() == c10::kStrided) {
+        bytes_ += tensor.nbytes();
       }
     } else {
       mix(tensor.defined() ? static_cast<uint64_t>(tensor.scalar_type()) : kNothing);
@@ -76,6 +83,8 @@ class Call {
   static uint64_t bit_of(at::ScalarType dtype) { return uint64_t{1} << static_cast<unsigned>(dtype); }
   void mix(uint64_t value) noexcept { kind_ = (kind_ ^ value) * kMultiplier + 1; }
 
+  const bool counts_bytes_;
+  uint64_t bytes_ = 0;
   uint64_t dtypes_ = 0;
   /// Integers divided are of the default dtype, so it is one of the modes.
   uint64_t kind_ = static_cast<uint64_t>(c10::get_default_dtype_as_scalartype());

@@ -17,6 +17,7 @@
 
 #include "forward/Refusal.h"
 #include "forward/Side.h"
+#include "forward/Site.h"
 #include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
 
@@ -105,9 +106,26 @@ class SavedArguments {
   std::vector<std::pair<at::Tensor, at::Tensor>> saved_;
 };
 
+/// What keeps every call of an operator from the native backend.
+Obstacle find_obstacle(const char* name, const char* overload) {
+  if (!has_fallback()) {
+    return Obstacle::none;  // only counted
+  }
+  const std::string full = full_name(name, overload);
+  if (is_forced_to_host(full)) {
+    return Obstacle::forced;
+  }
+  if (makes_another_layout(full)) {
+    return Obstacle::layout;
+  }
+  const bool has_kernel = !is_torchs_own_fallback(full) && has_native_kernel(name, overload);
+  return has_kernel ? Obstacle::none : Obstacle::no_kernel;
+}
+
 /// Whether the native backend has done it.
 bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<void()> kernel) {
-  const bool first_write = !call.written().empty() && record.answer_to(call.kind()) != OperatorRecord::Answer::accepted;
+  const bool first_write =
+      has_fallback() && !call.written().empty() && record.answer_to(call.kind()) != OperatorRecord::Answer::accepted;
   // copy_ saves the others, and checks before it writes.
   const bool is_copy = record.name() == "aten::copy_";
   std::optional<SavedArguments> saved;
@@ -116,11 +134,12 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
   }
   const OnSide on(Side::kNative);
   try {
+    const Measured measured(record.native, call.bytes());
     kernel();
   } catch (const c10::Error& error) {
     native_backend().note_submission();
     const bool can_repeat = call.written().empty() || first_write;
-    if (!can_repeat || !is_refusal(error)) {
+    if (!has_fallback() || !can_repeat || !is_refusal(error)) {
       throw;
     }
     record.remember(call.kind(), OperatorRecord::Answer::refused);
@@ -130,7 +149,7 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
     return false;
   }
   native_backend().note_submission();
-  record.native_calls.fetch_add(1, std::memory_order_relaxed);
+  record.native.calls.fetch_add(1, std::memory_order_relaxed);
   if (first_write) {
     record.remember(call.kind(), OperatorRecord::Answer::accepted);
   }
@@ -140,13 +159,25 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
 }  // namespace
 
 OperatorRecord::OperatorRecord(const char* name, const char* overload)
-    : name_(full_name(name, overload)),
-      has_native_kernel_(!is_torchs_own_fallback(name_) && !makes_another_layout(name_) && !is_forced_to_host(name_) &&
-                         torchdevice::forward::has_native_kernel(name, overload)) {}
+    : name_(full_name(name, overload)), always_(find_obstacle(name, overload)) {}
 
-bool OperatorRecord::goes_native(const Call& call) const noexcept {
-  return has_native_kernel_ && (call.dtypes() & native_backend().absent_dtypes()) == 0 &&
-         (refusals_.load(std::memory_order_relaxed) == 0 || answer_to(call.kind()) != Answer::refused);
+Obstacle OperatorRecord::obstacle_to(const Call& call) const noexcept {
+  if (always_ != Obstacle::none) {
+    return always_;
+  }
+  if ((call.dtypes() & native_backend().absent_dtypes()) != 0) {
+    return Obstacle::data_type;
+  }
+  const bool was_refused = refusals_.load(std::memory_order_relaxed) != 0 && answer_to(call.kind()) == Answer::refused;
+  return was_refused ? Obstacle::refused : Obstacle::none;
+}
+
+void OperatorRecord::note_fallback(Obstacle why) {
+  check_fallback(name_, why);
+  if (host.calls.fetch_add(1, std::memory_order_relaxed) == 0) {
+    first_obstacle_.store(why);
+    warn_of_fallback(name_, why);
+  }
 }
 
 OperatorRecord::Answer OperatorRecord::answer_to(uint64_t kind) const noexcept {
@@ -198,7 +229,7 @@ void run_chosen(Site& site, const void* const* arguments, c10::function_ref<void
     record = &operator_record(site.name, site.overload);
     site.record.store(record, std::memory_order_relaxed);
   }
-  Call call;
+  Call call(report_is_on());
   for (size_t i = 0; i < site.arguments; ++i) {
     site.see[i](call, arguments[i]);
   }
@@ -206,11 +237,27 @@ void run_chosen(Site& site, const void* const* arguments, c10::function_ref<void
 }
 
 void run_chosen(OperatorRecord& record, const Call& call, c10::function_ref<void()> kernel) {
-  if (record.goes_native(call) && run_natively(record, call, kernel)) {
-    return;
+  Obstacle obstacle = record.obstacle_to(call);
+  if (obstacle == Obstacle::none) {
+    if (run_natively(record, call, kernel)) {
+      return;
+    }
+    obstacle = Obstacle::refused;
   }
-  record.host_calls.fetch_add(1, std::memory_order_relaxed);
-  run_on_host(kernel);
+  run_on_host(record, obstacle, call, kernel);
+}
+
+void run_on_host(OperatorRecord& record, Obstacle why, const Call& call, c10::function_ref<void()> kernel) {
+  Tally& tally = has_fallback() ? record.host : record.native;
+  if (has_fallback()) {
+    record.note_fallback(why);
+  } else {
+    record.native.calls.fetch_add(1, std::memory_order_relaxed);
+  }
+  run_on_host([&] {
+    const Measured measured(tally, call.bytes());
+    kernel();
+  });
 }
 
 void run_on_host(c10::function_ref<void()> kernel) {

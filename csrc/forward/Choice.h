@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "forward/Call.h"
+#include "forward/Report.h"
 
 namespace torchdevice::forward {
 
@@ -32,23 +33,29 @@ class OperatorRecord {
 
   const std::string& name() const noexcept { return name_; }
 
-  /// Whether calls like this one go to the native backend.
-  bool goes_native(const Call& call) const noexcept;
+  /// What keeps calls like this one from the native backend.
+  Obstacle obstacle_to(const Call& call) const noexcept;
 
   /// What the backend said to a call of that kind.
   enum class Answer : uint8_t { unknown, accepted, refused };
   Answer answer_to(uint64_t kind) const noexcept;
   void remember(uint64_t kind, Answer answer) noexcept;
 
-  std::atomic<uint64_t> native_calls{0};
-  std::atomic<uint64_t> host_calls{0};
+  /// A call is about to run on the CPU. Throws where TORCHDEVICE_FALLBACK forbids it.
+  void note_fallback(Obstacle why);
+  /// Why the first of those did.
+  Obstacle first_obstacle() const noexcept { return first_obstacle_.load(); }
+
+  Tally native;
+  Tally host;
 
  private:
   /// More kinds than that, and the oldest is forgotten: asking once more is slow, not wrong.
   static constexpr size_t kRemembered = 16;
 
   const std::string name_;
-  bool has_native_kernel_;
+  Obstacle always_;  ///< what keeps every call from the native backend
+  std::atomic<Obstacle> first_obstacle_{Obstacle::none};
   std::atomic<uint32_t> answers_{0};
   std::atomic<uint32_t> refusals_{0};
   std::array<std::atomic<uint64_t>, kRemembered> kinds_{};  ///< the lowest bit says refused
@@ -57,24 +64,14 @@ class OperatorRecord {
 /// The record of that operator, made by the first call.
 OperatorRecord& operator_record(const char* name, const char* overload);
 
-/// A typed kernel as the choice sees it. One object an operator; everything else is shared, as there are thousands.
-struct Site {
-  using See = void (*)(Call& call, const void* argument);
-
-  const char* name;
-  const char* overload;
-  const See* see;  ///< for each argument
-  size_t arguments;
-  std::atomic<OperatorRecord*> record{nullptr};
-};
-
-void run_chosen(Site& site, const void* const* arguments, c10::function_ref<void()> kernel);
-
 /// Runs `kernel` for the native backend or, with the thread's aliases on the CPU, for the CPU; see Note [Falling back
 /// to the CPU]. It may be called twice, and must not have changed anything but written arguments when it throws.
 void run_chosen(OperatorRecord& record, const Call& call, c10::function_ref<void()> kernel);
 
-/// Runs `kernel` with the thread's aliases on the CPU, after everything that was submitted.
+/// Runs `kernel` with the thread's aliases on the CPU, after everything that was submitted, and counts it; where the
+/// native backend is the CPU, as a native call.
+void run_on_host(OperatorRecord& record, Obstacle why, const Call& call, c10::function_ref<void()> kernel);
+/// The same for what is no operator.
 void run_on_host(c10::function_ref<void()> kernel);
 
 /// Every operator that has run, for the report.

@@ -7,8 +7,8 @@
 #include <optional>
 #include <type_traits>
 
-#include "forward/Choice.h"
 #include "forward/Masquerade.h"
+#include "forward/Site.h"
 
 namespace torchdevice::forward {
 
@@ -57,8 +57,8 @@ struct Forwarded;
 template <class Op, class Kernel, class R, class... A>
 struct Forwarded<Op, Kernel, R(A...)> {
   static R call(A... arguments) {
-    return C10_UNLIKELY(has_fallback()) ? Chosen<Op, Kernel>::call(std::forward<A>(arguments)...)
-                                        : Kernel::call(std::forward<A>(arguments)...);
+    return C10_UNLIKELY(has_choice()) ? Chosen<Op, Kernel>::call(std::forward<A>(arguments)...)
+                                      : Kernel::call(std::forward<A>(arguments)...);
   }
 };
 

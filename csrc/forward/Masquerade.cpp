@@ -2,6 +2,7 @@
 
 #include "forward/Masquerade.h"
 
+#include "forward/Report.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
 #include "runtime/CachingAllocator.h"
@@ -32,6 +33,7 @@ Masquerade host_masquerade;
 void begin_masquerade() {
   const NativeBackend& native = native_backend();
   masquerade = masquerade_of(native.device(), native.component());
+  masquerade.has_choice = has_fallback() || report_is_on();
   host_masquerade = masquerade_of(c10::kCPU, c10::BackendComponent::CPUBit);
   host_masquerade.translates_addresses = true;
   host_masquerade.dense_native_keys = ~uint64_t{0};

@@ -32,6 +32,7 @@ struct Masquerade {
   c10::Allocator* allocator = nullptr;
   /// The CPU over another backend's memory: it has a second address for the host.
   bool translates_addresses = false;
+  bool has_choice = false;
 };
 
 /// The native backend's.
@@ -41,6 +42,9 @@ extern Masquerade host_masquerade;
 
 /// Whether there is something to fall back to.
 inline bool has_fallback() noexcept { return masquerade.native_device.type() != c10::DeviceType::CPU; }
+
+/// Whether calls are chosen for (forward/Choice.h): where there is a fallback, or a report is made of the calls.
+inline bool has_choice() noexcept { return masquerade.has_choice; }
 
 /// Read the chosen native backend; before the first kernel runs.
 void begin_masquerade();

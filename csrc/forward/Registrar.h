@@ -21,7 +21,7 @@ class Registrar {
   /// A kernel that forwards, also to the CPU where the native backend cannot.
   template <class Op, class Kernel>
   void forward_by() {
-    if (C10_UNLIKELY(has_fallback())) {
+    if (C10_UNLIKELY(has_choice())) {
       add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&Chosen<Op, Kernel>::call));
     } else {
       implement<Op>(TORCH_FN(Kernel::call));

@@ -5,6 +5,7 @@
 #include <ATen/detail/MPSHooksInterface.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
 
@@ -109,7 +110,10 @@ uint64_t MpsBackend::absent_dtypes() const { return kAbsent; }
 
 void MpsBackend::synchronize() {
   const uint64_t before = submitted_.load(std::memory_order_acquire);
+  const auto start = std::chrono::steady_clock::now();
   at::detail::getMPSHooks().deviceSynchronize();
+  const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - start;
+  mps_counts.waited_nanoseconds.fetch_add(static_cast<uint64_t>(waited.count()), std::memory_order_relaxed);
   mps_counts.synchronizations.fetch_add(1, std::memory_order_relaxed);
   uint64_t done = done_.load(std::memory_order_relaxed);
   while (done < before && !done_.compare_exchange_weak(done, before, std::memory_order_release)) {

@@ -6,6 +6,7 @@
 #include "distributed/Collectives.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
+#include "forward/Report.h"
 #include "graph/Graph.h"
 #include "native/Backend.h"
 #include "python/Names.h"
@@ -71,6 +72,7 @@ void add_names(PyObject* torch_c) {
 /// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
 void activate() {
   check_device_settings();
+  forward::read_report_settings();
   device_total_memory();
   install_runtime();
   install_kernels();
@@ -86,7 +88,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward_has_run", &backward_has_run);
   m.def("settle_backward", &settle_backward, py::call_guard<py::gil_scoped_release>());
   m.def("native_backend_name", [] { return native_backend().name(); });
-  add_fallback_counts(m.ptr());
+  add_report(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_gloo_patch(m.ptr());

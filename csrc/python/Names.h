@@ -84,7 +84,9 @@ void add_tensor_type_patch(PyObject* torchdevice_c);
 
 /// Attention.cpp: can_use_flash_attention, can_use_mem_efficient_attention and can_use_cudnn_attention, likewise.
 void add_attention_patch(PyObject* torchdevice_c);
-void add_fallback_counts(PyObject* torchdevice_c);
+
+/// Report.cpp: operator_tallies() and its kin, and the call sites of what is counted.
+void add_report(PyObject* torchdevice_c);
 
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);

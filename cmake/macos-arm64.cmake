@@ -1,0 +1,30 @@
+# Toolchain: macOS on Apple silicon, from Linux. zig compiles (clang, libc++ and the C headers of macOS in one pip
+# package), lld links against torch's own dylibs and stubs made from them: no file of Apple's is needed.
+# `python -m macos.wheel` lays out MACOS_ROOT (macos/sysroot.py) and uses this; see docs/platforms.md.
+
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_PROCESSOR arm64)
+set(MACOS_ROOT "${CMAKE_CURRENT_LIST_DIR}/../build/macos" CACHE PATH "Compiler, linker, torch and stubs for macOS")
+set(TORCH_ROOT ${MACOS_ROOT}/torch)
+
+set(CMAKE_CXX_COMPILER ${MACOS_ROOT}/zig/ziglang/zig c++)
+# zig would link its own libc++ statically to the compiler's try-outs, which takes minutes and proves nothing.
+set(CMAKE_CXX_COMPILER_FORCED TRUE)
+
+set(flags
+    # That of torch's wheel.
+    -target aarch64-macos.14.0
+    # zig takes its own libc++ for the one in use; we use macOS's, whose release decides what is in it. Without this,
+    # symbols of newer ones are used, and the extension does not load.
+    -U_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS -D_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS=1
+    -U_LIBCPP_DISABLE_VISIBILITY_ANNOTATIONS -U_LIBCXXABI_DISABLE_VISIBILITY_ANNOTATIONS
+    # No operator delete(void*, size_t): torch's dylibs do without, so it is not in the stubs.
+    -fno-sized-deallocation
+    # What zig switches on by itself.
+    -fno-sanitize=undefined -g0
+    # The pyconfig.h of Linux asks for POSIX alone.
+    -D_DARWIN_C_SOURCE=1)
+list(JOIN flags " " CMAKE_CXX_FLAGS_INIT)
+
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/macos-link.cmake)

@@ -1,0 +1,121 @@
+"""What is said of an extension for macOS that must not be shipped: linked or signed wrongly, for another machine."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from macos.check import RPATH, faults_of
+from macos.mach_o import MachO, MalformedError
+from macos.sysroot import python_names
+
+SOURCE = """
+namespace at { int get_num_threads(); }
+extern "C" void PyErr_Clear();
+extern "C" __attribute__((visibility("default"))) int PyInit__C() { PyErr_Clear(); return at::get_num_threads(); }
+"""
+
+Link = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def sysroot(root: Path) -> Path:
+    folder = root / "build/macos"
+    if not (folder / "stubs/libSystem.tbd").exists() or not (folder / "cp311").exists():
+        pytest.skip("needs what `make wheel-macos` downloads")
+    return folder
+
+
+@pytest.fixture
+def link(root: Path, sysroot: Path, tmp_path: Path) -> Link:
+    """Compile `source` and link it into tmp_path/_C.so by the rule of the build."""
+    rule = re.search(r'CREATE_SHARED_MODULE\s+"(.*)"', (root / "cmake/macos-link.cmake").read_text())
+    assert rule is not None
+
+    def run(source: str = SOURCE, *flags: str, rpath: str = RPATH) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "x.cpp").write_text(source)
+        zig = [str(sysroot / "zig/ziglang/zig"), "c++", "-target", "aarch64-macos.14.0", "-O2", "-g0"]
+        subprocess.run(
+            [*zig, "-fvisibility=hidden", "-c", str(tmp_path / "x.cpp"), "-o", str(tmp_path / "x.o")], check=True
+        )
+        libraries = [sysroot / "torch/lib/libtorch_cpu.dylib", *sorted((sysroot / "stubs").glob("*.tbd"))]
+        command = (
+            rule[1]
+            .replace("${MACOS_ROOT}", str(sysroot))
+            .replace("<LINK_FLAGS>", f"@{sysroot / 'cp311/python_api.rsp'}")
+            .replace("<OBJECTS>", str(tmp_path / "x.o"))
+            .replace("<LINK_LIBRARIES>", shlex.join([*map(str, libraries), "-rpath", rpath]))
+            .replace("<TARGET>", str(tmp_path / "_C.so"))
+        )
+        return subprocess.run([*shlex.split(command), *flags], capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_sound_extension(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    process = link()
+    assert process.returncode == 0, process.stderr
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == []
+    undefined = MachO(tmp_path / "_C.so").undefined
+    assert undefined["__ZN2at15get_num_threadsEv"].library == "@rpath/libtorch_cpu.dylib"
+    assert undefined["_PyErr_Clear"].library == "dynamic lookup"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "symbol"),
+    [("get_num_threads", "get_no_threads", "at::get_no_threads()"), ("PyErr_Clear", "PyErr_Clean", "_PyErr_Clean")],
+)
+def test_symbols_that_do_not_exist_do_not_link(link: Link, old: str, new: str, symbol: str) -> None:
+    process = link(SOURCE.replace(old, new))
+    assert process.returncode != 0
+    assert f"undefined symbol: {symbol}" in process.stderr
+
+
+def test_symbols_that_do_not_exist_are_seen_in_the_file(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    assert link(SOURCE.replace("PyErr_Clear", "PyErr_Clean"), "-U", "_PyErr_Clean").returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["_PyErr_Clean is not in dynamic lookup"]
+
+
+def test_without_a_signature(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    assert link(SOURCE, "-no_adhoc_codesign").returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["not signed"]
+
+
+def test_changed_after_it_was_signed(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    assert link().returncode == 0
+    extension = tmp_path / "_C.so"
+    content = bytearray(extension.read_bytes())
+    content[600] ^= 1
+    extension.write_bytes(content)
+    assert "page 0 is not as signed" in MachO(extension).signature_faults()
+
+
+def test_another_place_for_torch(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    assert link(rpath="/opt/torch/lib").returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [f"not so: torch is looked for in {RPATH} alone"]
+
+
+def test_no_module(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    assert link(SOURCE.replace("PyInit__C", "PyInit_C")).returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["not so: exports its init function"]
+
+
+def test_a_file_for_another_machine(tmp_path: Path) -> None:
+    file = tmp_path / "_C.so"
+    file.write_bytes(b"\x7fELF" + bytes(60))
+    with pytest.raises(MalformedError, match="is no Mach-O file for arm64: magic 0x464c457f, CPU 0x0"):
+        MachO(file)
+    assert faults_of(file, tmp_path, "cp311")[0].startswith(str(file))
+
+
+def test_names_of_pythons_interface(tmp_path: Path) -> None:
+    (tmp_path / "object.h").write_text(
+        "PyAPI_FUNC(int) PyErr_Clear(void);\nPyAPI_DATA(PyTypeObject) PyType_Type;\nPyAPI_FUNC(const char *)\n"
+        "    PyModule_GetName(PyObject *);\nint private_one(void);\n"
+    )
+    assert python_names(tmp_path) == {"PyErr_Clear", "PyType_Type", "PyModule_GetName"}

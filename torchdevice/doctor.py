@@ -1,0 +1,112 @@
+"""`python -m torchdevice doctor`: what this installation is and, with --full, whether each claim holds here.
+
+Prints one block of text to paste into a report. Each claim is checked in a process of its own, so that one that
+crashes or hangs is a line in the block.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from torchdevice.info import describe
+
+#: A claim that takes longer hangs.
+SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one claim."""
+
+    claim: str
+    result: str  #: pass, FAIL or "-" where it is about another backend
+    detail: str
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.result:<5} {self.claim}{detail}"
+
+
+def doctor(full: bool) -> int:
+    """Print the block; 0 if nothing failed."""
+    print("```")
+    print(machine())
+    print(describe(), flush=True)
+    failures = check_claims() if full else 0
+    print("```")
+    return 1 if failures else 0
+
+
+def machine() -> str:
+    import torchdevice
+
+    system = f"macOS {platform.mac_ver()[0]}" if sys.platform == "darwin" else platform.platform()
+    return (
+        f"torchdevice-ext {torchdevice.__version__}, Python {platform.python_version()}\n"
+        f"machine         {platform.machine()}, {system}"
+    )
+
+
+def check_claims() -> int:
+    """Check one after the other, printing each; returns how many failed."""
+    from torchdevice.activation import status
+
+    if not status().active:
+        print("FAIL  torchdevice is active")
+        return 1
+    from torchdevice import _C
+    from torchdevice.claims import CLAIMS
+
+    backend = _C.native_backend_name()
+    findings = []
+    for claim in CLAIMS.values():
+        if backend in claim.backends:
+            findings.append(_check(claim.name, claim.environment))
+        else:
+            findings.append(Finding(claim.name, "-", f"not over {backend}"))
+        print(findings[-1], flush=True)
+    checked = [finding for finding in findings if finding.result != "-"]
+    failures = sum(finding.result == "FAIL" for finding in checked)
+    seconds = sum(finding.seconds for finding in checked)
+    print(f"{len(checked) - failures} of {len(checked)} claims hold over {backend} ({seconds:.0f} s)")
+    return failures
+
+
+def _check(name: str, environment: dict[str, str]) -> Finding:
+    start = time.monotonic()
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "torchdevice.doctor", name],
+            env={**os.environ, **environment}, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Finding(name, "FAIL", f"no answer within {SECONDS} s", SECONDS)
+    seconds = time.monotonic() - start
+    if process.returncode == 0:
+        return Finding(name, "pass", process.stdout.strip(), seconds)
+    if process.returncode < 0:
+        return Finding(name, "FAIL", f"died of signal {-process.returncode}\n{process.stderr.strip()}", seconds)
+    return Finding(name, "FAIL", process.stdout.strip() or process.stderr.strip(), seconds)
+
+
+def _check_here(name: str) -> int:
+    """In the process of one claim: print its figure, or the error on one line."""
+    from torchdevice.claims import CLAIMS
+
+    try:
+        figure = CLAIMS[name].check()
+    except Exception as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        return 1
+    print(figure or "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_check_here(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""`python -m torchdevice run`: a program with a report of its operators, and a limit to how many may fall back."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Exit status of a program that did what it should, but on the CPU.
+OVER_BUDGET = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of a run."""
+
+    report: bool
+    json: Path | None
+    max_fallbacks: int | None
+
+    @property
+    def counts(self) -> bool:
+        return self.report or self.json is not None or self.max_fallbacks is not None
+
+
+def run(program: list[str], is_module: bool, options: Options) -> int:
+    """Run a script or module with its arguments as Python itself would; returns the exit status.
+
+    What the program raises is raised, after the report.
+    """
+    if options.counts:
+        os.environ["TORCHDEVICE_REPORT"] = "1"
+    try:
+        _execute(program, is_module)
+        status = 0
+    except SystemExit as error:
+        status = _status_of(error)
+    except BaseException:
+        _conclude(options)
+        raise
+    within_budget = _conclude(options)
+    return status or (0 if within_budget else OVER_BUDGET)
+
+
+def _execute(program: list[str], is_module: bool) -> None:
+    sys.argv = program
+    if is_module:
+        sys.path[0] = os.getcwd()
+        runpy.run_module(program[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(Path(program[0]).resolve().parent)
+        runpy.run_path(program[0], run_name="__main__")
+
+
+def _status_of(error: SystemExit) -> int:
+    """As the interpreter reads it."""
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    print(error.code, file=sys.stderr)
+    return 1
+
+
+def _conclude(options: Options) -> bool:
+    """Print and write what is asked; whether the program kept within its budget."""
+    from torchdevice.fallbacks import report
+
+    if not options.counts:
+        return True
+    sys.stdout.flush()
+    try:
+        result = report()
+    except RuntimeError as error:
+        print(f"torchdevice run: {error}", file=sys.stderr)
+        return options.max_fallbacks is None
+    if options.json is not None:
+        options.json.write_text(result.to_json() + "\n")
+    if options.report:
+        print(result, file=sys.stderr)
+    if options.max_fallbacks is None or result.fallbacks <= options.max_fallbacks:
+        return True
+    names = sorted({operator.name for operator in result.operators if operator.cpu.calls})
+    print(
+        f"torchdevice run: {result.fallbacks} calls fell back to the CPU, and --max-fallbacks allows "
+        f"{options.max_fallbacks}: {', '.join(names)}",
+        file=sys.stderr,
+    )
+    return False
