@@ -11,15 +11,16 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median
 
 import torch
 
 OPERATORS: Mapping[str, Callable[[torch.Tensor], Callable[[], object]]] = {
     "relu_": lambda x: x.relu_,
-    "mul_ by a number": lambda x: lambda: x.mul_(2.0),
-    "mul_": lambda x: lambda y=torch.ones_like(x): x.mul_(y),
-    "addcmul_": lambda x: lambda y=torch.ones_like(x): x.addcmul_(y, y),
+    "mul_ by a number": lambda x: partial(x.mul_, 2.0),
+    "mul_": lambda x: partial(x.mul_, torch.ones_like(x)),
+    "addcmul_": lambda x: partial(x.addcmul_, torch.ones_like(x), torch.ones_like(x)),
 }
 CALLS = 5_000
 ROUNDS = 41

@@ -32,6 +32,11 @@ bool is_out_of_memory(const c10::Error& error) {
   return error.msg().find("out of memory") != std::string::npos || error.msg().find("Invalid buffer size") == 0;
 }
 
+void check_index(c10::DeviceIndex device) {
+  TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
+              ": did you call init?");
+}
+
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
@@ -134,7 +139,8 @@ void MpsMemory::note_peak() noexcept {
   peak_reserved_ = std::max(peak_reserved_, static_cast<int64_t>(buffers_.getDriverAllocatedMemory()));
 }
 
-c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIndex /*device*/) {
+c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIndex device) {
+  check_index(device);
   note_peak();
   c10::CachingDeviceAllocator::DeviceStats stats;
   const auto allocated = static_cast<int64_t>(buffers_.getCurrentAllocatedMemory());
@@ -148,9 +154,10 @@ c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIn
   return stats;
 }
 
-void MpsMemory::resetAccumulatedStats(c10::DeviceIndex /*device*/) {}
+void MpsMemory::resetAccumulatedStats(c10::DeviceIndex device) { check_index(device); }
 
-void MpsMemory::resetPeakStats(c10::DeviceIndex /*device*/) {
+void MpsMemory::resetPeakStats(c10::DeviceIndex device) {
+  check_index(device);
   {
     const std::lock_guard guard(mutex_);
     peak_allocated_ = peak_reserved_ = 0;
