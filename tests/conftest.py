@@ -66,6 +66,8 @@ def _names(pattern: str, test: str) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Over MPS, what tests/mps_ledger.toml lists must fail, and nothing else may."""
+    import torch  # noqa: F401, the simulated MPS comes with it
+
     from torchdevice import _C
 
     if _C.native_backend_name() != "mps":

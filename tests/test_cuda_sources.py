@@ -7,10 +7,12 @@ import re
 import pytest
 import torch
 
+from torchdevice import _C
+
 REASON = (
-    "compiles CUDA C++ for an NVIDIA GPU, but device cuda is torchdevice's here, over the native backend 'cpu': "
-    "compiled CUDA code cannot run on it. Use torch operators instead, or a C++ operator (CppExtension, "
-    "load_inline(cpp_sources=...)), which works on cuda tensors as it does on cpu tensors."
+    "compiles CUDA C++ for an NVIDIA GPU, but device cuda is torchdevice's here, over the native backend "
+    f"'{_C.native_backend_name()}': compiled CUDA code cannot run on it. Use torch operators instead, or a C++ "
+    "operator (CppExtension, load_inline(cpp_sources=...)), which works on cuda tensors as it does on cpu tensors."
 )
 EXTENSION = "torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_inline) " + REASON
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def test_the_setting_is_made_when_triton_is_imported(run_python, tmp_path) -> No
     (package / "__init__.py").write_text("from triton import knobs\n")
     (package / "knobs.py").write_text("class _Runtime:\n    interpret = False\nruntime = _Runtime()\n")
     code = "import torch, triton, os; print(triton.knobs.runtime.interpret, os.environ.get('TRITON_INTERPRET'))"
-    paths = {"PYTHONPATH": str(tmp_path)}
+    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     assert run_python(code, **paths, TRITON_INTERPRET=None).stdout == "True None\n"
     assert run_python(code, **paths, TRITON_INTERPRET="0").stdout == "False 0\n"
 

@@ -28,6 +28,22 @@ void forward_all(forward::Registrar& registrar) {
   (registrar.forward<Op, kRule>(), ...);
 }
 
+template <class Op, class Signature = Op::schema>
+struct InPlace;
+
+/// As CUDA's, an in-place operator draws nothing for an empty tensor, and the generator stays where it was.
+template <class Op, class... A>
+struct InPlace<Op, at::Tensor&(at::Tensor&, A...)> {
+  static at::Tensor& call(at::Tensor& self, A... arguments) {
+    return self.numel() == 0 ? self : forward::Forward<Op, kRule, typename Op::schema>::call(self, arguments...);
+  }
+};
+
+template <class... Op>
+void forward_in_place(forward::Registrar& registrar) {
+  (registrar.forward_by<Op, InPlace<Op>>(), ...);
+}
+
 std::tuple<at::Tensor, at::Tensor> fused_dropout(const at::Tensor& self, double keep,
                                                  std::optional<at::Generator> generator) {
   at::Tensor mask = at::empty_like(self, self.options().dtype(at::kByte)).bernoulli_(keep, std::move(generator));
@@ -40,11 +56,12 @@ void register_native_distributions(forward::Registrar& registrar) {
   if (!forward::has_fallback()) {
     return;
   }
-  forward_all<at::_ops::uniform_, at::_ops::normal_, at::_ops::normal_Tensor_float, at::_ops::normal_float_Tensor,
-              at::_ops::normal_Tensor_Tensor, at::_ops::normal_Tensor_float_out, at::_ops::normal_float_Tensor_out,
-              at::_ops::normal_Tensor_Tensor_out, at::_ops::log_normal_, at::_ops::geometric_, at::_ops::exponential_,
-              at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from, at::_ops::random__to,
-              at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor, at::_ops::bernoulli_out>(registrar);
+  forward_all<at::_ops::normal_Tensor_float, at::_ops::normal_float_Tensor, at::_ops::normal_Tensor_Tensor,
+              at::_ops::normal_Tensor_float_out, at::_ops::normal_float_Tensor_out, at::_ops::normal_Tensor_Tensor_out,
+              at::_ops::bernoulli_out>(registrar);
+  forward_in_place<at::_ops::uniform_, at::_ops::normal_, at::_ops::log_normal_, at::_ops::geometric_,
+                   at::_ops::exponential_, at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from,
+                   at::_ops::random__to, at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor>(registrar);
   // MPS's own takes no generator. This one is composed of operators, one of which does.
   registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(fused_dropout));
   registrar.implement<at::_ops::native_dropout>(TORCH_FN(at::native::native_dropout_cpu));

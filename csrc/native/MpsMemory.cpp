@@ -11,6 +11,7 @@
 #include "native/Backend.h"
 #include "native/MpsCounts.h"
 #include "runtime/Device.h"
+#include "runtime/DeviceMemory.h"
 #include "runtime/Hooks.h"
 #include "runtime/NativeMemory.h"
 
@@ -31,6 +32,11 @@ bool is_out_of_memory(const c10::Error& error) {
   return error.msg().find("out of memory") != std::string::npos || error.msg().find("Invalid buffer size") == 0;
 }
 
+void check_index(c10::DeviceIndex device) {
+  TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
+              ": did you call init?");
+}
+
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
@@ -41,8 +47,11 @@ c10::DataPtr MpsMemory::allocate_buffer(size_t nbytes) {
     note_peak();
     return buffer;
   } catch (const c10::Error& error) {
-    TORCH_CHECK_WITH(OutOfMemoryError, !is_out_of_memory(error), "CUDA out of memory. ", error.msg());
-    throw;
+    if (!is_out_of_memory(error)) {
+      throw;
+    }
+    ooms_.fetch_add(1, std::memory_order_relaxed);
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. ", error.msg());
   }
 }
 
@@ -130,7 +139,8 @@ void MpsMemory::note_peak() noexcept {
   peak_reserved_ = std::max(peak_reserved_, static_cast<int64_t>(buffers_.getDriverAllocatedMemory()));
 }
 
-c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIndex /*device*/) {
+c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIndex device) {
+  check_index(device);
   note_peak();
   c10::CachingDeviceAllocator::DeviceStats stats;
   const auto allocated = static_cast<int64_t>(buffers_.getCurrentAllocatedMemory());
@@ -140,12 +150,14 @@ c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIn
   }
   stats.reserved_bytes[kAll].current = static_cast<int64_t>(buffers_.getDriverAllocatedMemory());
   stats.reserved_bytes[kAll].peak = peak_reserved_;
+  stats.num_ooms = ooms_.load(std::memory_order_relaxed);
   return stats;
 }
 
-void MpsMemory::resetAccumulatedStats(c10::DeviceIndex /*device*/) {}
+void MpsMemory::resetAccumulatedStats(c10::DeviceIndex device) { check_index(device); }
 
-void MpsMemory::resetPeakStats(c10::DeviceIndex /*device*/) {
+void MpsMemory::resetPeakStats(c10::DeviceIndex device) {
+  check_index(device);
   {
     const std::lock_guard guard(mutex_);
     peak_allocated_ = peak_reserved_ = 0;
@@ -154,7 +166,9 @@ void MpsMemory::resetPeakStats(c10::DeviceIndex /*device*/) {
 }
 
 std::pair<size_t, size_t> MpsMemory::getMemoryInfo(c10::DeviceIndex /*device*/) {
-  return {native_backend().free_memory(), native_backend().host().total_memory};
+  const size_t total = device_total_memory();
+  const size_t taken = buffers_.getDriverAllocatedMemory();
+  return {std::min(native_backend().free_memory(), total - std::min(total, taken)), total};
 }
 
 void MpsMemory::set_memory_fraction(double fraction, c10::DeviceIndex /*device*/) {
@@ -165,7 +179,11 @@ double MpsMemory::memory_fraction(c10::DeviceIndex /*device*/) { return fraction
 
 std::vector<c10::CachingDeviceAllocator::SegmentInfo> MpsMemory::snapshot(c10::MempoolId_t /*pool*/) { return {}; }
 void MpsMemory::set_custom(std::shared_ptr<CustomAllocator> /*custom*/) { refuse("a pluggable allocator"); }
-void MpsMemory::configure_history(const HistorySettings& /*settings*/) { refuse("the history of memory"); }
+void MpsMemory::configure_history(const HistorySettings& settings) {
+  if (settings.enabled) {
+    refuse("the history of memory");
+  }
+}
 void MpsMemory::annotate(std::string /*name*/, const char* /*stage*/) {}
 CachingAllocator::Traces MpsMemory::traces() { return {}; }
 Context MpsMemory::context_of(const void* /*memory*/) { return nullptr; }

@@ -4,6 +4,7 @@
 
 #include <ATen/mps/MPSAllocatorInterface.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -76,6 +77,7 @@ class MpsMemory final : public CachingAllocator {
   std::mutex mutex_;
   std::unordered_map<void*, c10::DataPtr> lent_;  ///< by the host's address
   std::map<c10::MempoolId_t, int> pools_;
+  std::atomic<int64_t> ooms_{0};
   int64_t peak_allocated_ = 0;
   int64_t peak_reserved_ = 0;
 };

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "native/Backend.h"
 #include "python/Names.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
@@ -22,11 +23,12 @@
 namespace torchdevice {
 namespace {
 
-/// Native memory survives a fork, so TORCHDEVICE_FORK=allow lets children go on where CUDA would refuse them.
+/// The CPU's memory survives a fork, so TORCHDEVICE_FORK=allow lets children go on where CUDA would refuse them. Metal
+/// does not survive one.
 bool fork_is_allowed() {
   static const bool allowed = [] {
     const char* setting = std::getenv("TORCHDEVICE_FORK");
-    return setting && std::string_view(setting) == "allow";
+    return setting && std::string_view(setting) == "allow" && native_backend().works_on_host_memory();
   }();
   return allowed;
 }

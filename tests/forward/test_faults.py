@@ -214,6 +214,7 @@ def test_an_interrupt_from_the_keyboard_reaches_python(run_python) -> None:
         """
         import os, signal, threading, time, torch
         x = torch.ones(200, 200, device="cuda", requires_grad=True)
+        (x @ x).relu().sum().backward()  # what is imported for the first time may lose an interrupt
         for _ in range(5):
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:

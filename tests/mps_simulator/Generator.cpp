@@ -54,6 +54,13 @@ class Generator final : public c10::GeneratorImpl {
   uint64_t offset_ = 0;
 };
 
+/// All 64 bits go into the lower 32, which is what the Mersenne twister takes (the finalizer of SplitMix64).
+uint64_t mixed(uint64_t word) {
+  word = (word + 0x9E3779B97F4A7C15) * 0xBF58476D1CE4E5B9;
+  word = (word ^ (word >> 27U)) * 0x94D049BB133111EB;
+  return word ^ (word >> 31U);
+}
+
 }  // namespace
 
 const at::Generator& default_generator() {
@@ -71,7 +78,7 @@ at::Generator host_generator(const std::optional<at::Generator>& generator) {
   const uint64_t seed = chosen.current_seed();
   const uint64_t offset = chosen.get_offset();
   chosen.set_offset(offset + 4);
-  return at::make_generator<at::CPUGeneratorImpl>(seed ^ (offset * 0x9E3779B97F4A7C15 + (offset >> 32U)));
+  return at::make_generator<at::CPUGeneratorImpl>(mixed(seed + mixed(offset)));
 }
 
 }  // namespace mps_simulator

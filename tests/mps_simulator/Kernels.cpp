@@ -1,10 +1,12 @@
 // Kernels.cpp: the operators that torch's MPS backend has, done by the CPU's kernels, late.
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/native/Resize.h>
+#include <ATen/native/TensorFactories.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/convolution.h>
@@ -19,7 +21,9 @@
 
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <unordered_map>
 
 #include "Generator.h"
 #include "Queue.h"
@@ -67,6 +71,7 @@ void check_arguments(const Operator& op, const Stack& arguments) {
   for (size_t i = 0; i < formals.size(); ++i) {
     visit_tensors(arguments[i], [](const at::Tensor& tensor) {
       if (tensor.defined() && tensor.is_mps()) {
+        refusals += !has_dtype(tensor.scalar_type());
         check_dtype(tensor.scalar_type());
       }
       TORCH_CHECK(!tensor.defined() || tensor.is_mps() || tensor.is_cpu(),
@@ -110,7 +115,7 @@ bool is_of_tensors(const c10::Type& type) {
 }
 
 /// Results on the meta device: what the kernel will return, without its values.
-std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
+std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& meta) {
   for (const c10::Argument& result : op.schema().returns()) {
     if (!is_of_tensors(*result.type())) {
       return std::nullopt;
@@ -119,7 +124,6 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
   if (!op.hasComputedKernelForDispatchKey(c10::DispatchKey::Meta)) {
     return std::nullopt;
   }
-  StandIns meta(StandIns::Kind::meta);
   Stack stack = replaced(arguments, meta);
   for (size_t i = 0; i < stack.size(); ++i) {
     if (is_generator(op.schema().arguments()[i])) {
@@ -145,7 +149,11 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
   } catch (const std::exception&) {
     return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
   }
-  // What was resized as a meta tensor is resized here.
+  return stack;
+}
+
+/// What was resized as a meta tensor is resized here.
+void resize_as_planned(const Stack& arguments, StandIns& meta) {
   for (const c10::IValue& value : arguments) {
     visit_tensors(value, [&](const at::Tensor& tensor) {
       if (tensor.defined() && tensor.is_mps()) {
@@ -156,7 +164,6 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments) {
       }
     });
   }
-  return stack;
 }
 
 at::Tensor like(const at::Tensor& planned) {
@@ -267,50 +274,92 @@ void take_over_sizes(const Stack& arguments, StandIns& host) {
   }
 }
 
-/// The first call of each kind is made with zeros first, aside of the queue: what the CPU's kernel does not implement,
-/// MPS is to refuse now and not late.
-void probe(const Operator& op, const Stack& arguments) {
+/// What tells calls apart that kernels check before they start: shapes, types, and everything that is no tensor.
+std::string kind_of(const Operator& op, const Stack& arguments) {
+  std::ostringstream kind;
+  kind << op.operator_name();
+  for (const c10::IValue& value : arguments) {
+    if (value.isTensor() || value.isTensorList() || value.isOptionalTensorList()) {
+      visit_tensors(value, [&](const at::Tensor& tensor) {
+        kind << ';';
+        if (tensor.defined()) {
+          kind << tensor.scalar_type() << tensor.sizes() << tensor.strides();
+        }
+      });
+    } else if (!value.isGenerator()) {
+      kind << ';' << value;
+    }
+  }
+  return std::move(kind).str();
+}
+
+/// The shapes of results, and which are undefined.
+std::string shapes_of(const Stack& results) {
+  std::ostringstream shapes;
+  for (const c10::IValue& value : results) {
+    visit_tensors(value, [&](const at::Tensor& tensor) {
+      shapes << ';';
+      if (tensor.defined()) {
+        shapes << tensor.scalar_type() << tensor.sizes();
+      }
+    });
+  }
+  return std::move(shapes).str();
+}
+
+/// Metal's kernels raise nothing once they run, so what a call may raise must be known when it is made. The first call
+/// of each kind is tried on zeros, aside of the queue. What the CPU's kernel does not implement, MPS refuses now. What
+/// fails otherwise, perhaps because of the zeros, or gives other results than was planned, is not done late.
+bool may_be_late(const Operator& op, const Stack& arguments) {
   static std::mutex mutex;
-  static auto* const known = new std::set<std::string>();
-  std::string kind = c10::toString(op.operator_name());
+  static auto* const known = new std::unordered_map<std::string, bool>();
+  const std::string kind = kind_of(op, arguments);
+  {
+    const std::lock_guard guard(mutex);
+    if (const auto found = known->find(kind); found != known->end()) {
+      return found->second;
+    }
+  }
   StandIns zeros(StandIns::Kind::zeros);
   Stack stack = replaced(arguments, zeros);
   for (size_t i = 0; i < stack.size(); ++i) {
-    visit_tensors(stack[i], [&](const at::Tensor& tensor) {
-      kind += tensor.defined() ? c10::toString(tensor.scalar_type()) : "-";
-    });
     if (is_generator(op.schema().arguments()[i])) {
       stack[i] = at::make_generator<at::CPUGeneratorImpl>(0);
     }
   }
-  {
-    const std::lock_guard guard(mutex);
-    if (!known->insert(kind).second) {
-      return;
-    }
-  }
   const at::NoGradGuard no_grad;
+  bool late = false;
   try {
     run_on_host(op, stack);
+    StandIns meta(StandIns::Kind::meta);
+    const std::optional<Stack> planned = plan(op, arguments, meta);
+    late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
   } catch (const c10::NotImplementedError&) {
-    const std::lock_guard guard(mutex);
-    known->erase(kind);
     throw;
-  } catch (const std::exception&) {
-    // About the values, which are others.
+  } catch (const python_error&) {
+    throw;
+  } catch (const std::exception&) {  // the call itself will raise it, or not
   }
+  const std::lock_guard guard(mutex);
+  known->emplace(kind, late);
+  return late;
 }
 
 void run(const Operator& op, Stack* stack) {
   const size_t count = op.schema().arguments().size();
+  if (resting) {
+    torch::jit::drop(*stack, count - 1);
+    return;
+  }
   const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
   check_arguments(op, arguments);
   check_overlap(op, arguments);
-  probe(op, arguments);
-  std::optional<Stack> planned = plan(op, arguments);
+  StandIns meta(StandIns::Kind::meta);
+  std::optional<Stack> planned = may_be_late(op, arguments) ? plan(op, arguments, meta) : std::nullopt;
   StandIns host(StandIns::Kind::host);
   Stack results;
   if (planned.has_value()) {
+    resize_as_planned(arguments, meta);
     results = new_results(op, arguments, *planned);
     Stack on_host = replaced(arguments, host);
     draw_generators(op, on_host);
@@ -346,6 +395,7 @@ void run(const Operator& op, Stack* stack) {
 }
 
 void refuse(const Operator& op, Stack*) {
+  ++refusals;
   TORCH_CHECK_NOT_IMPLEMENTED(
       false, "The operator '", op.schema().operator_name(),
       "' is not currently implemented for the MPS device. If you want this op to be considered for addition please "
@@ -372,6 +422,16 @@ at::Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std:
 at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype,
                          std::optional<c10::Layout>, std::optional<c10::Device>, std::optional<bool>) {
   return empty_tensor(size, stride, c10::dtype_or_default(dtype));
+}
+
+/// A tensor of zeros without memory.
+at::Tensor efficientzerotensor(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<c10::Layout>,
+                               std::optional<c10::Device>, std::optional<bool>) {
+  static auto* const nothing = new at::native::ZeroTensorAllocator(c10::Device(c10::kMPS, 0));
+  check_dtype(c10::dtype_or_default(dtype));
+  return at::detail::empty_generic(size, nothing,
+                                   c10::DispatchKeySet({c10::DispatchKey::MPS, c10::DispatchKey::ZeroTensor}),
+                                   c10::dtype_or_default(dtype), std::nullopt);
 }
 
 /// Between devices and on this one. The host's memory is read when the copy is submitted.
@@ -426,6 +486,7 @@ at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offse
 const std::set<std::string>& by_hand() {
   static const std::set<std::string> names{"aten::empty.memory_format",
                                            "aten::empty_strided",
+                                           "aten::_efficientzerotensor",
                                            "aten::copy_",
                                            "aten::_copy_from",
                                            "aten::_copy_from_and_resize",
@@ -446,6 +507,7 @@ const std::set<std::string>& by_hand() {
 void implement_by_hand(torch::Library& library) {
   library.impl("empty.memory_format", TORCH_FN(empty));
   library.impl("empty_strided", TORCH_FN(empty_strided));
+  library.impl("_efficientzerotensor", TORCH_FN(efficientzerotensor));
   library.impl("copy_", TORCH_FN(copy_));
   library.impl("_copy_from", TORCH_FN(copy_from));
   library.impl("_copy_from_and_resize", TORCH_FN(copy_from_and_resize));

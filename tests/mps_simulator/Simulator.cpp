@@ -22,5 +22,7 @@ void mps_simulator_install() {
 
 uint64_t mps_simulator_submitted() { return mps_simulator::queue().submitted(); }
 uint64_t mps_simulator_done() { return mps_simulator::queue().done(); }
+void mps_simulator_rest(bool rest) { mps_simulator::resting = rest; }
+uint64_t mps_simulator_refusals() { return mps_simulator::refusals; }
 uint64_t mps_simulator_waits() { return mps_simulator::queue().waits(); }
 }

@@ -3,11 +3,14 @@
 #include <ATen/ops/add.h>
 #include <torch/library.h>
 
+#include "Simulator.h"
+
 namespace {
 
 /// Has written before it refuses.
 at::Tensor& half_applied_mps(at::Tensor& self, bool refuse) {
   self.add_(1);
+  mps_simulator::refusals += refuse;
   TORCH_CHECK(!refuse, "MPS does not support half_applied_ op with refuse");
   return self;
 }

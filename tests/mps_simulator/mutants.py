@@ -148,9 +148,13 @@ def survives(builder: Builder, mutant: Mutant) -> bool:
         builder.make(mutant, Path(name))
         path = os.pathsep.join([name, os.environ["PYTHONPATH"]])
         tests = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=120", *TESTS],
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=120"),
+                *("-o", f"pythonpath={name} {ROOT}", *TESTS),
+            ],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
+            # Without the safe path the checkout's own package would come first.
+            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             check=False,

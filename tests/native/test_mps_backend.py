@@ -36,11 +36,16 @@ class Counted:
         return native - native_before, host - host_before
 
 
+def simulated(count: str) -> int:
+    """One of the simulator's counters."""
+    function = getattr(ctypes.CDLL(os.environ["MPS_SIMULATOR"]), f"mps_simulator_{count}")
+    function.restype = ctypes.c_uint64
+    return function()
+
+
 def pending() -> int:
     """Work that the simulated GPU has not done yet."""
-    simulator = ctypes.CDLL(os.environ["MPS_SIMULATOR"])
-    simulator.mps_simulator_submitted.restype = simulator.mps_simulator_done.restype = ctypes.c_uint64
-    return simulator.mps_simulator_submitted() - simulator.mps_simulator_done()
+    return simulated("submitted") - simulated("done")
 
 
 def vector(*values: float) -> torch.Tensor:
@@ -105,9 +110,11 @@ def test_waits_are_transitions() -> None:
 
 
 def test_float64_lives_on_cuda_and_is_computed_on_the_cpu() -> None:
+    refusals = simulated("refusals")
     with Counted() as counted:
         x = torch.full((3,), 1 / 3, dtype=torch.float64, device="cuda")
         y = x * 3 + 1e-12
+    assert simulated("refusals") == refusals, "MPS was not asked"
     assert y.dtype == torch.float64
     assert y.device == torch.device("cuda:0")
     assert y.tolist() == [1 / 3 * 3 + 1e-12] * 3
@@ -137,13 +144,15 @@ def test_integers_divided_under_another_default_type() -> None:
 
 
 def test_what_mps_refuses_is_done_by_the_cpu_and_remembered() -> None:
-    x = vector(1, 2)
+    x = vector(1, 2)[None]  # of a rank that no other test refuses
+    refusals = simulated("refusals")
     with Counted() as counted:
         torch.ops.mps_simulator.half_applied_(x, True)
-        assert x.tolist() == [11, 12]  # the kernel had added 1 before it refused
+        assert x.tolist() == [[11, 12]]  # the kernel had added 1 before it refused
         torch.ops.mps_simulator.half_applied_(x, True)
-        assert x.tolist() == [21, 22]
+        assert x.tolist() == [[21, 22]]
     assert counted.calls("mps_simulator::half_applied_") == (0, 2)
+    assert simulated("refusals") == refusals + 1, "MPS was asked once"
 
 
 def test_another_mode_is_not_refused() -> None:

@@ -40,10 +40,8 @@ def test_between_devices(run_python: Callable[..., Any]) -> None:
         assert torch.cuda.can_device_access_peer(0, 1) and torch.cuda.can_device_access_peer(1, 0)
 
         with torch.cuda.device(1):
-            before = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
             y = torch.ones(1000, device="cuda")
             assert (y.device, x.cuda().device) == (D1, D1)
-            assert torch.cuda.memory_allocated(0) == before[0] and torch.cuda.memory_allocated() > before[1]
             assert torch.cuda.current_stream().device == D1 and torch.cuda.Stream().device == D1
             torch.cuda.manual_seed(5)
             assert torch.cuda.initial_seed() == 5

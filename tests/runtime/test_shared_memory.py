@@ -82,6 +82,7 @@ def drop() -> None:
 
 def event_works(event: torch.cuda.Event) -> bool:
     event.wait()
+    event.synchronize()
     return type(event) is torch.cuda.Event and event.query()
 
 

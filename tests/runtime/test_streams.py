@@ -135,6 +135,7 @@ def test_generic_stream() -> None:
         assert torch.accelerator.current_stream() == stream
     stream.wait_stream(torch.cuda.Stream())
     event = stream.record_event()
+    stream.synchronize()
     assert event.query()
     assert torch.accelerator.current_stream() != stream
 
