@@ -40,6 +40,8 @@ def generated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         "constexpr Rule embedding_rule{.mixing = Mixing::kComposite};",
         "constexpr Rule convolution_rule{.mixing = Mixing::kConvolution};",
         "constexpr Rule _nested_from_padded_rule{.mixing = Mixing::kAnyDevice};",
+        "constexpr Rule mul__Tensor_rule{.mixing = Mixing::kTensorIterator, .writes_elements_only = true};",
+        "constexpr Rule resize__rule{.mixing = Mixing::kTensorIterator};",
     ],
 )
 def test_rules(generated: tuple[Path, str], line: str) -> None:
