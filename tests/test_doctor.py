@@ -50,17 +50,10 @@ def test_the_full_block(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     assert lines[-2].startswith(f"{held} of {held} claims hold over {BACKEND} (")
 
 
-@pytest.mark.parametrize(
-    ("environment", "detail"),
-    [
-        ({"TORCHDEVICE_MEMORY": "256KiB"}, "OutOfMemoryError: CUDA out of memory."),
-        ({"TORCHDEVICE": "0"}, "AssertionError: Torch not compiled with CUDA enabled"),
-    ],
-)
-def test_a_claim_that_does_not_hold(environment: dict[str, str], detail: str) -> None:
-    finding = doctor._check("streams and events", environment)
+def test_a_claim_that_does_not_hold() -> None:
+    finding = doctor._check("streams and events", {"TORCHDEVICE": "0"})
     assert finding.result == "FAIL"
-    assert finding.detail.startswith(detail)
+    assert finding.detail == "RuntimeError: Tried to instantiate dummy base class Event"
 
 
 def test_a_claim_that_crashes() -> None:

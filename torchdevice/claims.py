@@ -237,7 +237,7 @@ def _events() -> None:
     torch.cuda.synchronize()
 
 
-@claim("memory: figures, cache, the error when there is none left", TORCHDEVICE_MEMORY="1GiB")
+@claim("memory: figures and cache")
 def _memory() -> None:
     before = torch.cuda.memory_allocated()
     x = torch.empty(2**26, dtype=torch.uint8, device="cuda")
@@ -245,6 +245,10 @@ def _memory() -> None:
     del x
     assert torch.cuda.memory_allocated() == before
     torch.cuda.empty_cache()
+
+
+@claim("TORCHDEVICE_MEMORY is a limit, with CUDA's error", "cpu", TORCHDEVICE_MEMORY="1GiB")
+def _limit() -> None:
     with _raises(torch.OutOfMemoryError, "CUDA out of memory"):
         torch.empty(2**31, dtype=torch.uint8, device="cuda")
 

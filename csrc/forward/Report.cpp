@@ -5,7 +5,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdlib>
-#include <memory>
+#include <string>
 #include <string_view>
 
 namespace torchdevice::forward {
@@ -43,10 +43,10 @@ void keep_call_site(Tally& tally) {
   if (reader == nullptr || tally.call_site.load() != nullptr) {
     return;
   }
-  auto site = std::make_unique<const std::string>(reader());
+  const auto* site = new std::string(reader());
   const std::string* none = nullptr;
-  if (tally.call_site.compare_exchange_strong(none, site.get())) {
-    static_cast<void>(site.release());
+  if (!tally.call_site.compare_exchange_strong(none, site)) {
+    delete site;  // another thread was first
   }
 }
 
