@@ -112,6 +112,10 @@ MUTANTS = [
 ]
 
 
+#: Changes nothing, and so must survive: else the others may fail for reasons of their own.
+CONTROL = Mutant("nothing", "csrc/forward/Refusal.cpp", "  if (!may_refuse) {", "  if (!may_refuse) {")
+
+
 class Builder:
     def __init__(self, build: Path) -> None:
         self.build = build
@@ -168,6 +172,8 @@ def survives(builder: Builder, mutant: Mutant) -> bool:
 def main() -> None:
     builder = Builder(Path(sys.argv[1]).resolve())
     chosen = [mutant for mutant in MUTANTS if len(sys.argv) < 3 or sys.argv[2] in mutant.what]
+    if not survives(builder, CONTROL):
+        sys.exit("the engine itself fails the tests")
     alive = [mutant for mutant in chosen if survives(builder, mutant)]
     sys.exit(f"{len(alive)} of {len(chosen)} mutants survive" if alive else None)
 

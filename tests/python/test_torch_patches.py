@@ -66,7 +66,6 @@ def test_undo_takes_everything_back(run_python) -> None:
         torch_patches.apply()
         assert torch.UntypedStorage(4, device="cuda").resize_(8).nbytes() == 8
         """,
-        TORCHDEVICE_BACKEND="cpu",  # without autoload there is no simulated MPS
         TORCH_DEVICE_BACKEND_AUTOLOAD="0",
     )
 

@@ -44,11 +44,7 @@ def test_a_bad_setting_keeps_torchdevice_out_and_says_why(run_python, setting: s
 
 def test_an_explicit_activation_raises_for_a_bad_setting(run_python) -> None:
     process = run_python(
-        "import torchdevice_ext",
-        check=False,
-        TORCHDEVICE_BACKEND="cpu",  # without autoload there is no simulated MPS
-        TORCHDEVICE_MEMORY="lots",
-        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
+        "import torchdevice_ext", check=False, TORCHDEVICE_MEMORY="lots", TORCH_DEVICE_BACKEND_AUTOLOAD="0"
     )
     assert "ValueError: TORCHDEVICE_MEMORY must be a size of at least 2MiB" in process.stderr
     assert process.returncode != 0
