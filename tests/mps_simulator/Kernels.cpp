@@ -16,6 +16,7 @@
 #include <ATen/ops/view_as_complex_native.h>
 #include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/library.h>
 
@@ -442,7 +443,10 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
   }
   if (self.is_cpu()) {
     const at::Tensor from = host.of(source);
-    queue().run_now([&] { self.copy_(from); });
+    queue().run_now([&] {
+      const c10::InferenceMode as_made(self.is_inference());  // the queue's thread knows nothing of the caller's
+      self.copy_(from);
+    });
     return self;
   }
   TORCH_CHECK(self.is_mps() && (source.is_mps() || source.is_cpu()),
