@@ -30,9 +30,10 @@ def run_python() -> RunPython:
     def run(
         code: str, *, check: bool = True, timeout: float = 120, **environment: str | None
     ) -> subprocess.CompletedProcess[str]:
-        merged = {**os.environ, **environment}
-        if merged.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
-            merged.pop("TORCHDEVICE_BACKEND", None)  # the simulated MPS is kept out too
+        inherited = dict(os.environ)
+        if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
+            inherited.pop("TORCHDEVICE_BACKEND", None)  # the simulated MPS is kept out too
+        merged = {**inherited, **environment}
         process = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
             env={name: value for name, value in merged.items() if value is not None},

@@ -47,13 +47,13 @@ def test_call_sites_are_the_users(run_python: RunPython) -> None:
     assert report["operators"]["aten::addmm"]["native"]["call_site"] == "<string>:5"
 
 
-def test_a_backward_pass_has_no_call_site(run_python: RunPython) -> None:
+def test_a_backward_pass_has_the_call_site_of_backward(run_python: RunPython) -> None:
     report = report_of(
         run_python, "x = torch.ones(4, device='cuda', requires_grad=True)\ntorch.tanh(x).sum().backward()"
     )
     backward = report["operators"]["aten::tanh_backward"]["native"]
     assert backward["calls"] == 1
-    assert backward["call_site"] is None
+    assert backward["call_site"] == "<string>:3"
 
 
 def test_threads_are_counted_together(run_python: RunPython) -> None:

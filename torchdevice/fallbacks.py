@@ -20,7 +20,7 @@ class Tally:
     bytes: int
     #: On MPS until the work was submitted, on the CPU until it was done.
     seconds: float
-    #: file:line of the first call, the innermost outside of torch; None for calls without one, in a backward pass.
+    #: file:line of the first call, the innermost outside of torch; None on a thread that runs no Python code.
     call_site: str | None
 
 

@@ -10,6 +10,7 @@
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
 #include "runtime/AutogradEngine.h"
+#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -215,6 +216,9 @@ AliasPool& make_alias_pool() {
   };
   static thread_local const Cleanup cleanup;
   static_cast<void>(&cleanup);
+  // Not at activation: torch makes a backend's allocator when the backend is used.
+  static const auto* const allocator = masquerade.allocator = host_masquerade.allocator = &caching_allocator();
+  static_cast<void>(allocator);
   keep_backward_on_this_thread();
   thread_state.aliases = new AliasPool(masquerade);
   return *thread_state.aliases;

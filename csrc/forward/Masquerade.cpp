@@ -5,7 +5,6 @@
 #include "forward/Report.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
-#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -19,7 +18,6 @@ Masquerade masquerade_of(c10::Device device, c10::BackendComponent component) {
   result.native_autocast_key = c10::getAutocastRelatedKeySetFromBackend(component).raw_repr();
   result.dense_native_keys = kDenseKey | backend.raw_repr();
   result.alias_word = TensorAccess::alias_word(device);
-  result.allocator = &caching_allocator();
   return result;
 }
 
