@@ -35,7 +35,8 @@ struct InPlace;
 template <class Op, class... A>
 struct InPlace<Op, at::Tensor&(at::Tensor&, A...)> {
   static at::Tensor& call(at::Tensor& self, A... arguments) {
-    return self.numel() == 0 ? self : forward::Forward<Op, kRule, typename Op::schema>::call(self, arguments...);
+    using Kernel = forward::Forward<Op, kRule, typename Op::schema>;
+    return self.numel() == 0 ? self : Kernel::call(self, std::forward<A>(arguments)...);
   }
 };
 

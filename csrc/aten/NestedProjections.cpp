@@ -36,7 +36,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> split_projection(const at::Tensor
 void register_nested_projections(forward::Registrar& registrar) {
   using Op = at::_ops::_transform_bias_rescale_qkv;
   registrar.add({Op::name, Op::overload_name}, c10::DispatchKey::NestedTensorCUDA,
-                            c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(split_projection)));
+                c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(split_projection)));
 }
 
 }  // namespace torchdevice::aten
