@@ -32,11 +32,6 @@ bool is_out_of_memory(const c10::Error& error) {
   return error.msg().find("out of memory") != std::string::npos || error.msg().find("Invalid buffer size") == 0;
 }
 
-void check_index(c10::DeviceIndex device) {
-  TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
-              ": did you call init?");
-}
-
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
@@ -140,7 +135,7 @@ void MpsMemory::note_peak() noexcept {
 }
 
 c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIndex device) {
-  check_index(device);
+  check_allocator_device(device);
   note_peak();
   c10::CachingDeviceAllocator::DeviceStats stats;
   const auto allocated = static_cast<int64_t>(buffers_.getCurrentAllocatedMemory());
@@ -154,10 +149,10 @@ c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIn
   return stats;
 }
 
-void MpsMemory::resetAccumulatedStats(c10::DeviceIndex device) { check_index(device); }
+void MpsMemory::resetAccumulatedStats(c10::DeviceIndex device) { check_allocator_device(device); }
 
 void MpsMemory::resetPeakStats(c10::DeviceIndex device) {
-  check_index(device);
+  check_allocator_device(device);
   {
     const std::lock_guard guard(mutex_);
     peak_allocated_ = peak_reserved_ = 0;

@@ -228,8 +228,7 @@ class PooledAllocator final : public CachingAllocator {
   }
 
   DevicePool& pool(c10::DeviceIndex device) {
-    TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
-                ": did you call init?");
+    check_allocator_device(device);
     return *pools_[static_cast<uint8_t>(device)];
   }
 
@@ -257,6 +256,11 @@ CachingAllocator& caching_allocator() {
   static CachingAllocator& allocator =
       native_backend().allocator() != nullptr ? *native_backend().allocator() : pooled_allocator();
   return allocator;
+}
+
+void check_allocator_device(c10::DeviceIndex device) {
+  TORCH_CHECK(0 <= device && device < device_count(), "Invalid device argument ", static_cast<int>(device),
+              ": did you call init?");
 }
 
 std::optional<c10::DeviceIndex> owner_of(const void* pointer) {

@@ -93,6 +93,9 @@ class CachingAllocator : public c10::DeviceAllocator {
 /// The process's allocator; never destroyed, so that tensors may outlive interpreter exit.
 CachingAllocator& caching_allocator();
 
+/// Throws c10::Error with CUDA's text for a device that there is not.
+void check_allocator_device(c10::DeviceIndex device);
+
 /// The device whose memory `pointer` lies in; interior pointers count. Takes no lock.
 std::optional<c10::DeviceIndex> owner_of(const void* pointer);
 

@@ -21,8 +21,8 @@ void* DevicePool::allocate_contended(size_t nbytes, c10::StreamId stream) {
 }
 
 void DevicePool::free_contended(Segment& segment, void* memory) {
-  Block* block = segment.blocks != nullptr ? &segment.block_at(memory) : nullptr;
-  if (block != nullptr && (block->state != BlockState::Allocated || block->start != memory || block->kept)) {
+  Block* block = segment.blocks != nullptr ? &allocated_block(segment, memory) : nullptr;
+  if (block != nullptr && block->kept) {
     raise_invalid_pointer(memory);
   }
   const bool may_be_kept = block != nullptr && block->size <= ThreadBlocks::kLargest && !block->used_elsewhere &&

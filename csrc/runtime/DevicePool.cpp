@@ -200,10 +200,7 @@ size_t DevicePool::free_block(Segment& segment, const void* memory) {
     free_uncached(segment, memory);
     return 0;
   }
-  Block& block = segment.block_at(memory);
-  if (block.state != BlockState::Allocated || block.start != memory) [[unlikely]] {
-    raise_invalid_pointer(memory);
-  }
+  Block& block = allocated_block(segment, memory);
   const size_t size = block.size;
   if (segment.small) [[likely]] {
     unpark(*segment.owner);
@@ -429,11 +426,7 @@ void DevicePool::record_stream(Segment& segment, const void* memory, c10::Stream
   if (segment.blocks == nullptr || stream == segment.owner->stream) {
     return;
   }
-  Block& block = segment.block_at(memory);
-  if (block.state != BlockState::Allocated || block.start != memory) {
-    raise_invalid_pointer(memory);
-  }
-  block.used_elsewhere = true;
+  allocated_block(segment, memory).used_elsewhere = true;
 }
 
 void DevicePool::report(void* memory, int64_t change) {

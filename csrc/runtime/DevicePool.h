@@ -159,6 +159,14 @@ class DevicePool {
 
   // All of these run under the lock; those that say so let go of it in between.
   Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
+  /// The block that was handed out at `memory`; throws if there is none.
+  static Block& allocated_block(const Segment& segment, const void* memory) {
+    Block& block = segment.block_at(memory);
+    if (block.state != BlockState::Allocated || block.start != memory) [[unlikely]] {
+      raise_invalid_pointer(memory);
+    }
+    return block;
+  }
   /// Bytes of the block that lay at `memory`, 0 for memory that went around the cache.
   size_t free_block(Segment& segment, const void* memory);
   Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
