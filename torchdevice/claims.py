@@ -247,7 +247,7 @@ def _memory() -> None:
     torch.cuda.empty_cache()
 
 
-@claim("TORCHDEVICE_MEMORY is a limit, with CUDA's error", "cpu", TORCHDEVICE_MEMORY="1GiB")
+@claim("TORCHDEVICE_MEMORY is a limit, with CUDA's error", TORCHDEVICE_MEMORY="1GiB")
 def _limit() -> None:
     with _raises(torch.OutOfMemoryError, "CUDA out of memory"):
         torch.empty(2**31, dtype=torch.uint8, device="cuda")

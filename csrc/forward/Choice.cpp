@@ -106,6 +106,15 @@ class SavedArguments {
   std::vector<std::pair<at::Tensor, at::Tensor>> saved_;
 };
 
+/// None means that a refusal cannot be made good.
+std::optional<SavedArguments> save_if_there_is_memory(const Call& call) {
+  try {
+    return std::optional<SavedArguments>(std::in_place, call);
+  } catch (const c10::OutOfMemoryError&) {
+    return std::nullopt;
+  }
+}
+
 /// What keeps every call of an operator from the native backend.
 Obstacle find_obstacle(const char* name, const char* overload) {
   if (!has_fallback()) {
@@ -128,18 +137,16 @@ bool run_natively(OperatorRecord& record, const Call& call, c10::function_ref<vo
       has_fallback() && !call.written().empty() && record.answer_to(call.kind()) != OperatorRecord::Answer::accepted;
   // copy_ saves the others, and checks before it writes.
   const bool is_copy = record.name() == "aten::copy_";
-  std::optional<SavedArguments> saved;
-  if (first_write && !is_copy) {
-    saved.emplace(call);
-  }
+  const auto saved = first_write && !is_copy ? save_if_there_is_memory(call) : std::nullopt;
   const OnSide on(Side::kNative);
   try {
     const Measured measured(record.native, call.bytes());
     kernel();
   } catch (const c10::Error& error) {
     native_backend().note_submission();
-    const bool can_repeat = call.written().empty() || first_write;
+    const bool can_repeat = call.written().empty() || saved.has_value() || (first_write && is_copy);
     if (!has_fallback() || !can_repeat || !is_refusal(error)) {
+      native_backend().raise_if_out_of_memory(error);
       throw;
     }
     record.remember(call.kind(), OperatorRecord::Answer::refused);
@@ -172,12 +179,17 @@ Obstacle OperatorRecord::obstacle_to(const Call& call) const noexcept {
   return was_refused ? Obstacle::refused : Obstacle::none;
 }
 
-void OperatorRecord::note_fallback(Obstacle why) {
+Tally& OperatorRecord::note_host_call(Obstacle why) {
+  if (!has_fallback()) {
+    native.calls.fetch_add(1, std::memory_order_relaxed);
+    return native;
+  }
   check_fallback(name_, why);
   if (host.calls.fetch_add(1, std::memory_order_relaxed) == 0) {
     first_obstacle_.store(why);
     warn_of_fallback(name_, why);
   }
+  return host;
 }
 
 OperatorRecord::Answer OperatorRecord::answer_to(uint64_t kind) const noexcept {
@@ -248,12 +260,7 @@ void run_chosen(OperatorRecord& record, const Call& call, c10::function_ref<void
 }
 
 void run_on_host(OperatorRecord& record, Obstacle why, const Call& call, c10::function_ref<void()> kernel) {
-  Tally& tally = has_fallback() ? record.host : record.native;
-  if (has_fallback()) {
-    record.note_fallback(why);
-  } else {
-    record.native.calls.fetch_add(1, std::memory_order_relaxed);
-  }
+  Tally& tally = record.note_host_call(why);
   run_on_host([&] {
     const Measured measured(tally, call.bytes());
     kernel();

@@ -41,8 +41,9 @@ class OperatorRecord {
   Answer answer_to(uint64_t kind) const noexcept;
   void remember(uint64_t kind, Answer answer) noexcept;
 
-  /// A call is about to run on the CPU. Throws where TORCHDEVICE_FALLBACK forbids it.
-  void note_fallback(Obstacle why);
+  /// A call is about to run on the CPU: a fallback, where that is not the native backend. Returns where its cost
+  /// counts; throws where TORCHDEVICE_FALLBACK forbids it.
+  Tally& note_host_call(Obstacle why);
   /// Why the first of those did.
   Obstacle first_obstacle() const noexcept { return first_obstacle_.load(); }
 

@@ -72,6 +72,9 @@ class NativeBackend {
   /// The backend's name for what a host kernel allocated from NativeMemory; other memory is copied.
   virtual c10::DataPtr from_host(c10::DataPtr&& memory, size_t /*nbytes*/) { return std::move(memory); }
 
+  /// Raises CUDA's error if `error` is the backend's own for memory that it does not have.
+  virtual void raise_if_out_of_memory(const c10::Error& /*error*/) {}
+
   /// Frees what NativeMemory gave to a host kernel; false if it did not.
   virtual bool free_lent(void* /*memory*/) { return false; }
 

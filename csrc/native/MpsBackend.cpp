@@ -104,6 +104,8 @@ c10::DataPtr MpsBackend::from_host(c10::DataPtr&& memory, size_t nbytes) {
   return memory_.from_host(std::move(memory), nbytes);
 }
 
+void MpsBackend::raise_if_out_of_memory(const c10::Error& error) { memory_.raise_if_out_of_memory(error); }
+
 bool MpsBackend::free_lent(void* memory) { return memory_.free_host_memory(memory); }
 
 uint64_t MpsBackend::absent_dtypes() const { return kAbsent; }

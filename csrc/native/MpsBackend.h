@@ -38,6 +38,7 @@ class MpsBackend final : public NativeBackend {
   void* host_address(void* memory) override;
   c10::DataPtr from_host(c10::DataPtr&& memory, size_t nbytes) override;
 
+  void raise_if_out_of_memory(const c10::Error& error) override;
   bool free_lent(void* memory) override;
 
   uint64_t absent_dtypes() const override;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -29,24 +30,42 @@ void free_lent_memory(void* memory) { mps_memory().free_host_memory(memory); }
 }
 
 bool is_out_of_memory(const c10::Error& error) {
-  return error.msg().find("out of memory") != std::string::npos || error.msg().find("Invalid buffer size") == 0;
+  return error.msg().starts_with("MPS backend out of memory") || error.msg().starts_with("Invalid buffer size");
 }
 
 constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
 
+void MpsMemory::raise_if_out_of_memory(const c10::Error& error) {
+  if (is_out_of_memory(error)) {
+    ooms_.fetch_add(1, std::memory_order_relaxed);
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. ", error.msg());
+  }
+}
+
+/// The MPS allocator itself keeps the limit, as it also allocates what native kernels return.
+void MpsMemory::limit() {
+  constexpr double kHighestRatio = 2;  // setHighWatermarkRatio takes no more, and takes 0 for no limit
+  const double allowed = fraction_ * static_cast<double>(device_total_memory()) * device_count();
+  const double ratio = allowed / static_cast<double>(buffers_.getRecommendedMaxMemory());
+  buffers_.setHighWatermarkRatio(std::clamp(ratio, std::numeric_limits<double>::min(), kHighestRatio));
+}
+
 c10::DataPtr MpsMemory::allocate_buffer(size_t nbytes) {
+  // Devices as large as MPS's leave its own limit, which the user may have set, alone.
+  std::call_once(limited_, [this] {
+    if (device_total_memory() < native_backend().host().total_memory) {
+      limit();
+    }
+  });
   try {
     c10::DataPtr buffer = buffers_.allocate(nbytes);
     note_peak();
     return buffer;
   } catch (const c10::Error& error) {
-    if (!is_out_of_memory(error)) {
-      throw;
-    }
-    ooms_.fetch_add(1, std::memory_order_relaxed);
-    TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. ", error.msg());
+    raise_if_out_of_memory(error);
+    throw;
   }
 }
 
@@ -167,8 +186,9 @@ std::pair<size_t, size_t> MpsMemory::getMemoryInfo(c10::DeviceIndex /*device*/) 
 }
 
 void MpsMemory::set_memory_fraction(double fraction, c10::DeviceIndex /*device*/) {
-  buffers_.setHighWatermarkRatio(fraction);
+  std::call_once(limited_, [] {});
   fraction_ = fraction;
+  limit();
 }
 double MpsMemory::memory_fraction(c10::DeviceIndex /*device*/) { return fraction_; }
 

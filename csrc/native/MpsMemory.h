@@ -14,7 +14,8 @@
 namespace torchdevice {
 
 /// See Note [Memory of MPS]. Statistics are those of the MPS allocator, of the whole process; peaks are as of when
-/// somebody allocated through this class or asked. Private pools keep nothing apart: an MPS buffer has one owner.
+/// somebody allocated through this class or asked. So is the limit: all devices' memory together. Private pools keep
+/// nothing apart: an MPS buffer has one owner.
 class MpsMemory final : public CachingAllocator {
  public:
   explicit MpsMemory(at::mps::IMPSAllocator& buffers) : buffers_(buffers) {}
@@ -22,6 +23,8 @@ class MpsMemory final : public CachingAllocator {
   /// The MPS buffer under `memory` that allocate_on() gave a host kernel, or a copy of memory that comes from
   /// elsewhere.
   c10::DataPtr from_host(c10::DataPtr&& memory, size_t nbytes);
+  /// Raises torch.OutOfMemoryError, and counts it, if `error` is that of the MPS allocator.
+  void raise_if_out_of_memory(const c10::Error& error);
   /// Whether `memory` was given to a host kernel; if so it is free now.
   bool free_host_memory(void* memory);
 
@@ -68,12 +71,14 @@ class MpsMemory final : public CachingAllocator {
  private:
   c10::DataPtr allocate_buffer(size_t nbytes);
   c10::DataPtr lend_to_host(size_t nbytes);
+  void limit();
   void note_peak() noexcept;
 
   at::mps::IMPSAllocator& buffers_;
   bool enabled_ = true;
   double fraction_ = 1;
 
+  std::once_flag limited_;
   std::mutex mutex_;
   std::unordered_map<void*, c10::DataPtr> lent_;  ///< by the host's address
   std::map<c10::MempoolId_t, int> pools_;

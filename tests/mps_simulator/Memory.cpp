@@ -31,6 +31,8 @@ void* map(size_t nbytes, int protection) {
   return memory != MAP_FAILED ? memory : nullptr;
 }
 
+size_t capacity_for(size_t nbytes) { return (nbytes + kPage - 1) / kPage * kPage; }
+
 void release(void* name);
 
 class Allocator final : public at::mps::IMPSAllocator {
@@ -38,6 +40,9 @@ class Allocator final : public at::mps::IMPSAllocator {
   c10::DataPtr allocate(size_t nbytes) override {
     if (nbytes == 0) {
       return {nullptr, nullptr, &release, c10::Device(c10::kMPS, 0)};
+    }
+    if (reserved_ + capacity_for(nbytes) > allowed_) {
+      emptyCache({});
     }
     const std::lock_guard guard(mutex_);
     Buffer& buffer = take(nbytes);
@@ -103,10 +108,13 @@ class Allocator final : public at::mps::IMPSAllocator {
   c10::DataPtr allocScalarBufferWithValue(void*, size_t) const override { TORCH_CHECK(false, "not simulated"); }
   std::string formatSize(size_t size) const override { return std::to_string(size); }
   void setLowWatermarkRatio(double) const override {}
-  void setHighWatermarkRatio(double) const override {}
+  void setHighWatermarkRatio(double ratio) const override {
+    TORCH_CHECK(0 <= ratio && ratio <= 2, "invalid high watermark ratio ", ratio);
+    allowed_ = ratio == 0 ? SIZE_MAX : static_cast<size_t>(ratio * static_cast<double>(kRecommendedMemory));
+  }
   ssize_t getLowWatermarkValue() const override { return 0; }
   size_t getLowWatermarkLimit() const override { return 0; }
-  size_t getHighWatermarkLimit() const override { return kRecommendedMemory; }
+  size_t getHighWatermarkLimit() const override { return allowed_; }
   size_t getTotalAllocatedMemory() const override { return reserved_; }
   size_t getCurrentAllocatedMemory() const override { return allocated_; }
   size_t getDriverAllocatedMemory() const override { return reserved_; }
@@ -130,15 +138,15 @@ class Allocator final : public at::mps::IMPSAllocator {
 
  private:
   Buffer& take(size_t nbytes) {
-    const size_t capacity = (nbytes + kPage - 1) / kPage * kPage;
+    const size_t capacity = capacity_for(nbytes);
     auto& cached = free_[capacity];
     Buffer buffer{};
     if (!cached.empty()) {
       buffer = cached.back();
       cached.pop_back();
     } else {
-      TORCH_CHECK(reserved_ + capacity <= kRecommendedMemory, "MPS backend out of memory (MPS allocated: ", allocated_,
-                  ", other allocations: 0, max allowed: ", kRecommendedMemory, "). Tried to allocate ", capacity,
+      TORCH_CHECK(reserved_ + capacity <= allowed_, "MPS backend out of memory (MPS allocated: ", allocated_,
+                  ", other allocations: 0, max allowed: ", allowed_, "). Tried to allocate ", capacity,
                   " on private pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit for memory "
                   "allocations (may cause system failure).");
       buffer = {map(capacity, PROT_NONE), map(capacity, PROT_READ | PROT_WRITE), 0, capacity, ++last_id_};
@@ -150,6 +158,7 @@ class Allocator final : public at::mps::IMPSAllocator {
   }
 
   mutable std::mutex mutex_;
+  mutable std::atomic<size_t> allowed_{kRecommendedMemory};
   std::unordered_map<void*, Buffer> live_;
   std::unordered_map<size_t, std::vector<Buffer>> free_;
   std::atomic<size_t> allocated_{0};
