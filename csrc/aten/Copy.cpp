@@ -1,5 +1,7 @@
 // aten/Copy.cpp: copies between tensors that lie in memory in the same way need no kernel, on CUDA neither.
 
+#include <ATen/ExpandUtils.h>
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/copy_ops.h>
 
@@ -38,11 +40,27 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& src, bool non_blocking) {
   return self;
 }
 
+/// What CUDA's copy looks at and MPS's does not: sizes that do not match, which it copies all the same, an empty
+/// target, which it resizes, and overlap.
+struct StridedCopyCheck {
+  static void before(const at::Tensor& self, const at::Tensor& src, bool /*non_blocking*/) {
+    if (self.is_same(src) || self.layout() != c10::kStrided || src.layout() != c10::kStrided) {
+      return;
+    }
+    const at::DimVector shape = at::infer_size_dimvector(self.sizes(), src.sizes());
+    TORCH_CHECK(self.sizes() == shape, "output with shape ", self.sizes(), " doesn't match the broadcast shape ",
+                shape);
+    at::assert_no_internal_overlap(self);
+    at::assert_no_partial_overlap(self, src);
+  }
+};
+
 }  // namespace
 
 void register_copy(forward::Registrar& registrar) {
   if (forward::has_fallback()) {
-    registrar.forward_by<Op, Kernel>();  // addresses are not the host's
+    // No copy of memory: addresses are not the host's.
+    registrar.forward_by<Op, forward::Checked<Op, StridedCopyCheck, Kernel>>();
   } else {
     registrar.implement<Op>(TORCH_FN(copy_));
   }

@@ -20,16 +20,19 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <mutex>
 #include <set>
 #include <sstream>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "Generator.h"
 #include "Queue.h"
 #include "Simulator.h"
 #include "Tensors.h"
+#include "Warnings.h"
 
 namespace mps_simulator {
 namespace {
@@ -115,6 +118,19 @@ bool is_of_tensors(const c10::Type& type) {
           type.castRaw<c10::ListType>()->getElementType()->kind() == c10::TypeKind::TensorType);
 }
 
+/// Whether it is `out=`, and in no other argument.
+bool is_only_written(const Operator& op, const Stack& arguments, size_t position) {
+  const c10::Argument& formal = op.schema().arguments()[position];
+  if (!formal.kwarg_only() || formal.alias_info() == nullptr || !arguments[position].isTensor()) {
+    return false;
+  }
+  size_t times = 0;
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) { times += tensor.is_same(arguments[position].toTensor()); });
+  }
+  return times == 1 && arguments[position].toTensor().is_mps();
+}
+
 /// Results on the meta device: what the kernel will return, without its values.
 std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& meta) {
   for (const c10::Argument& result : op.schema().returns()) {
@@ -129,6 +145,9 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
   for (size_t i = 0; i < stack.size(); ++i) {
     if (is_generator(op.schema().arguments()[i])) {
       stack[i] = c10::IValue();
+    } else if (is_only_written(op, arguments, i)) {
+      // Plans that are Python functions warn of what is resized, unless it is empty.
+      stack[i].toTensor().unsafeGetTensorImpl()->set_sizes_contiguous({0});
     }
   }
   bool complex = false;
@@ -138,6 +157,7 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
   if (complex) {
     return std::nullopt;  // many kernels refuse it, and the plan does not know which
   }
+  const KeptWarnings silent;
   try {
     op.redispatchBoxed(kMeta, &stack);
   } catch (const python_error& error) {
@@ -159,7 +179,7 @@ void resize_as_planned(const Stack& arguments, StandIns& meta) {
     visit_tensors(value, [&](const at::Tensor& tensor) {
       if (tensor.defined() && tensor.is_mps()) {
         const at::Tensor planned = meta.of(tensor);
-        if (planned.sizes() != tensor.sizes()) {
+        if (at::native::resize_output_check(tensor, planned.sizes())) {  // warns as Metal's kernels do
           resize_tensor(tensor, planned.sizes(), planned.strides());
         }
       }
@@ -275,16 +295,20 @@ void take_over_sizes(const Stack& arguments, StandIns& host) {
   }
 }
 
-/// What tells calls apart that kernels check before they start: shapes, types, and everything that is no tensor.
+/// What tells calls apart that kernels check before they start: which tensors are one, shapes, types, and everything
+/// that is no tensor.
 std::string kind_of(const Operator& op, const Stack& arguments) {
   std::ostringstream kind;
+  std::vector<const c10::TensorImpl*> seen;
   kind << op.operator_name();
   for (const c10::IValue& value : arguments) {
     if (value.isTensor() || value.isTensorList() || value.isOptionalTensorList()) {
       visit_tensors(value, [&](const at::Tensor& tensor) {
         kind << ';';
         if (tensor.defined()) {
-          kind << tensor.scalar_type() << tensor.sizes() << tensor.strides();
+          const auto known = std::find(seen.begin(), seen.end(), tensor.unsafeGetTensorImpl());
+          kind << known - seen.begin() << tensor.scalar_type() << tensor.sizes() << tensor.strides();
+          seen.insert(known, tensor.unsafeGetTensorImpl());
         }
       });
     } else if (!value.isGenerator()) {
@@ -329,6 +353,7 @@ bool may_be_late(const Operator& op, const Stack& arguments) {
     }
   }
   const at::NoGradGuard no_grad;
+  const KeptWarnings silent;
   bool late = false;
   try {
     run_on_host(op, stack);

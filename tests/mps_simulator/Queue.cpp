@@ -10,6 +10,9 @@
 #include <iostream>
 #include <thread>
 #include <utility>
+#include <vector>
+
+#include "Warnings.h"
 
 namespace mps_simulator {
 namespace {
@@ -42,16 +45,22 @@ void Queue::step() {
 void Queue::run_now(const Work& work) {
   drain();
   std::exception_ptr error;
+  std::vector<c10::Warning> warnings;
   submit([&] {
+    KeptWarnings kept;
     try {
       work();
     } catch (...) {
       error = std::current_exception();
     }
+    warnings = kept.take();
   });
   std::unique_lock lock(mutex_);
   run(lock, submitted_);
   lock.unlock();
+  for (const c10::Warning& warning : warnings) {
+    c10::warn(warning);
+  }
   if (error) {
     std::rethrow_exception(error);
   }

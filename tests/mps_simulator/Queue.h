@@ -22,7 +22,7 @@ class Queue {
   void drain();
   /// Let the GPU get on by one piece of work: somebody asks whether it is done.
   void step();
-  /// drain(), then run `work` where the GPU works; throws what it throws.
+  /// drain(), then run `work` where the GPU works; throws what it throws, and warns where it is called.
   void run_now(const Work& work);
 
   /// Pieces of work submitted, done, and waits that found something to wait for.
