@@ -47,11 +47,11 @@ struct StridedCopyCheck {
     if (self.is_same(src) || self.layout() != c10::kStrided || src.layout() != c10::kStrided) {
       return;
     }
+    at::assert_no_internal_overlap(self);
+    at::assert_no_partial_overlap(self, src);
     const at::DimVector shape = at::infer_size_dimvector(self.sizes(), src.sizes());
     TORCH_CHECK(self.sizes() == shape, "output with shape ", self.sizes(), " doesn't match the broadcast shape ",
                 shape);
-    at::assert_no_internal_overlap(self);
-    at::assert_no_partial_overlap(self, src);
   }
 };
 

@@ -21,6 +21,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -171,6 +172,22 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
     return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
   }
   return stack;
+}
+
+/// Whether a tensor will be resized whose memory another argument has too: overlap is checked before that is done.
+bool resizes_shared_memory(const Stack& arguments, StandIns& meta) {
+  std::map<const void*, std::set<const c10::TensorImpl*>> sharers;
+  bool is_resized = false;
+  for (const c10::IValue& value : arguments) {
+    visit_tensors(value, [&](const at::Tensor& tensor) {
+      if (tensor.defined() && tensor.is_mps()) {
+        sharers[tensor.storage().data()].insert(tensor.unsafeGetTensorImpl());
+        is_resized |= meta.of(tensor).sizes() != tensor.sizes();
+      }
+    });
+  }
+  return is_resized && std::any_of(sharers.begin(), sharers.end(),
+                                   [](const auto& one) { return one.first != nullptr && one.second.size() > 1; });
 }
 
 /// What was resized as a meta tensor is resized here.
@@ -353,18 +370,26 @@ bool may_be_late(const Operator& op, const Stack& arguments) {
     }
   }
   const at::NoGradGuard no_grad;
-  const KeptWarnings silent;
   bool late = false;
+  std::vector<c10::Warning> warnings;
   try {
+    KeptWarnings kept;
     run_on_host(op, stack);
     StandIns meta(StandIns::Kind::meta);
     const std::optional<Stack> planned = plan(op, arguments, meta);
     late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
+    warnings = kept.take();
   } catch (const c10::NotImplementedError&) {
     throw;
   } catch (const python_error&) {
     throw;
   } catch (const std::exception&) {  // the call itself will raise it, or not
+  }
+  for (const c10::Warning& warning : warnings) {
+    // Of what is resized is warned when that is done.
+    if (late && warning.msg().find("was resized") == std::string::npos) {
+      c10::warn(warning);
+    }
   }
   const std::lock_guard guard(mutex);
   known->emplace(kind, late);
@@ -382,6 +407,9 @@ void run(const Operator& op, Stack* stack) {
   check_overlap(op, arguments);
   StandIns meta(StandIns::Kind::meta);
   std::optional<Stack> planned = may_be_late(op, arguments) ? plan(op, arguments, meta) : std::nullopt;
+  if (planned.has_value() && resizes_shared_memory(arguments, meta)) {
+    planned.reset();
+  }
   StandIns host(StandIns::Kind::host);
   Stack results;
   if (planned.has_value()) {
@@ -465,6 +493,9 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
   StandIns host(StandIns::Kind::host);
   if (self.is_mps()) {
     check_dtype(self.scalar_type());
+  }
+  if (source.is_complex() && !self.is_complex()) {
+    TORCH_WARN_ONCE("Casting complex values to real discards the imaginary part");
   }
   if (self.is_cpu()) {
     const at::Tensor from = host.of(source);
