@@ -20,7 +20,7 @@ const std::regex& names_the_backend() {
 const std::regex& says_it_cannot() {
   static const auto* pattern = new std::regex(
       R"(not (yet |currently |natively )*(supported|implemented)|[Nn]ot supported|(does not|doesn't) (yet )?support)"
-      R"(|does not have support|[Uu]nsupported|only supported|missing kernel)");
+      R"(|does not have support|[Uu]nsupported|only support(s|ed)|missing kernel)");
   return *pattern;
 }
 

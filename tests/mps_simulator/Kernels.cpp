@@ -196,7 +196,7 @@ void resize_as_planned(const Stack& arguments, StandIns& meta) {
     visit_tensors(value, [&](const at::Tensor& tensor) {
       if (tensor.defined() && tensor.is_mps()) {
         const at::Tensor planned = meta.of(tensor);
-        if (at::native::resize_output_check(tensor, planned.sizes())) {  // warns as Metal's kernels do
+        if (planned.sizes() != tensor.sizes()) {
           resize_tensor(tensor, planned.sizes(), planned.strides());
         }
       }
@@ -349,12 +349,18 @@ std::string shapes_of(const Stack& results) {
   return std::move(shapes).str();
 }
 
-/// Metal's kernels raise nothing once they run, so what a call may raise must be known when it is made. The first call
-/// of each kind is tried on zeros, aside of the queue. What the CPU's kernel does not implement, MPS refuses now. What
-/// fails otherwise, perhaps because of the zeros, or gives other results than was planned, is not done late.
-bool may_be_late(const Operator& op, const Stack& arguments) {
+struct Trial {
+  bool may_be_late = false;
+  std::vector<c10::Warning> warnings;
+};
+
+/// Metal's kernels raise nothing once they run, so what a call may raise, or warn of, must be known when it is made.
+/// The first call of each kind is tried on zeros, aside of the queue. What the CPU's kernel does not implement, MPS
+/// refuses now. What fails otherwise, perhaps because of the zeros, or gives other results than was planned, is not
+/// done late.
+const Trial& tried(const Operator& op, const Stack& arguments) {
   static std::mutex mutex;
-  static auto* const known = new std::unordered_map<std::string, bool>();
+  static auto* const known = new std::unordered_map<std::string, Trial>();
   const std::string kind = kind_of(op, arguments);
   {
     const std::lock_guard guard(mutex);
@@ -370,30 +376,22 @@ bool may_be_late(const Operator& op, const Stack& arguments) {
     }
   }
   const at::NoGradGuard no_grad;
-  bool late = false;
-  std::vector<c10::Warning> warnings;
+  Trial trial;
   try {
-    KeptWarnings kept;
+    KeptWarnings warnings;
     run_on_host(op, stack);
+    trial.warnings = warnings.take();
     StandIns meta(StandIns::Kind::meta);
     const std::optional<Stack> planned = plan(op, arguments, meta);
-    late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
-    warnings = kept.take();
+    trial.may_be_late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
   } catch (const c10::NotImplementedError&) {
     throw;
   } catch (const python_error&) {
     throw;
   } catch (const std::exception&) {  // the call itself will raise it, or not
   }
-  for (const c10::Warning& warning : warnings) {
-    // Of what is resized is warned when that is done.
-    if (late && warning.msg().find("was resized") == std::string::npos) {
-      c10::warn(warning);
-    }
-  }
   const std::lock_guard guard(mutex);
-  known->emplace(kind, late);
-  return late;
+  return known->emplace(kind, std::move(trial)).first->second;
 }
 
 void run(const Operator& op, Stack* stack) {
@@ -406,13 +404,17 @@ void run(const Operator& op, Stack* stack) {
   check_arguments(op, arguments);
   check_overlap(op, arguments);
   StandIns meta(StandIns::Kind::meta);
-  std::optional<Stack> planned = may_be_late(op, arguments) ? plan(op, arguments, meta) : std::nullopt;
+  const Trial& trial = tried(op, arguments);
+  std::optional<Stack> planned = trial.may_be_late ? plan(op, arguments, meta) : std::nullopt;
   if (planned.has_value() && resizes_shared_memory(arguments, meta)) {
     planned.reset();
   }
   StandIns host(StandIns::Kind::host);
   Stack results;
   if (planned.has_value()) {
+    for (const c10::Warning& warning : trial.warnings) {
+      c10::warn(warning);
+    }
     resize_as_planned(arguments, meta);
     results = new_results(op, arguments, *planned);
     Stack on_host = replaced(arguments, host);
@@ -527,7 +529,9 @@ at::Tensor copy_from_and_resize(const at::Tensor& source, const at::Tensor& targ
 }
 
 const at::Tensor& resize_(const at::Tensor& self, at::IntArrayRef size, std::optional<c10::MemoryFormat> format) {
-  resize_tensor(self, size, std::nullopt);
+  if (self.sizes() != size) {
+    resize_tensor(self, size, std::nullopt);
+  }
   if (format.has_value()) {
     self.unsafeGetTensorImpl()->empty_tensor_restride(*format);
   }
