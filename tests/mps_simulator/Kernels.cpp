@@ -161,9 +161,10 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
   const KeptWarnings silent;
   try {
     op.redispatchBoxed(kMeta, &stack);
-  } catch (const python_error& error) {
+  } catch (python_error& error) {
     // Some plans are Python functions.
     const pybind11::gil_scoped_acquire gil;
+    error.persist();
     if (PyErr_GivenExceptionMatches(error.type, PyExc_KeyboardInterrupt) != 0) {
       throw;
     }
