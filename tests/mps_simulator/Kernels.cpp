@@ -162,10 +162,16 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
   try {
     op.redispatchBoxed(kMeta, &stack);
   } catch (python_error& error) {
-    // Some plans are Python functions.
+    // Some plans are Python functions, in which the user may interrupt.
     const pybind11::gil_scoped_acquire gil;
     error.persist();
     if (PyErr_GivenExceptionMatches(error.type, PyExc_KeyboardInterrupt) != 0) {
+      throw;
+    }
+    return std::nullopt;
+  } catch (const pybind11::error_already_set& error) {
+    const pybind11::gil_scoped_acquire gil;
+    if (error.matches(PyExc_KeyboardInterrupt)) {
       throw;
     }
     return std::nullopt;
@@ -388,6 +394,8 @@ const Trial& tried(const Operator& op, const Stack& arguments) {
   } catch (const c10::NotImplementedError&) {
     throw;
   } catch (const python_error&) {
+    throw;
+  } catch (const pybind11::error_already_set&) {
     throw;
   } catch (const std::exception&) {  // the call itself will raise it, or not
   }
