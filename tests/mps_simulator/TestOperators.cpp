@@ -3,6 +3,8 @@
 #include <ATen/ops/add.h>
 #include <torch/library.h>
 
+#include <string>
+
 #include "Simulator.h"
 
 namespace {
@@ -25,17 +27,24 @@ at::Tensor wrong_question_mps(const at::Tensor&, int64_t kind) {
 
 at::Tensor wrong_question_cpu(const at::Tensor& self, int64_t) { return self.clone(); }
 
+at::Tensor failing_mps(const at::Tensor&, const std::string& text) { TORCH_CHECK(false, text); }
+
+at::Tensor failing_cpu(const at::Tensor& self, const std::string&) { return self.clone(); }
+
 TORCH_LIBRARY(mps_simulator, m) {
   m.def("half_applied_(Tensor(a!) self, bool refuse) -> Tensor(a!)");
   m.def("wrong_question(Tensor self, int kind) -> Tensor");
+  m.def("failing(Tensor self, str text) -> Tensor");
 }
 TORCH_LIBRARY_IMPL(mps_simulator, MPS, m) {
   m.impl("half_applied_", &half_applied_mps);
   m.impl("wrong_question", &wrong_question_mps);
+  m.impl("failing", &failing_mps);
 }
 TORCH_LIBRARY_IMPL(mps_simulator, CPU, m) {
   m.impl("half_applied_", &half_applied_cpu);
   m.impl("wrong_question", &wrong_question_cpu);
+  m.impl("failing", &failing_cpu);
 }
 
 }  // namespace
