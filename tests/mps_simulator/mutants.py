@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ["tests/native/test_mps_backend.py"]
+TESTS = ["tests/native/test_mps_backend.py", "tests/forward/test_refusal.py"]
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ MUTANTS = [
     Mutant(
         "every error is taken for a refusal",
         "csrc/forward/Refusal.cpp",
-        "  return std::regex_search(text, names_the_backend()) && std::regex_search(text, says_it_cannot());",
+        "  return may_refuse && std::regex_search(error.msg(), says_it_cannot());",
         "  return true;",
     ),
     Mutant(
         "errors about values are taken for refusals",
         "csrc/forward/Refusal.cpp",
-        "  if (!may_refuse) {",
-        "  if (false && !may_refuse) {",
+        "  return may_refuse && std::regex_search(",
+        "  return std::regex_search(",
     ),
     Mutant(
         "no refusal is known",
         "csrc/forward/Refusal.cpp",
-        "  const std::string& text = error.msg();",
-        "  return false;\n  const std::string& text = error.msg();",
+        "  return may_refuse && std::regex_search(error.msg(), says_it_cannot());",
+        "  return false;",
     ),
     Mutant(
         "written arguments are not put back",
@@ -104,6 +104,18 @@ MUTANTS = [
         "native_backend()",
     ),
     Mutant(
+        "copies are not looked at",
+        "csrc/aten/Copy.cpp",
+        "forward::Checked<Op, StridedCopyCheck, Kernel>",
+        "Kernel",
+    ),
+    Mutant(
+        "no limit of memory",
+        "csrc/native/MpsMemory.cpp",
+        "  buffers_.setHighWatermarkRatio(",
+        "  static_cast<void>(",
+    ),
+    Mutant(
         "events are passed when they are recorded",
         "csrc/runtime/Event.cpp",
         "  return !native_ || native_->query();",
@@ -113,7 +125,7 @@ MUTANTS = [
 
 
 #: Changes nothing, and so must survive: else the others may fail for reasons of their own.
-CONTROL = Mutant("nothing", "csrc/forward/Refusal.cpp", "  if (!may_refuse) {", "  if (!may_refuse) {")
+CONTROL = Mutant("nothing", "csrc/forward/Refusal.cpp", "  return may_refuse", "  return may_refuse")
 
 
 class Builder:

@@ -198,6 +198,16 @@ def test_copies_between_cuda_and_mps_tensors() -> None:
     assert (on_mps + 1).cpu().tolist() == [1, 2, 3]
 
 
+def test_copies_of_other_sizes_raise_before_anything_is_written() -> None:
+    target, empty = vector(1), torch.empty(0, device="cuda")
+    with pytest.raises(RuntimeError, match="output with shape .1. doesn't match the broadcast shape .2."):
+        target.copy_(vector(5, 6))
+    with pytest.raises(RuntimeError, match="The size of tensor a .0. must match"):
+        empty.copy_(vector(5, 6))
+    assert target.tolist() == [1]
+    assert empty.numel() == 0
+
+
 def test_mixing_cuda_and_mps_tensors_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="same device"):
         vector(1) + torch.ones(1, device="mps")
