@@ -26,5 +26,11 @@ set(flags
     -D_DARWIN_C_SOURCE=1)
 list(JOIN flags " " CMAKE_CXX_FLAGS_INIT)
 
+# Precompiled headers, which CMake knows of Clang, but not of a compiler that it was not let try.
+set(CMAKE_PCH_EXTENSION .pch)
+set(CMAKE_PCH_PROLOGUE "#pragma clang system_header")
+set(CMAKE_CXX_COMPILE_OPTIONS_CREATE_PCH -Xclang -emit-pch -Xclang -include -Xclang <PCH_HEADER> -x c++-header)
+set(CMAKE_CXX_COMPILE_OPTIONS_USE_PCH -include-pch <PCH_FILE> -Xclang -include -Xclang <PCH_HEADER>)
+
 set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/macos-link.cmake)
