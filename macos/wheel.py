@@ -33,10 +33,10 @@ def main() -> int:
     try:
         pythons = [target_python(command) for command in arguments.python]
         lay_out(root, pythons)
-    except MissingError as error:
+        extensions = build(root, pythons, arguments.jobs)
+    except (MissingError, subprocess.CalledProcessError) as error:
         print(f"wheel-macos: {error}", file=sys.stderr)
         return 2
-    extensions = build(root, pythons, arguments.jobs)
     output = arguments.output.resolve()
     wheels = [deliver(extension, python, root, output) for python, extension in zip(pythons, extensions, strict=True)]
     return 0 if all(wheels) else 1
