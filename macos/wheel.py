@@ -45,8 +45,10 @@ def main() -> int:
 def build(root: Path, pythons: list[TargetPython], jobs: int) -> list[Path]:
     """The extension for each Python."""
     folder = root / "cmake"
+    # CMake reads a toolchain's flags only where it has no cache. The objects stay.
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
     # No backend may activate itself in the torch that is asked for its list of operators.
-    environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "ZIG_GLOBAL_CACHE_DIR": str(root / "zig-cache")}
     configure = [
         "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
         f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake/macos-arm64.cmake'}",
