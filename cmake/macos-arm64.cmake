@@ -8,12 +8,12 @@ set(MACOS_ROOT "${CMAKE_CURRENT_LIST_DIR}/../build/macos" CACHE PATH "Compiler, 
 set(TORCH_ROOT ${MACOS_ROOT}/torch)
 
 set(CMAKE_CXX_COMPILER ${MACOS_ROOT}/zig/ziglang/zig c++)
-# zig would link its own libc++ statically to the compiler's try-outs, which takes minutes and proves nothing.
+# That of torch's wheel.
+set(CMAKE_CXX_COMPILER_TARGET aarch64-macos.14.0)
+# No try-outs that link: zig would build a libc++ of its own for them, which takes minutes and proves nothing.
 set(CMAKE_CXX_COMPILER_FORCED TRUE)
 
 set(flags
-    # That of torch's wheel.
-    -target aarch64-macos.14.0
     # zig takes its own libc++ for the one in use; we use macOS's, whose release decides what is in it. Without this,
     # symbols of newer ones are used, and the extension does not load.
     -U_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS -D_LIBCPP_HAS_VENDOR_AVAILABILITY_ANNOTATIONS=1
@@ -22,6 +22,8 @@ set(flags
     -fno-sized-deallocation
     # What zig switches on by itself.
     -fno-sanitize=undefined -g0
+    # The same file wherever it is built: torch's checks name the header that they are in.
+    -fmacro-prefix-map=${MACOS_ROOT}/= -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=
     # The pyconfig.h of Linux asks for POSIX alone.
     -D_DARWIN_C_SOURCE=1)
 list(JOIN flags " " CMAKE_CXX_FLAGS_INIT)

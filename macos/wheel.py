@@ -33,29 +33,22 @@ def main() -> int:
     try:
         pythons = [target_python(command) for command in arguments.python]
         lay_out(root, pythons)
-    except MissingError as error:
+        extensions = build(root, pythons, arguments.jobs)
+    except (MissingError, subprocess.CalledProcessError) as error:
         print(f"wheel-macos: {error}", file=sys.stderr)
         return 2
-    extensions = build(root, pythons, arguments.jobs)
-    failed = False
-    for python, extension in zip(pythons, extensions, strict=True):
-        faults = faults_of(extension, root, python.tag)
-        for fault in faults:
-            print(f"{extension.name}: {fault}", file=sys.stderr)
-        failed = failed or bool(faults)
-        if not faults:
-            print(
-                f"{extension.name}: {len(MachO(extension).undefined)} symbols found, signature and load commands fine"
-            )
-            print(pack(extension, python, root, arguments.output.resolve()))
-    return 1 if failed else 0
+    output = arguments.output.resolve()
+    wheels = [deliver(extension, python, root, output) for python, extension in zip(pythons, extensions, strict=True)]
+    return 0 if all(wheels) else 1
 
 
 def build(root: Path, pythons: list[TargetPython], jobs: int) -> list[Path]:
     """The extension for each Python."""
     folder = root / "cmake"
+    # CMake reads a toolchain's flags only where it has no cache. The objects stay.
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
     # No backend may activate itself in the torch that is asked for its list of operators.
-    environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "ZIG_GLOBAL_CACHE_DIR": str(root / "zig-cache")}
     configure = [
         "cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
         f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake/macos-arm64.cmake'}",
@@ -66,6 +59,19 @@ def build(root: Path, pythons: list[TargetPython], jobs: int) -> list[Path]:
     for command in (configure, ["cmake", "--build", str(folder), "--parallel", str(jobs)]):
         subprocess.run(command, check=True, env=environment)
     return [next((folder / python.tag).glob("_C.*.so")) for python in pythons]
+
+
+def deliver(extension: Path, python: TargetPython, root: Path, output: Path) -> Path | None:
+    """The wheel, or None for an extension that macOS would not load."""
+    faults = faults_of(extension, root, python.tag)
+    for fault in faults:
+        print(f"{extension.name}: {fault}", file=sys.stderr)
+    if faults:
+        return None
+    print(f"{extension.name}: {len(MachO(extension).undefined)} symbols found, signature and load commands fine")
+    path = pack(extension, python, root, output)
+    print(path)
+    return path
 
 
 def pack(extension: Path, python: TargetPython, root: Path, output: Path) -> Path:

@@ -47,14 +47,14 @@ HostFacts read_host_facts() {
 }
 
 size_t available_memory() {
-  vm_statistics64_data_t pages{};
-  mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
-  if (host_statistics64(mach_host_self(), HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&pages), &count) !=
-      KERN_SUCCESS) {
+  // 32 bits count pages of 16 KiB up to 64 TiB. torch itself calls host_statistics(), so every macOS under it has that.
+  vm_statistics_data_t pages{};
+  mach_msg_type_number_t count = HOST_VM_INFO_COUNT;
+  if (host_statistics(mach_host_self(), HOST_VM_INFO, reinterpret_cast<host_info_t>(&pages), &count) != KERN_SUCCESS) {
     return 0;
   }
   // Inactive and purgeable pages are given up as soon as somebody asks.
-  return (size_t{pages.free_count} + pages.inactive_count + pages.purgeable_count) * vm_kernel_page_size;
+  return (size_t{pages.free_count} + pages.inactive_count + pages.purgeable_count) * vm_page_size;
 }
 
 size_t available_swap() {

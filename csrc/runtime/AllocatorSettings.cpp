@@ -22,7 +22,8 @@ CudaSettings parse_cuda_settings(const std::string& text) {
   constexpr size_t kMaxRegisterThreads = 128;
   const c10::CachingAllocator::ConfigTokenizer tokens(text);
   CudaSettings settings;
-  for (size_t i = 0; i < tokens.size(); ++i) {
+  size_t i = 0;
+  while (i < tokens.size()) {
     const std::string& key = tokens[i];
     if (key == "backend") {
       i += 2;
@@ -57,7 +58,7 @@ CudaSettings parse_cuda_settings(const std::string& text) {
     } else {
       i = tokens.skipKey(i);
     }
-    ++i;  // the comma
+    i += 2;  // past the value and the comma
   }
   return settings;
 }

@@ -37,7 +37,9 @@ def link(root: Path, sysroot: Path, tmp_path: Path) -> Link:
     rule = re.search(r'CREATE_SHARED_MODULE\s+"(.*)"', (root / "cmake/macos-link.cmake").read_text())
     assert rule is not None
 
-    def run(source: str = SOURCE, *flags: str, rpath: str = RPATH) -> subprocess.CompletedProcess[str]:
+    def run(
+        source: str = SOURCE, *flags: str, rpath: str = RPATH, releases: str = "14.0 14.0"
+    ) -> subprocess.CompletedProcess[str]:
         (tmp_path / "x.cpp").write_text(source)
         zig = [str(sysroot / "zig/ziglang/zig"), "c++", "-target", "aarch64-macos.14.0", "-O2", "-g0"]
         subprocess.run(
@@ -50,6 +52,7 @@ def link(root: Path, sysroot: Path, tmp_path: Path) -> Link:
             .replace("<LINK_FLAGS>", f"@{sysroot / 'cp311/python_api.rsp'}")
             .replace("<OBJECTS>", str(tmp_path / "x.o"))
             .replace("<LINK_LIBRARIES>", shlex.join([*map(str, libraries), "-rpath", rpath]))
+            .replace("-platform_version macos 14.0 14.0", f"-platform_version macos {releases}")
             .replace("<TARGET>", str(tmp_path / "_C.so"))
         )
         return subprocess.run([*shlex.split(command), *flags], capture_output=True, text=True, check=False)
@@ -76,6 +79,12 @@ def test_symbols_that_do_not_exist_do_not_link(link: Link, old: str, new: str, s
     assert f"undefined symbol: {symbol}" in process.stderr
 
 
+def test_symbols_that_do_not_exist_do_not_link_where_nothing_calls(link: Link) -> None:
+    process = link(SOURCE + 'void absent_one();\n__attribute__((visibility("hidden"))) void dead() { absent_one(); }\n')
+    assert process.returncode != 0
+    assert "undefined symbol: absent_one()" in process.stderr
+
+
 def test_symbols_that_do_not_exist_are_seen_in_the_file(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(SOURCE.replace("PyErr_Clear", "PyErr_Clean"), "-U", "_PyErr_Clean").returncode == 0
     assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["_PyErr_Clean is not in dynamic lookup"]
@@ -95,9 +104,34 @@ def test_changed_after_it_was_signed(link: Link, sysroot: Path, tmp_path: Path) 
     assert "page 0 is not as signed" in MachO(extension).signature_faults()
 
 
+@pytest.mark.parametrize(
+    ("releases", "fault"),
+    [
+        ("15.0 15.0", "not so: runs from macOS (14, 0) on"),
+        ("13.0 14.0", "not so: runs from macOS (14, 0) on"),
+        ("14.0 26.0", "not so: SDK is at most (15, 0)"),
+    ],
+)
+def test_another_release_of_macos(link: Link, sysroot: Path, tmp_path: Path, releases: str, fault: str) -> None:
+    assert link(releases=releases).returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [fault]
+
+
 def test_another_place_for_torch(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(rpath="/opt/torch/lib").returncode == 0
     assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [f"not so: torch is looked for in {RPATH} alone"]
+
+
+def test_a_library_that_torch_does_not_bring(link: Link, sysroot: Path, tmp_path: Path) -> None:
+    name = "/usr/lib/libother.dylib"
+    stub = (sysroot / "stubs/libSystem.tbd").read_text().replace("/usr/lib/libSystem.B.dylib", name)
+    (tmp_path / "other.tbd").write_text(re.sub(r"symbols: \[.*\]", "symbols: [ '_other' ]", stub))
+    source = 'extern "C" void other();' + SOURCE.replace("{ PyErr", "{ other(); PyErr")
+    assert link(source, str(tmp_path / "other.tbd")).returncode == 0
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [
+        f"loads {name}, which torch does not bring",
+        f"_other is not in {name}",
+    ]
 
 
 def test_no_module(link: Link, sysroot: Path, tmp_path: Path) -> None:
