@@ -28,7 +28,16 @@ PLUGIN = "conformance.default_device"
 
 
 def run(files: list[Path], device: str, options: argparse.Namespace, only: set[str] | None = None) -> dict[str, str]:
-    """The outcome of each test, "passed", "skipped" or the failure's first line, by "file::Class::test"."""
+    """The outcome of each test, "passed", "skipped" or the failure's first line, by pytest's name of it."""
+    outcomes = {}
+    for file in files:
+        chosen = sorted(name for name in only or () if name.startswith((f"{file.name}::", f"{file.name}/")))
+        if only is None or chosen:
+            outcomes |= _run_file(file, device, options, chosen or [file.name])
+    return outcomes
+
+
+def _run_file(file: Path, device: str, options: argparse.Namespace, tests: list[str]) -> dict[str, str]:
     environment = {
         **os.environ,
         "TORCHDEVICE": "1" if device == "cuda" else "0",
@@ -36,38 +45,38 @@ def run(files: list[Path], device: str, options: argparse.Namespace, only: set[s
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "HF_HUB_OFFLINE": "1",
         "EINOPS_TEST_BACKENDS": "numpy,torch",
+        "TORCH_DEVICE": device,  # timm asks for it
     }
-    outcomes = {}
-    for file in files:
-        with tempfile.TemporaryDirectory() as scratch:
-            junit = Path(scratch, "junit.xml")
-            arguments = [
-                "-p",
-                PLUGIN,
-                "-q",
-                "-x" if options.first else "--tb=short",
-                "-k",
-                options.tests,
-                f"--junitxml={junit}",
-                "--timeout=300",
-                "-p",
-                "no:cacheprovider",
-                f"--rootdir={file.parent}",
-            ]
-            done = subprocess.run(
-                [sys.executable, "-m", "pytest", *arguments, file.name],
-                cwd=file.parent,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if not junit.exists():
-                raise SystemExit(f"{file} on {device}: pytest ended with {done.returncode}\n{done.stdout[-3000:]}")
-            for case in ElementTree.parse(junit).iter("testcase"):
-                name = f"{file.name}::{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
-                outcomes[name] = _outcome(case)
-    return {name: outcome for name, outcome in outcomes.items() if only is None or name in only}
+    with tempfile.TemporaryDirectory() as scratch:
+        junit = Path(scratch, "junit.xml")
+        arguments = [
+            *("-p", PLUGIN, "-p", "no:cacheprovider", "-q", "--tb=short", "--timeout=300"),
+            *("-o", "addopts=", "-o", "junit_family=xunit1", f"--junitxml={junit}", f"--rootdir={file.parent}"),
+            *("-k", options.tests),
+            *(["-x"] if options.first else []),
+            *(["--doctest-modules", "--import-mode=importlib"] if options.doctests else []),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments, *tests],
+            cwd=file.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not junit.exists():
+            said = f"{done.stdout}{done.stderr}"[-3000:]
+            raise SystemExit(f"{file} on {device}: pytest ended with {done.returncode}\n{said}")
+        if options.verbose:
+            print(done.stdout, file=sys.stderr)
+        return {_name(case): _outcome(case) for case in ElementTree.parse(junit).iter("testcase")}
+
+
+def _name(case: ElementTree.Element) -> str:
+    """The test's name as pytest takes it: of the class name, "tests.test_x.TestX", the class alone is of interest."""
+    file = case.get("file", "")
+    classes = case.get("classname", "").removeprefix(file.removesuffix(".py").replace("/", "."))
+    return "::".join([file, *filter(None, classes.split(".")), case.get("name", "")])
 
 
 def _outcome(case: ElementTree.Element) -> str:
@@ -79,16 +88,17 @@ def _outcome(case: ElementTree.Element) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("files", nargs="+", type=Path, help="the library's test files")
+    parser.add_argument("files", nargs="+", type=Path, help="the library's test files, or its package")
     parser.add_argument("--tests", "-k", default="", help="pytest's expression for the tests to run")
     parser.add_argument("--default-device", action="store_true", help="make cuda torch's default device")
+    parser.add_argument("--doctests", action="store_true", help="run the examples in docstrings too")
+    parser.add_argument("--verbose", action="store_true", help="pytest's own report as well")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
     options = parser.parse_args()
     files = [file.resolve() for file in options.files]
     on_cuda = run(files, "cuda", options)
     failed = {name for name, outcome in on_cuda.items() if outcome not in ("passed", "skipped")}
-    touched = [file for file in files if any(name.startswith(f"{file.name}::") for name in failed)]
-    on_cpu = run(touched, "cpu", options, failed) if touched else {}
+    on_cpu = run(files, "cpu", options, failed) if failed else {}
     ours = {name: on_cuda[name] for name in sorted(failed) if on_cpu.get(name) in ("passed", "skipped")}
     counts = Counter(outcome if outcome in ("passed", "skipped") else "failed" for outcome in on_cuda.values())
     report = {

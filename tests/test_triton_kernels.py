@@ -35,6 +35,22 @@ def test_the_setting_is_made_when_triton_is_imported(run_python, tmp_path) -> No
     assert run_python(code, **paths, TRITON_INTERPRET="0").stdout == "False 0\n"
 
 
+def test_torchs_own_kernels_in_triton_are_not_used(run_python, tmp_path) -> None:
+    """torch/_native has a few for device cuda, and takes them where a package triton of version 3.6 is installed."""
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "__init__.py").write_text("raise ImportError('nobody may ask')\n")
+    metadata = tmp_path / "triton-3.6.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: triton\nVersion: 3.6.0\n")
+    code = """
+    import torch
+    left, right = torch.rand(2, 3, 1), torch.rand(2, 1, 4)
+    assert torch.equal((left.cuda() @ right.cuda()).cpu(), left @ right)
+    assert not torch._native.registry.get_dsl_operations("triton")
+    """
+    run_python(code, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+
+
 if triton is not None:
 
     @triton.jit

@@ -231,6 +231,13 @@ def patches() -> Iterator[Patch]:
             },
         ),
     )
+    yield Patch(
+        "torch._native.common_utils.check_native_jit_disabled",
+        "where Triton or CuTe are installed, torch has kernels in them take the place of some of device cuda's",
+        lambda: when_imported(
+            "torch._native.common_utils", lambda module: _set(module, "check_native_jit_disabled", lambda: True)
+        ),
+    )
     if torch.distributed.is_available() and torch.distributed.is_gloo_available():
         yield Patch(
             "torch.distributed's ProcessGroupNCCL, is_nccl_available() and default timeout of nccl",

@@ -163,6 +163,19 @@ def test_safetensors(tmp_path: Path) -> None:
     assert torch.equal(again.weight, model.weight)
 
 
+def test_safetensors_on_the_second_device(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    code = f"""
+    import safetensors.torch, torch
+    torch.cuda.set_device(1)
+    file = {str(tmp_path / "model.safetensors")!r}
+    safetensors.torch.save_file({{"a": torch.arange(3.0, device="cuda:1")}}, file)
+    for asked, index in ((1, 1), ("cuda:1", 1), ("cuda:0", 0), ("cuda", 0)):
+        loaded = safetensors.torch.load_file(file, device=asked)["a"]
+        assert (loaded.device.index, loaded.tolist()) == (index, [0, 1, 2]), (asked, loaded)
+    """
+    run_python(code, TORCHDEVICE_COUNT="2")
+
+
 def test_swap_tensors() -> None:
     there, here = torch.ones(2, device="cuda"), torch.zeros(3)
     torch.utils.swap_tensors(there, here)
