@@ -117,6 +117,23 @@ def test_compiled_code_is_cached() -> None:
     assert counters["aot_autograd"]["autograd_cache_hit"] > 0
 
 
+def test_cached_code_is_for_one_number_of_threads() -> None:
+    from torch._dynamo.utils import counters
+
+    x, before = torch.ones(100_000, device="cuda"), torch.get_num_threads()
+    counters.clear()
+    try:
+        with torch._inductor.utils.fresh_cache():
+            for threads in (1, 2, 1):
+                torch.set_num_threads(threads)
+                torch._dynamo.reset()
+                torch.compile(lambda x: x * 3 + 2)(x)
+    finally:
+        torch.set_num_threads(before)
+    assert counters["aot_autograd"]["autograd_cache_miss"] == 2
+    assert counters["aot_autograd"]["autograd_cache_hit"] == 1
+
+
 def test_a_wrong_index_raises() -> None:
     compiled = torch.compile(lambda x, i: x[i] + 1)
     x = torch.ones(5, device="cuda")

@@ -9,6 +9,7 @@ Imported together with torch._inductor.compile_fx, never before: it imports most
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from torch._inductor import async_compile, config, ir, lowering, scheduler, util
 from torch._inductor.codegen import common
 from torch._inductor.codegen.cpp import CppScheduling
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPythonWrapperCodegen
-from torch._inductor.custom_graph_pass import CustomGraphModulePass
+from torch._inductor.custom_graph_pass import CustomGraphModulePass, get_hash_for_files
 
 _HOST_DEVICES = ("cpu", "cuda")
 
@@ -34,7 +35,7 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         common.custom_backend_codegen_configs,
     ]
     before = [dict(table) for table in tables]
-    common.register_backend_for_device("cuda", CppScheduling, CudaWrapper, device_custom_pass=_Version())
+    common.register_backend_for_device("cuda", CppScheduling, CudaWrapper, device_custom_pass=_CacheKey())
     # Inductor's word for devices whose kernels are Triton's: what it does for these alone (padding, aligned inputs,
     # device guards, orders of loops) is no use to C++ ...
     utils.GPU_TYPES.remove("cuda")
@@ -60,14 +61,21 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
     return restore
 
 
-class _Version(CustomGraphModulePass):
-    """Changes no graph; tells inductor's caches whose code this is."""
+class _CacheKey(CustomGraphModulePass):
+    """Changes no graph; tells inductor's caches what else the code generated for cuda depends on."""
 
     def __call__(self, gm: torch.fx.GraphModule) -> None:
         pass
 
     def uuid(self) -> str:
-        return f"torchdevice-ext {importlib.metadata.version('torchdevice-ext')}"
+        # Inductor itself counts the threads for graphs with CPU tensors only.
+        version = importlib.metadata.version("torchdevice-ext")
+        return f"torchdevice-ext {version}, {_source_hash()}, {utils.parallel_num_threads()} threads"
+
+
+@functools.cache
+def _source_hash() -> str:
+    return get_hash_for_files((__file__,)).hex()
 
 
 def _is_on_host(node: Any) -> bool:
