@@ -134,12 +134,46 @@ def test_cached_code_is_for_one_number_of_threads() -> None:
     assert counters["aot_autograd"]["autograd_cache_hit"] == 1
 
 
-def test_a_wrong_index_raises() -> None:
-    compiled = torch.compile(lambda x, i: x[i] + 1)
-    x = torch.ones(5, device="cuda")
-    assert compiled(x, torch.tensor([4], device="cuda")).tolist() == [2]
-    with pytest.raises(RuntimeError, match="index out of bounds"):
-        compiled(x, torch.tensor([5], device="cuda"))
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x, i: x[i] + 1,
+        lambda x, i: functional.embedding(i, x[:, None]) + 1,
+        lambda x, i: x.index_put((i,), torch.zeros_like(i, dtype=x.dtype)) + 1,
+        lambda x, i: functional.cross_entropy(x[None], i),
+    ],
+    ids=["index", "embedding", "index_put", "cross_entropy"],
+)
+def test_a_wrong_index_raises_as_uncompiled(program) -> None:
+    compiled = torch.compile(program)
+    x = torch.rand(5, device="cuda")
+    right, wrong = (torch.tensor([value], device="cuda") for value in (4, 5))
+    assert_same(compiled(x, right), program(x, right))
+    with pytest.raises(IndexError):
+        program(x, wrong)
+    with pytest.raises(IndexError, match="torch.compile, device cuda: index out of bounds: 0 <= "):
+        compiled(x, wrong)
+    assert_same(compiled(x, right), program(x, right))
+
+
+def test_a_wrong_index_raises_from_any_thread(run_python) -> None:
+    run_python(
+        """
+        import torch
+        compiled = torch.compile(lambda x, i: (x[i] + 1, x[i].sum()))
+        x, indices = torch.ones(5, device="cuda"), torch.zeros(300_000, dtype=torch.long, device="cuda")
+        for place in (250_000, 10):
+            indices[place] = 5
+            try:
+                compiled(x, indices)
+            except IndexError:
+                indices[place] = 0
+            else:
+                raise SystemExit("nothing raised")
+            assert compiled(x, indices)[1].item() == 300_000
+        """,
+        OMP_NUM_THREADS="2",
+    )
 
 
 def test_each_buffer_is_on_its_device(run_python) -> None:

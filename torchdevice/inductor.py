@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch._inductor import async_compile, config, ir, lowering, scheduler, utils
 from torch._inductor.codegen import common
-from torch._inductor.codegen.cpp import CppScheduling
+from torch._inductor.codegen.common import BracesBuffer
+from torch._inductor.codegen.cpp import CppKernelProxy, CppScheduling, KernelGroup
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPythonWrapperCodegen
 from torch._inductor.custom_graph_pass import CustomGraphModulePass, get_hash_for_files
 
@@ -35,7 +36,7 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         common.custom_backend_codegen_configs,
     ]
     before = [dict(table) for table in tables]
-    common.register_backend_for_device("cuda", CppScheduling, CudaWrapper, device_custom_pass=_CacheKey())
+    common.register_backend_for_device("cuda", CudaScheduling, CudaWrapper, device_custom_pass=_CacheKey())
     # Inductor's word for devices whose kernels are Triton's: what it does for these alone (padding, aligned inputs,
     # device guards, orders of loops) is no use to C++ ...
     utils.GPU_TYPES.remove("cuda")
@@ -92,6 +93,61 @@ def _use_two_step_variance(*args: Any, **kwargs: Any) -> Any:
         return _lowering_use_two_step_variance(*args, **kwargs)
 
 
+# Note [Errors in kernels]
+# A kernel checks indices that it reads from tensors, and throws. Nothing may be thrown out of a parallel region: there
+# inductor's kernels for the CPU end the process. Here the first exception is kept and the loop goes on, as other threads
+# would anyway; it is thrown when the kernel is done, and becomes what indexing raises uncompiled.
+
+_THROWING = ("TORCH_CHECK(", "throw ")
+
+
+class _KernelBody(CppKernelProxy):
+    """The body of a kernel's loops."""
+
+    def gen_body(self, code: BracesBuffer | None = None) -> None:
+        assert code is not None
+        body = BracesBuffer()
+        super().gen_body(body)
+        if not any(word in body.getvalue() for word in _THROWING):
+            code.splice(body)
+            return
+        self.kernel_group.may_throw = True
+        code.writeline("try")
+        with code.indent():
+            code.splice(body)
+        code.writeline("catch (...)")
+        with code.indent():
+            code.writeline("if (!failed.exchange(true)) error = std::current_exception();")
+
+
+class _KernelGroup(KernelGroup):
+    """The loops that become one kernel."""
+
+    may_throw = False
+
+    def codegen_group(self, name: str | None = None) -> str:
+        self.stack.close()
+        if self.may_throw:
+            code = BracesBuffer()
+            code.writelines(["std::atomic<bool> failed{false};", "std::exception_ptr error;"])
+            code.splice(self.loops_code)
+            code.writeline(_RETHROW)
+            self.loops_code = code
+        return super().codegen_group(name)
+
+
+_RETHROW = "if (error) std::rethrow_exception(error);"
+
+
+class CudaScheduling(CppScheduling):
+    """Which loops become one kernel."""
+
+    kernel_proxy_cls = _KernelBody
+
+    def reset_kernel_group(self) -> None:
+        self.kernel_group = _KernelGroup()
+
+
 class _CudaCalls(PythonWrapperCodegen):
     """How generated Python code calls kernels and allocates."""
 
@@ -105,14 +161,25 @@ class _CudaCalls(PythonWrapperCodegen):
         return line.replace("empty_strided_cuda(", f"{allocate}(", 1)
 
     def _generate_kernel_call_helper(
-        self, kernel_name: str, call_args: Any, *, device: Any = None, triton: bool = True, **kwargs: Any
+        self, kernel_name: str, call_args: Any, *, triton: bool = True, arg_types: Any = None, **kwargs: Any
     ) -> None:
         if triton:
-            super()._generate_kernel_call_helper(kernel_name, call_args, device=device, triton=True, **kwargs)
+            super()._generate_kernel_call_helper(kernel_name, call_args, triton=True, arg_types=arg_types, **kwargs)
             return
         # In a captured graph the call must come again at each replay.
-        self.add_import_once("from torchdevice.inductor import capturing, captured")
-        self.writeline(self.wrap_kernel_call(f"(captured({kernel_name}) if capturing() else {kernel_name})", call_args))
+        self.add_import_once("from torchdevice.generated import capturing, captured")
+        function = f"(captured({kernel_name}, {_uses(arg_types)!r}) if capturing() else {kernel_name})"
+        call = self.wrap_kernel_call(function, call_args)
+        if not any(_RETHROW in source for source, name in self.src_to_kernel.items() if name == kernel_name):
+            self.writeline(call)
+            return
+        self.add_import_once("from torchdevice.generated import raise_as_uncompiled")
+        self.writelines(["try:", f"    {call}", "except RuntimeError as error:", "    raise_as_uncompiled(error)"])
+
+
+def _uses(arg_types: list[str]) -> str:
+    """Of each argument of a kernel, given its type in C++: (w)ritten or (r)ead memory, or a (n)umber."""
+    return "".join("n" if "*" not in kind else "r" if kind.startswith("const ") else "w" for kind in arg_types)
 
 
 class CudaWrapper(_CudaCalls):
@@ -129,32 +196,3 @@ class CudaWrapper(_CudaCalls):
 
 class _CudaSubgraphWrapper(_CudaCalls, SubgraphPythonWrapperCodegen):
     """The same for a part of it: a branch, the body of a loop."""
-
-
-# What the generated code calls.
-
-capturing = torch._C._cuda_isCurrentStreamCapturing
-
-_kernels: dict[int, Callable[..., None]] = {}
-_library = torch.library.Library("torchdevice", "FRAGMENT")
-_library.define("generated_kernel(int kernel, Tensor(a!)[] tensors, Scalar[] numbers, bool[] is_tensor) -> ()")
-
-
-def captured(kernel: Callable[..., None]) -> Callable[..., None]:
-    """The kernel as an operator, which a capture records and replays. Any of its tensors may be written."""
-
-    def call(*arguments: Any) -> None:
-        _kernels[id(kernel)] = kernel
-        is_tensor = [isinstance(argument, torch.Tensor) for argument in arguments]
-        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
-        numbers = [argument for argument in arguments if not isinstance(argument, torch.Tensor)]
-        with torch._C._AutoDispatchBelowAutograd():
-            torch.ops.torchdevice.generated_kernel(id(kernel), tensors, numbers, is_tensor)
-
-    return call
-
-
-@torch.library.impl(_library, "generated_kernel", "CPU")
-def _run(kernel: int, tensors: list[torch.Tensor], numbers: list[Any], is_tensor: list[bool]) -> None:
-    tensor, number = iter(tensors), iter(numbers)
-    _kernels[kernel](*(next(tensor) if flag else next(number) for flag in is_tensor))
