@@ -194,22 +194,88 @@ def test_each_buffer_is_on_its_device(run_python) -> None:
     )
 
 
-def test_a_capture_records_generated_kernels() -> None:
-    """Dynamo refuses to run compiled functions during a capture; what inductor made of a graph can be captured."""
-    from torch.fx.experimental.proxy_tensor import make_fx
+def test_streams_in_compiled_code() -> None:
+    side = torch.cuda.Stream()
 
-    def program(x: Tensor) -> tuple[Tensor]:
+    def program(x: Tensor) -> Tensor:
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            y = x * 2
+        z = x.sin()
+        torch.cuda.current_stream().wait_stream(side)
+        return y + z
+
+    x, current = torch.randn(5, device="cuda"), torch.cuda.current_stream()
+    assert_same(torch.compile(program, fullgraph=True)(x), program(x))
+    assert torch.cuda.current_stream() == current
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_capture_takes_compiled_functions(mode: str) -> None:
+    """With what they compute by generated kernels and by operators, across a break of the graph, and random numbers."""
+
+    def program(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         x.mul_(2)
-        return (x.sin() + 1,)
+        y = x.sin() @ weight
+        torch._dynamo.graph_break()
+        return y + 1, functional.dropout(y.cos(), 0.5)
 
-    x = torch.randn(70, device="cuda")
-    compiled = torch._inductor.compile(make_fx(program)(x.clone()), [x])
+    x, weight = torch.randn(70, 70, device="cuda"), torch.randn(70, 3, device="cuda")
+    compiled = torch.compile(program, mode=mode)
+    for _ in range(2):
+        compiled(x.clone(), weight)
     before = x.clone()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        (y,) = compiled(x)
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.cuda.graph(graph):
+        y, dropped = compiled(x, weight)
     assert torch.equal(x, before)
+    masks = []
     for factor in (2, 4):
         graph.replay()
         torch.testing.assert_close(x, factor * before)
-        torch.testing.assert_close(y, (factor * before).sin() + 1)
+        expected = (factor * before).sin() @ weight
+        torch.testing.assert_close(y, expected + 1)
+        masks.append(dropped == 0)
+        torch.testing.assert_close(dropped, torch.where(masks[-1], 0, 2 * expected.cos()))
+    assert not torch.equal(*masks)
+    compiled(x, weight)
+    torch.testing.assert_close(x, 8 * before)
+
+
+def test_a_capture_takes_a_compiled_training_step() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 1)).cuda()
+    twin = copy.deepcopy(model)
+    compiled, x = torch.compile(model), torch.randn(5, 4, device="cuda")
+
+    def step(network: torch.nn.Module, parameters: torch.nn.Module) -> None:
+        network(x).square().mean().backward()
+        with torch.no_grad():
+            for parameter in parameters.parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad.zero_()
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            step(compiled, model)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.cuda.graph(graph):
+        step(compiled, model)
+    for _ in range(3):
+        graph.replay()
+    for _ in range(5):
+        step(twin, twin)
+    torch.testing.assert_close(list(model.parameters()), list(twin.parameters()))
+
+
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
+def test_dynamo_refuses_to_compile_in_a_capture() -> None:
+    x = torch.ones(3, device="cuda")
+    with (
+        pytest.raises(Exception, match="current_seed during CUDA graph capture"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        torch.compile(lambda x: x + 1)(x)
+    assert (x + 1).tolist() == [2, 2, 2]

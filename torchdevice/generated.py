@@ -29,9 +29,7 @@ def captured(kernel: Callable[..., None], uses: str) -> Callable[..., None]:
 
 
 @torch.library.impl(_library, "generated_kernel", "CPU")
-def _run(
-    kernel: int, uses: str, read: list[torch.Tensor], written: list[torch.Tensor], numbers: list[complex]
-) -> None:
+def _run(kernel: int, uses: str, read: list[torch.Tensor], written: list[torch.Tensor], numbers: list[complex]) -> None:
     arguments = {"r": iter(read), "w": iter(written), "n": iter(numbers)}
     _kernels[kernel](*(next(arguments[use]) for use in uses))
 

@@ -21,6 +21,7 @@ from torch._inductor.codegen.common import BracesBuffer
 from torch._inductor.codegen.cpp import CppKernelProxy, CppScheduling, KernelGroup
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPythonWrapperCodegen
 from torch._inductor.custom_graph_pass import CustomGraphModulePass, get_hash_for_files
+from torch._inductor.virtualized import V
 
 _HOST_DEVICES = ("cpu", "cuda")
 
@@ -46,6 +47,8 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         # What it does for the CPU alone, as it knows only one device for which C++ is generated.
         set_all(ir, {"is_cpu": lambda node: ir.get_device_type(node) in _HOST_DEVICES}),
         set_all(scheduler.BaseSchedulerNode, {"is_cpu": _is_on_host}),
+        # A graph that names streams looks them up behind the device's guard, which others do without.
+        set_all(scheduler, {"device_need_guard": _needs_guard}),
         set_all(lowering, {"use_two_step_variance": _use_two_step_variance}),
         # Processes that compile Triton's kernels are started for the first graph on cuda.
         set_all(async_compile.AsyncCompile, {"wakeup": lambda: None}),
@@ -84,6 +87,14 @@ def _is_on_host(node: Any) -> bool:
     return device is not None and device.type in _HOST_DEVICES
 
 
+def _names_streams() -> bool:
+    return bool(V.graph.scheduler._has_multi_stream_nodes())
+
+
+def _needs_guard(device: str) -> bool:
+    return _names_streams() if device == "cuda" else utils.device_need_guard(device)
+
+
 _lowering_use_two_step_variance = lowering.use_two_step_variance
 
 
@@ -94,9 +105,9 @@ def _use_two_step_variance(*args: Any, **kwargs: Any) -> Any:
 
 
 # Note [Errors in kernels]
-# A kernel checks indices that it reads from tensors, and throws. Nothing may be thrown out of a parallel region: there
-# inductor's kernels for the CPU end the process. Here the first exception is kept and the loop goes on, as other threads
-# would anyway; it is thrown when the kernel is done, and becomes what indexing raises uncompiled.
+# A kernel checks indices that it reads from tensors, and throws. Nothing may be thrown out of a parallel region, where
+# inductor's kernels for the CPU end the process. Here the first exception is kept and the loop goes on, as in other
+# threads; it is thrown when the kernel is done, and becomes what indexing raises uncompiled.
 
 _THROWING = ("TORCH_CHECK(", "throw ")
 
@@ -143,6 +154,9 @@ class CudaScheduling(CppScheduling):
     """Which loops become one kernel."""
 
     kernel_proxy_cls = _KernelBody
+
+    def ready_to_flush(self) -> bool:
+        return _names_streams() or bool(super().ready_to_flush())
 
     def reset_kernel_group(self) -> None:
         self.kernel_group = _KernelGroup()
