@@ -32,6 +32,7 @@ def test_torch_is_imported_without_dynamo(run_python) -> None:
         {"dynamic": True},
         {"options": {"triton.cudagraphs": True, "cpp_wrapper": True}},
         {"backend": "aot_eager"},
+        {"backend": "cudagraphs"},
         {"backend": "eager"},
     ],
     ids=str,

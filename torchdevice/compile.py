@@ -55,6 +55,15 @@ def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
     return undo
 
 
+def call_without_graphs(backend: ModuleType) -> Callable[[], None]:
+    """Let torch._dynamo.backends.cudagraphs capture no CUDA graphs; returns what brings them back."""
+    from torch._dynamo.backends.registry import lookup_backend
+
+    from torchdevice.torch_patches import set_all
+
+    return set_all(backend, {"cudagraphs": lambda model, inputs: lookup_backend("aot_eager")(model, inputs)})
+
+
 def _without_gpus_settings(config: Any, patches: dict[str, Any] | None) -> dict[str, Any] | None:
     """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs save launches of kernels, which
     cost nothing here; C++ in place of the Python around kernels is written against CUDA's libraries."""
