@@ -71,8 +71,13 @@ def start_figures() -> Figures:
 
 def compile_figures() -> Figures:
     return {
-        "cuda over cpu": table("Compiled programs, time", compile.ratios()),
-        "compiled over eager": table("Compiled programs, time over eager on cuda", compile.gains()),
+        "cuda over cpu": table("Compiled programs, time", compile.devices()),
+        **{
+            f"compiled over eager on {device}": table(
+                f"Compiled programs, time over eager on {device}", compile.gains(device)
+            )
+            for device in ("cuda", "cpu")
+        },
     }
 
 

@@ -32,6 +32,7 @@ def test_torch_is_imported_without_dynamo(run_python) -> None:
         {"dynamic": True},
         {"options": {"triton.cudagraphs": True, "cpp_wrapper": True}},
         {"backend": "aot_eager"},
+        {"backend": "cudagraphs"},
         {"backend": "eager"},
     ],
     ids=str,
@@ -72,6 +73,15 @@ def test_training_step_with_autocast_and_optimizer() -> None:
 
     losses = [step().item() for _ in range(5)]
     assert losses[-1] < losses[0]
+
+
+def test_foreach_operators_with_combined_kernels() -> None:
+    def program(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return list(torch._foreach_add(torch._foreach_mul(tensors, 2), 1))
+
+    tensors = [torch.randn(count, device="cuda") for count in (3, 5, 7)]
+    compiled = torch.compile(program, options={"combo_kernels": True})
+    torch.testing.assert_close(compiled(tensors), program(tensors))
 
 
 def test_the_old_entry_point() -> None:

@@ -117,12 +117,63 @@ def test_compiled_code_is_cached() -> None:
     assert counters["aot_autograd"]["autograd_cache_hit"] > 0
 
 
-def test_a_wrong_index_raises() -> None:
-    compiled = torch.compile(lambda x, i: x[i] + 1)
-    x = torch.ones(5, device="cuda")
-    assert compiled(x, torch.tensor([4], device="cuda")).tolist() == [2]
-    with pytest.raises(RuntimeError, match="index out of bounds"):
-        compiled(x, torch.tensor([5], device="cuda"))
+def test_cached_code_is_for_one_number_of_threads() -> None:
+    from torch._dynamo.utils import counters
+
+    x, before = torch.ones(100_000, device="cuda"), torch.get_num_threads()
+    counters.clear()
+    try:
+        with torch._inductor.utils.fresh_cache():
+            for threads in (1, 2, 1):
+                torch.set_num_threads(threads)
+                torch._dynamo.reset()
+                torch.compile(lambda x: x * 3 + 2)(x)
+    finally:
+        torch.set_num_threads(before)
+    assert counters["aot_autograd"]["autograd_cache_miss"] == 2
+    assert counters["aot_autograd"]["autograd_cache_hit"] == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x, i: x[i] + 1,
+        lambda x, i: functional.embedding(i, x[:, None]) + 1,
+        lambda x, i: x.index_put((i,), torch.zeros_like(i, dtype=x.dtype)) + 1,
+        lambda x, i: functional.cross_entropy(x[None], i),
+    ],
+    ids=["index", "embedding", "index_put", "cross_entropy"],
+)
+def test_a_wrong_index_raises_as_uncompiled(program) -> None:
+    compiled = torch.compile(program)
+    x = torch.rand(5, device="cuda")
+    right, wrong = (torch.tensor([value], device="cuda") for value in (4, 5))
+    assert_same(compiled(x, right), program(x, right))
+    with pytest.raises(IndexError):
+        program(x, wrong)
+    with pytest.raises(IndexError, match="torch.compile, device cuda: index out of bounds: 0 <= "):
+        compiled(x, wrong)
+    assert_same(compiled(x, right), program(x, right))
+
+
+def test_a_wrong_index_raises_from_any_thread(run_python) -> None:
+    run_python(
+        """
+        import torch
+        compiled = torch.compile(lambda x, i: (x[i] + 1, x[i].sum()))
+        x, indices = torch.ones(5, device="cuda"), torch.zeros(300_000, dtype=torch.long, device="cuda")
+        for place in (250_000, 10):
+            indices[place] = 5
+            try:
+                compiled(x, indices)
+            except IndexError:
+                indices[place] = 0
+            else:
+                raise SystemExit("nothing raised")
+            assert compiled(x, indices)[1].item() == 300_000
+        """,
+        OMP_NUM_THREADS="2",
+    )
 
 
 def test_each_buffer_is_on_its_device(run_python) -> None:
@@ -143,22 +194,88 @@ def test_each_buffer_is_on_its_device(run_python) -> None:
     )
 
 
-def test_a_capture_records_generated_kernels() -> None:
-    """Dynamo refuses to run compiled functions during a capture; what inductor made of a graph can be captured."""
-    from torch.fx.experimental.proxy_tensor import make_fx
+def test_streams_in_compiled_code() -> None:
+    side = torch.cuda.Stream()
 
-    def program(x: Tensor) -> tuple[Tensor]:
+    def program(x: Tensor) -> Tensor:
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            y = x * 2
+        z = x.sin()
+        torch.cuda.current_stream().wait_stream(side)
+        return y + z
+
+    x, current = torch.randn(5, device="cuda"), torch.cuda.current_stream()
+    assert_same(torch.compile(program, fullgraph=True)(x), program(x))
+    assert torch.cuda.current_stream() == current
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_capture_takes_compiled_functions(mode: str) -> None:
+    """With what they compute by generated kernels and by operators, across a break of the graph, and random numbers."""
+
+    def program(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         x.mul_(2)
-        return (x.sin() + 1,)
+        y = x.sin() @ weight
+        torch._dynamo.graph_break()
+        return y + 1, functional.dropout(y.cos(), 0.5)
 
-    x = torch.randn(70, device="cuda")
-    compiled = torch._inductor.compile(make_fx(program)(x.clone()), [x])
+    x, weight = torch.randn(70, 70, device="cuda"), torch.randn(70, 3, device="cuda")
+    compiled = torch.compile(program, mode=mode)
+    for _ in range(2):
+        compiled(x.clone(), weight)
     before = x.clone()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        (y,) = compiled(x)
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.cuda.graph(graph):
+        y, dropped = compiled(x, weight)
     assert torch.equal(x, before)
+    masks = []
     for factor in (2, 4):
         graph.replay()
         torch.testing.assert_close(x, factor * before)
-        torch.testing.assert_close(y, (factor * before).sin() + 1)
+        expected = (factor * before).sin() @ weight
+        torch.testing.assert_close(y, expected + 1)
+        masks.append(dropped == 0)
+        torch.testing.assert_close(dropped, torch.where(masks[-1], 0, 2 * expected.cos()))
+    assert not torch.equal(*masks)
+    compiled(x, weight)
+    torch.testing.assert_close(x, 8 * before)
+
+
+def test_a_capture_takes_a_compiled_training_step() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 1)).cuda()
+    twin = copy.deepcopy(model)
+    compiled, x = torch.compile(model), torch.randn(5, 4, device="cuda")
+
+    def step(network: torch.nn.Module, parameters: torch.nn.Module) -> None:
+        network(x).square().mean().backward()
+        with torch.no_grad():
+            for parameter in parameters.parameters():
+                parameter -= 0.1 * parameter.grad
+                parameter.grad.zero_()
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            step(compiled, model)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.cuda.graph(graph):
+        step(compiled, model)
+    for _ in range(3):
+        graph.replay()
+    for _ in range(5):
+        step(twin, twin)
+    torch.testing.assert_close(list(model.parameters()), list(twin.parameters()))
+
+
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
+def test_dynamo_refuses_to_compile_in_a_capture() -> None:
+    x = torch.ones(3, device="cuda")
+    with (
+        pytest.raises(Exception, match="current_seed during CUDA graph capture"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
+    ):
+        torch.compile(lambda x: x + 1)(x)
+    assert (x + 1).tolist() == [2, 2, 2]

@@ -55,11 +55,25 @@ def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
     return undo
 
 
+def call_without_graphs(backend: ModuleType) -> Callable[[], None]:
+    """Let torch._dynamo.backends.cudagraphs capture no CUDA graphs; returns what brings them back."""
+    from torch._dynamo.backends.registry import lookup_backend
+
+    from torchdevice.torch_patches import set_all
+
+    return set_all(backend, {"cudagraphs": lambda model, inputs: lookup_backend("aot_eager")(model, inputs)})
+
+
 def _without_gpus_settings(config: Any, patches: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs save launches of kernels, which
-    cost nothing here; C++ in place of the Python around kernels is written against CUDA's libraries."""
-    settings = {"triton.cudagraphs": config.triton.cudagraphs, "cpp_wrapper": config.cpp_wrapper, **(patches or {})}
-    switched_off = {name: False for name in ("triton.cudagraphs", "cpp_wrapper") if settings[name]}
+    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs and combined kernels save launches
+    of kernels, which cost nothing here; C++ around kernels in place of Python is written against CUDA's libraries."""
+    gpus = {
+        "triton.cudagraphs": config.triton.cudagraphs,
+        "combo_kernels": config.combo_kernels,
+        "cpp_wrapper": config.cpp_wrapper,
+    }
+    settings = {**gpus, **(patches or {})}
+    switched_off = {name: False for name in gpus if settings[name]}
     return {**(patches or {}), **switched_off} if switched_off else patches
 
 

@@ -9,6 +9,7 @@ Imported together with torch._inductor.compile_fx, never before: it imports most
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import torch
 from torch._inductor import async_compile, config, ir, lowering, scheduler, utils
 from torch._inductor.codegen import common
-from torch._inductor.codegen.cpp import CppScheduling
+from torch._inductor.codegen.common import BracesBuffer
+from torch._inductor.codegen.cpp import CppKernelProxy, CppScheduling, KernelGroup
 from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPythonWrapperCodegen
-from torch._inductor.custom_graph_pass import CustomGraphModulePass
+from torch._inductor.custom_graph_pass import CustomGraphModulePass, get_hash_for_files
+from torch._inductor.virtualized import V
 
 _HOST_DEVICES = ("cpu", "cuda")
 
@@ -34,7 +37,7 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         common.custom_backend_codegen_configs,
     ]
     before = [dict(table) for table in tables]
-    common.register_backend_for_device("cuda", CppScheduling, CudaWrapper, device_custom_pass=_Version())
+    common.register_backend_for_device("cuda", CudaScheduling, CudaWrapper, device_custom_pass=_CacheKey())
     # Inductor's word for devices whose kernels are Triton's: what it does for these alone (padding, aligned inputs,
     # device guards, orders of loops) is no use to C++ ...
     utils.GPU_TYPES.remove("cuda")
@@ -44,6 +47,8 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         # What it does for the CPU alone, as it knows only one device for which C++ is generated.
         set_all(ir, {"is_cpu": lambda node: ir.get_device_type(node) in _HOST_DEVICES}),
         set_all(scheduler.BaseSchedulerNode, {"is_cpu": _is_on_host}),
+        # A graph that names streams looks them up behind the device's guard, which others do without.
+        set_all(scheduler, {"device_need_guard": _needs_guard}),
         set_all(lowering, {"use_two_step_variance": _use_two_step_variance}),
         # Processes that compile Triton's kernels are started for the first graph on cuda.
         set_all(async_compile.AsyncCompile, {"wakeup": lambda: None}),
@@ -60,19 +65,34 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
     return restore
 
 
-class _Version(CustomGraphModulePass):
-    """Changes no graph; tells inductor's caches whose code this is."""
+class _CacheKey(CustomGraphModulePass):
+    """Changes no graph; tells inductor's caches what else the code generated for cuda depends on."""
 
     def __call__(self, gm: torch.fx.GraphModule) -> None:
         pass
 
     def uuid(self) -> str:
-        return f"torchdevice-ext {importlib.metadata.version('torchdevice-ext')}"
+        # Inductor itself counts the threads for graphs with CPU tensors only.
+        version = importlib.metadata.version("torchdevice-ext")
+        return f"torchdevice-ext {version}, {_source_hash()}, {utils.parallel_num_threads()} threads"
+
+
+@functools.cache
+def _source_hash() -> str:
+    return get_hash_for_files((__file__,)).hex()
 
 
 def _is_on_host(node: Any) -> bool:
     device = node.get_device()
     return device is not None and device.type in _HOST_DEVICES
+
+
+def _names_streams() -> bool:
+    return bool(V.graph.scheduler._has_multi_stream_nodes())
+
+
+def _needs_guard(device: str) -> bool:
+    return _names_streams() if device == "cuda" else utils.device_need_guard(device)
 
 
 _lowering_use_two_step_variance = lowering.use_two_step_variance
@@ -82,6 +102,64 @@ def _use_two_step_variance(*args: Any, **kwargs: Any) -> Any:
     """Two passes over short rows, which C++ does faster than one: how short is a setting of each device's own."""
     with config.patch(unroll_reductions_threshold=config.cpp.use_two_step_variance_threshold):
         return _lowering_use_two_step_variance(*args, **kwargs)
+
+
+# Note [Errors in kernels]
+# A kernel checks indices that it reads from tensors, and throws. Nothing may be thrown out of a parallel region, where
+# inductor's kernels for the CPU end the process. Here the first exception is kept and the loop goes on, as in other
+# threads; it is thrown when the kernel is done, and becomes what indexing raises uncompiled.
+
+_THROWING = ("TORCH_CHECK(", "throw ")
+
+
+class _KernelBody(CppKernelProxy):
+    """The body of a kernel's loops."""
+
+    def gen_body(self, code: BracesBuffer | None = None) -> None:
+        assert code is not None
+        body = BracesBuffer()
+        super().gen_body(body)
+        if not any(word in body.getvalue() for word in _THROWING):
+            code.splice(body)
+            return
+        self.kernel_group.may_throw = True
+        code.writeline("try")
+        with code.indent():
+            code.splice(body)
+        code.writeline("catch (...)")
+        with code.indent():
+            code.writeline("if (!failed.exchange(true)) error = std::current_exception();")
+
+
+class _KernelGroup(KernelGroup):
+    """The loops that become one kernel."""
+
+    may_throw = False
+
+    def codegen_group(self, name: str | None = None) -> str:
+        self.stack.close()
+        if self.may_throw:
+            code = BracesBuffer()
+            code.writelines(["std::atomic<bool> failed{false};", "std::exception_ptr error;"])
+            code.splice(self.loops_code)
+            code.writeline(_RETHROW)
+            self.loops_code = code
+        return super().codegen_group(name)
+
+
+_RETHROW = "if (error) std::rethrow_exception(error);"
+
+
+class CudaScheduling(CppScheduling):
+    """Which loops become one kernel."""
+
+    kernel_proxy_cls = _KernelBody
+
+    def ready_to_flush(self) -> bool:
+        return _names_streams() or bool(super().ready_to_flush())
+
+    def reset_kernel_group(self) -> None:
+        self.kernel_group = _KernelGroup()
 
 
 class _CudaCalls(PythonWrapperCodegen):
@@ -97,14 +175,25 @@ class _CudaCalls(PythonWrapperCodegen):
         return line.replace("empty_strided_cuda(", f"{allocate}(", 1)
 
     def _generate_kernel_call_helper(
-        self, kernel_name: str, call_args: Any, *, device: Any = None, triton: bool = True, **kwargs: Any
+        self, kernel_name: str, call_args: Any, *, triton: bool = True, arg_types: Any = None, **kwargs: Any
     ) -> None:
         if triton:
-            super()._generate_kernel_call_helper(kernel_name, call_args, device=device, triton=True, **kwargs)
+            super()._generate_kernel_call_helper(kernel_name, call_args, triton=True, arg_types=arg_types, **kwargs)
             return
         # In a captured graph the call must come again at each replay.
-        self.add_import_once("from torchdevice.inductor import capturing, captured")
-        self.writeline(self.wrap_kernel_call(f"(captured({kernel_name}) if capturing() else {kernel_name})", call_args))
+        self.add_import_once("from torchdevice.generated import capturing, captured")
+        function = f"(captured({kernel_name}, {_uses(arg_types)!r}) if capturing() else {kernel_name})"
+        call = self.wrap_kernel_call(function, call_args)
+        if not any(_RETHROW in source for source, name in self.src_to_kernel.items() if name == kernel_name):
+            self.writeline(call)
+            return
+        self.add_import_once("from torchdevice.generated import raise_as_uncompiled")
+        self.writelines(["try:", f"    {call}", "except RuntimeError as error:", "    raise_as_uncompiled(error)"])
+
+
+def _uses(arg_types: list[str]) -> str:
+    """Of each argument of a kernel, given its type in C++: (w)ritten or (r)ead memory, or a (n)umber."""
+    return "".join("n" if "*" not in kind else "r" if kind.startswith("const ") else "w" for kind in arg_types)
 
 
 class CudaWrapper(_CudaCalls):
@@ -121,32 +210,3 @@ class CudaWrapper(_CudaCalls):
 
 class _CudaSubgraphWrapper(_CudaCalls, SubgraphPythonWrapperCodegen):
     """The same for a part of it: a branch, the body of a loop."""
-
-
-# What the generated code calls.
-
-capturing = torch._C._cuda_isCurrentStreamCapturing
-
-_kernels: dict[int, Callable[..., None]] = {}
-_library = torch.library.Library("torchdevice", "FRAGMENT")
-_library.define("generated_kernel(int kernel, Tensor(a!)[] tensors, Scalar[] numbers, bool[] is_tensor) -> ()")
-
-
-def captured(kernel: Callable[..., None]) -> Callable[..., None]:
-    """The kernel as an operator, which a capture records and replays. Any of its tensors may be written."""
-
-    def call(*arguments: Any) -> None:
-        _kernels[id(kernel)] = kernel
-        is_tensor = [isinstance(argument, torch.Tensor) for argument in arguments]
-        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
-        numbers = [argument for argument in arguments if not isinstance(argument, torch.Tensor)]
-        with torch._C._AutoDispatchBelowAutograd():
-            torch.ops.torchdevice.generated_kernel(id(kernel), tensors, numbers, is_tensor)
-
-    return call
-
-
-@torch.library.impl(_library, "generated_kernel", "CPU")
-def _run(kernel: int, tensors: list[torch.Tensor], numbers: list[Any], is_tensor: list[bool]) -> None:
-    tensor, number = iter(tensors), iter(numbers)
-    _kernels[kernel](*(next(tensor) if flag else next(number) for flag in is_tensor))

@@ -160,6 +160,11 @@ def patches() -> Iterator[Patch]:
         lambda: when_imported("torch._inductor.compile_fx", compile.serve_cuda_graphs),
     )
     yield Patch(
+        "torch._dynamo.backends.cudagraphs.cudagraphs, once it is imported",
+        "trees of CUDA graphs checkpoint the state of private pools; what graphs save, launches, costs nothing here",
+        lambda: when_imported("torch._dynamo.backends.cudagraphs", compile.call_without_graphs),
+    )
+    yield Patch(
         "triton.knobs.runtime.interpret, once it is imported",
         "Triton would compile kernels for an NVIDIA GPU; its interpreter runs them here",
         lambda: when_imported("triton.knobs", triton_kernels.interpret),

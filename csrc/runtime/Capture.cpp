@@ -2,7 +2,6 @@
 
 #include "runtime/Capture.h"
 
-#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/CaptureKey.h"
 #include "runtime/Device.h"
 #include "runtime/Error.h"
 #include "runtime/Stream.h"
@@ -59,9 +59,6 @@ Capture* find(CaptureId id) {
   return nullptr;
 }
 
-/// This thread works on a captured stream.
-void record_operators() { c10::impl::tls_set_dispatch_key_included(kCaptureKey, true); }
-
 [[noreturn]] void invalidate(Capture& capture, const char* function) {
   capture.valid = false;
   throw_cuda_error(CudaError::stream_capture_unsupported, function);
@@ -90,7 +87,7 @@ CaptureId begin_capture(c10::Stream stream, CaptureMode mode) {
                                                          .seen = {{stream.id(), {}}},
                                                          .at_end = {}}));
   underway = captures().size();
-  record_operators();
+  pass_capture_key();
   return last_id;
 }
 
@@ -110,7 +107,7 @@ void end_capture(c10::Stream stream) {
     captures().erase(place);
     underway = captures().size();
   }
-  c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+  leave_capture_key();
   for (const auto& [key, action] : ended->at_end) {
     action();
   }
@@ -175,13 +172,13 @@ void at_capture_end(CaptureId id, const void* key, std::function<void()> action)
 
 void follow_capture(c10::Stream stream) {
   if (capture_of(stream) != 0) {
-    record_operators();
+    pass_capture_key();
   }
 }
 
 void leave_ended_captures() {
   if (underway.load(std::memory_order_acquire) == 0) {
-    c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+    leave_capture_key();
   }
 }
 
@@ -226,7 +223,7 @@ void join_capture(c10::Stream stream, const CapturePoint& point) {
     capture->seen[stream.id()][stream.id()] = capture->work[stream.id()] = 1;
   }
   if (stream.id() == current_stream_id(stream.device_index())) {
-    record_operators();
+    pass_capture_key();
   }
 }
 

@@ -1,0 +1,55 @@
+// runtime/CaptureKey.cpp: which threads' operators pass kCaptureKey.
+
+#include "runtime/CaptureKey.h"
+
+#include <ATen/record_function.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <memory>
+#include <string_view>
+
+#include "runtime/Capture.h"
+
+namespace torchdevice {
+namespace {
+
+// Note [Compiled functions in a capture]
+// Before dynamo runs what it compiled it compares the dispatch keys of the arguments, with those that the thread adds,
+// to what they were. On a GPU a capture adds none, so meanwhile ours is not there. Dynamo tells torch's profilers when
+// it looks, and a thread's observers hear that; this one observes only threads that pass the key.
+
+constexpr std::string_view kGuards = "TorchDynamo Cache Lookup";
+
+struct Hidden final : at::ObserverContext {
+  ~Hidden() override { c10::impl::tls_set_dispatch_key_included(kCaptureKey, true); }
+};
+
+std::unique_ptr<at::ObserverContext> hide_from_guards(const at::RecordFunction& function) {
+  if (function.name() != kGuards || !c10::impl::tls_is_dispatch_key_included(kCaptureKey)) {
+    return nullptr;
+  }
+  c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+  return std::make_unique<Hidden>();
+}
+
+thread_local at::CallbackHandle observer = at::INVALID_CALLBACK_HANDLE;
+
+}  // namespace
+
+void pass_capture_key() {
+  c10::impl::tls_set_dispatch_key_included(kCaptureKey, true);
+  if (observer == at::INVALID_CALLBACK_HANDLE) {
+    observer =
+        at::addThreadLocalCallback(at::RecordFunctionCallback(&hide_from_guards).scopes({at::RecordScope::FUNCTION}));
+  }
+}
+
+void leave_capture_key() {
+  c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
+  if (observer != at::INVALID_CALLBACK_HANDLE) {
+    at::removeCallback(observer);
+    observer = at::INVALID_CALLBACK_HANDLE;
+  }
+}
+
+}  // namespace torchdevice
