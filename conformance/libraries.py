@@ -3,6 +3,9 @@
     pip download --no-binary :all: --no-deps einops==0.8.2 && tar xzf einops-0.8.2.tar.gz
     python -m conformance.libraries einops-0.8.2/einops/tests/test_ops.py
     python -m conformance.libraries accelerate-1.15.0/tests/test_hooks.py accelerate-1.15.0/tests/test_utils.py
+    touch peft-0.21.2/tests/__init__.py  # the distribution lacks it, and its tests import each other by it
+    python -m conformance.libraries peft-0.21.2/tests/test_custom_models.py -k test_disable_adapters
+    python -m conformance.libraries --doctests --default-device .../site-packages/torchmetrics -k "not plot"
 
 The library itself must be importable. Tests that choose a device by themselves take cuda where there is one; for the
 others cuda is torch's default device (`--default-device`). A test that fails on cuda and passes on the CPU counts
@@ -29,7 +32,7 @@ PLUGIN = "conformance.default_device"
 
 def run(files: list[Path], device: str, options: argparse.Namespace, only: set[str] | None = None) -> dict[str, str]:
     """The outcome of each test, "passed", "skipped" or the failure's first line, by pytest's name of it."""
-    outcomes = {}
+    outcomes: dict[str, str] = {}
     for file in files:
         chosen = sorted(name for name in only or () if name.startswith((f"{file.name}::", f"{file.name}/")))
         if only is None or chosen:
