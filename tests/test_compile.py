@@ -75,6 +75,15 @@ def test_training_step_with_autocast_and_optimizer() -> None:
     assert losses[-1] < losses[0]
 
 
+def test_foreach_operators_with_combined_kernels() -> None:
+    def program(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        return list(torch._foreach_add(torch._foreach_mul(tensors, 2), 1))
+
+    tensors = [torch.randn(count, device="cuda") for count in (3, 5, 7)]
+    compiled = torch.compile(program, options={"combo_kernels": True})
+    torch.testing.assert_close(compiled(tensors), program(tensors))
+
+
 def test_the_old_entry_point() -> None:
     model = torch.nn.Linear(2, 2).cuda()
     x = torch.ones(1, 2, device="cuda")

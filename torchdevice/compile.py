@@ -65,10 +65,15 @@ def call_without_graphs(backend: ModuleType) -> Callable[[], None]:
 
 
 def _without_gpus_settings(config: Any, patches: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs save launches of kernels, which
-    cost nothing here; C++ in place of the Python around kernels is written against CUDA's libraries."""
-    settings = {"triton.cudagraphs": config.triton.cudagraphs, "cpp_wrapper": config.cpp_wrapper, **(patches or {})}
-    switched_off = {name: False for name in ("triton.cudagraphs", "cpp_wrapper") if settings[name]}
+    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs and combined kernels
+    save launches, which cost nothing here; C++ around kernels, not Python, is written against CUDA's libraries."""
+    gpus = {
+        "triton.cudagraphs": config.triton.cudagraphs,
+        "combo_kernels": config.combo_kernels,
+        "cpp_wrapper": config.cpp_wrapper,
+    }
+    settings = {**gpus, **(patches or {})}
+    switched_off = {name: False for name in gpus if settings[name]}
     return {**(patches or {}), **switched_off} if switched_off else patches
 
 
