@@ -65,8 +65,8 @@ def call_without_graphs(backend: ModuleType) -> Callable[[], None]:
 
 
 def _without_gpus_settings(config: Any, patches: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs and combined kernels save launches
-    of kernels, which cost nothing here; C++ around kernels in place of Python is written against CUDA's libraries."""
+    """What mode="reduce-overhead" and the like ask for and only a GPU has: CUDA graphs and combined kernels
+    save launches, which cost nothing here; C++ around kernels, not Python, is written against CUDA's libraries."""
     gpus = {
         "triton.cudagraphs": config.triton.cudagraphs,
         "combo_kernels": config.combo_kernels,
