@@ -148,15 +148,18 @@ class Builder:
         mutated.write_text(text.replace(mutant.old, mutant.new))
         entry = self.compile[source]
         object_file = folder / "mutant.o"
+        original = os.path.relpath(entry["output"], self.build)  # as both commands name it
+        assert original in entry["command"], f"no command makes {original}"
+        assert original in self.link, f"no command uses {original}"
         command = [
-            {str(source): str(mutated), entry["output"]: str(object_file)}.get(word, word)
+            {str(source): str(mutated), original: str(object_file)}.get(word, word)
             for word in shlex.split(entry["command"])
         ]
         subprocess.run(command, cwd=self.build, check=True)
         package = folder / "torchdevice"
         shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         link = self.link.replace(f"-o {self.library}", f"-o {package / self.library}")
-        subprocess.run(link.replace(entry["output"], str(object_file)), shell=True, cwd=self.build, check=True)
+        subprocess.run(link.replace(original, str(object_file)), shell=True, cwd=self.build, check=True)
 
 
 def survives(builder: Builder, mutant: Mutant) -> bool:
