@@ -109,9 +109,9 @@ Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vec
                          std::all_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined(); });
   if (const auto out = fills_all && !reduces_in_place(op, arguments, results) ? find_out_overload(op) : std::nullopt) {
     arguments.insert(arguments.end(), results.begin(), results.end());
-    return {*out, keys, std::move(arguments), {}};
+    return {*out, keys, std::move(arguments), {}, {}};
   }
-  return {op, keys, std::move(arguments), std::move(results)};
+  return {op, keys, std::move(arguments), std::move(results), {}};
 }
 
 /// A generator that draws from what this one draws from now, whatever state this one gets later.

@@ -33,7 +33,7 @@ struct Node {
   /// Where results go that the operator does not write there itself; an undefined tensor for a result that is a view.
   std::vector<at::Tensor> results;
   /// What the default generator drew from; undefined where the operator draws nothing.
-  at::Generator default_generator{};
+  at::Generator default_generator;
 };
 
 class Recording {
