@@ -20,6 +20,9 @@ from macos.sysroot import PLATFORM, MissingError, TargetPython, lay_out, target_
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: Exit status where a compiler, linker, torch or headers cannot be had.
+NOTHING_TO_BUILD_WITH = 3
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m macos.wheel", description="Wheels for macOS, built on Linux")
@@ -36,7 +39,7 @@ def main() -> int:
         extensions = build(root, pythons, arguments.jobs)
     except (MissingError, subprocess.CalledProcessError) as error:
         print(f"wheel-macos: {error}", file=sys.stderr)
-        return 2
+        return NOTHING_TO_BUILD_WITH if isinstance(error, MissingError) else 2
     output = arguments.output.resolve()
     wheels = [deliver(extension, python, root, output) for python, extension in zip(pythons, extensions, strict=True)]
     return 0 if all(wheels) else 1
