@@ -9,19 +9,19 @@
 namespace torchdevice::forward {
 namespace {
 
-/// The words of torch's MPS kernels; tests/forward/test_refusal.py has all the texts of a release. What the CPU does
+/// The words of torch's MPS kernels; tests/forward/test_refusal.py has those of a release. What the CPU does
 /// not have either comes back as the CPU's error.
 const std::regex& says_it_cannot() {
   static const auto* pattern = new std::regex(
       "not (yet |currently )*(supported|implemented)"
       "|(does not|doesn't) (yet )?(support|have support)"
       "|unsupported"
-      "|only (supports|implemented|defined|.*supported)|supports [a-z0-9]+ only|supported only"
+      "|only (supports|implemented|defined|available|.*supported)|supports [a-z0-9]+ only|supported only"
       "|handles only"
       "|missing kernel"
       // A type for which Metal's library has no kernel, or a kernel that this GPU does not run.
       "|failed to created? (function|pipeline) state object"
-      "|exceeds metal max",
+      "|exceeds metal max|supports tensors with dimensions <=",
       std::regex::ECMAScript | std::regex::icase);
   return *pattern;
 }

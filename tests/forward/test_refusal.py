@@ -67,6 +67,9 @@ softmax with half to float conversion is not supported on MPS
 unfold_backward_mps :Only up to 16-dim tensors supported
 upsample for MPS does not support complex inputs
 The tensor has 17 dimensions, which exceeds Metal max of 16
+MPS supports tensors with dimensions <= 16, but got 17.
+Tiling of batch matmul for larger than 2**32 entries only available from MacOS15 onwards
+reduction type not supported
 """.replace("\\\n", "")
     .strip()
     .splitlines()
