@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch  # noqa: F401, the native backend comes with it
+
 from conformance.operators import ledger, report, runner
+from torchdevice import _C
 
 #: Samples of a dtype other than float32, of which all are tried.
 SAMPLES = 12
@@ -47,7 +50,7 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="write the figures into docs/conformance.md")
     parser.add_argument("--out", type=Path, default=runner.ROOT / "out" / "conformance")
     options = parser.parse_args()
-    entries = ledger.load()
+    entries = ledger.load(_C.native_backend_name())
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
     results: list[dict[str, Any]] = []

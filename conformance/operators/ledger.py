@@ -30,6 +30,8 @@ class Entry:
     dtypes: list[str] = field(default_factory=list)
     #: It depends on what lay in memory, so that it may pass.
     sometimes: bool = False
+    #: The native backend that it is about; empty: all.
+    native: str = ""
 
     def matches(self, result: dict[str, Any], finding: dict[str, Any]) -> bool:
         return (
@@ -46,13 +48,14 @@ def _pattern(op: str) -> re.Pattern[str]:
     return re.compile(translate(op.replace("[", "[[]")))
 
 
-def load(path: Path = PATH) -> list[Entry]:
-    """The ledger's entries.
+def load(native: str, path: Path = PATH) -> list[Entry]:
+    """The ledger's entries for a native backend, "cpu" or "mps".
 
     Raises:
         TypeError: an entry has a key that is not one of Entry's, or lacks ops or a reason.
     """
-    return [Entry(**entry) for entry in tomllib.loads(path.read_text()).get("entry", [])]
+    entries = [Entry(**entry) for entry in tomllib.loads(path.read_text()).get("entry", [])]
+    return [entry for entry in entries if entry.native in ("", native)]
 
 
 def unlisted(result: dict[str, Any], entries: list[Entry]) -> list[dict[str, Any]]:

@@ -48,8 +48,13 @@ bool is_same_data(const at::Tensor& self, const at::Tensor& src) {
           self.is_conj() == src.is_conj() && self.is_neg() == src.is_neg());
 }
 
+/// The CPU copies these.
+bool is_absent(const at::Tensor& tensor) {
+  return tensor.is_cuda() && (native_backend().absent_dtypes() >> static_cast<int>(tensor.scalar_type()) & 1U) != 0;
+}
+
 /// What CUDA's copy looks at and MPS's does not: sizes that do not match, which it copies all the same, an empty
-/// target, which it resizes, and overlap.
+/// target, which it resizes, overlap, and imaginary parts, which are lost.
 struct StridedCopyCheck {
   static void before(const at::Tensor& self, const at::Tensor& src, bool /*non_blocking*/) {
     if (self.layout() != c10::kStrided || src.layout() != c10::kStrided || is_same_data(self, src)) {
@@ -62,6 +67,10 @@ struct StridedCopyCheck {
     const at::DimVector shape = at::infer_size_dimvector(self.sizes(), src.sizes());
     TORCH_CHECK(self.sizes() == shape, "output with shape ", self.sizes(), " doesn't match the broadcast shape ",
                 shape);
+    const bool is_real = !self.is_complex() && self.scalar_type() != c10::kBool;
+    if (is_real && src.is_complex() && self.numel() > 0 && !is_absent(self) && !is_absent(src)) {
+      TORCH_WARN_ONCE("Casting complex values to real discards the imaginary part");
+    }
   }
 };
 

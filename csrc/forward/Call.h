@@ -15,8 +15,9 @@
 
 namespace torchdevice::forward {
 
-/// A backend's kernels take or refuse a call by its data types, its ranks and its modes, not by its sizes and values.
-/// `kind()` is a number for these: calls of an operator that a backend treats alike have the same.
+/// A backend's kernels take or refuse a call by its data types, its ranks and its modes, not by its sizes and values;
+/// only where there are no elements, it may not have come to that. `kind()` is a number for these: calls of an operator
+/// that a backend treats alike have the same.
 class Call {
  public:
   explicit Call(bool counts_bytes = false) : counts_bytes_(counts_bytes) {}
@@ -32,7 +33,8 @@ class Call {
   void see(const at::Tensor& tensor, bool is_written = false) {
     if (tensor.is_cuda()) {
       dtypes_ |= bit_of(tensor.scalar_type());
-      mix(static_cast<uint64_t>(tensor.dim()) << 8U | static_cast<uint64_t>(tensor.scalar_type()));
+      mix(static_cast<uint64_t>(tensor.dim()) << 9U | uint64_t{tensor.numel() == 0} << 8U |
+          static_cast<uint64_t>(tensor.scalar_type()));
       if (is_written) {
         written_.push_back(&tensor);
       }

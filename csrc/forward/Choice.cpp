@@ -24,10 +24,11 @@
 namespace torchdevice::forward {
 namespace {
 
-/// torch registers kernels for MPS that copy to the CPU and back; ours does without the copies.
-bool is_torchs_own_fallback(const std::string& name) {
+/// torch registers kernels for MPS that copy to the CPU and back; ours does without the copies. And one in Python that
+/// leaves an empty `out` as it is (torch/_refs/linalg).
+bool is_better_on_host(const std::string& name) {
   static const auto* names = new std::unordered_set<std::string>{
-      "aten::_slow_conv2d_forward", "aten::col2im",       "aten::embedding_renorm_",
+      "aten::_slow_conv2d_forward", "aten::col2im",       "aten::embedding_renorm_",      "aten::linalg_lu_solve.out",
       "aten::linalg_svd",           "aten::linalg_svd.U", "aten::upsample_nearest3d.vec",
   };
   return names->contains(name);
@@ -127,7 +128,7 @@ Obstacle find_obstacle(const char* name, const char* overload) {
   if (makes_another_layout(full)) {
     return Obstacle::layout;
   }
-  const bool has_kernel = !is_torchs_own_fallback(full) && has_native_kernel(name, overload);
+  const bool has_kernel = !is_better_on_host(full) && has_native_kernel(name, overload);
   return has_kernel ? Obstacle::none : Obstacle::no_kernel;
 }
 

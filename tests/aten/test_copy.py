@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 Make = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 
@@ -75,3 +77,34 @@ def test_between_devices_and_threads() -> None:
         there = torch.empty_like(source, device="cuda").copy_(source.cuda())
         assert torch.equal(there.cpu(), source)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def every_warning() -> Iterator[None]:
+    """Warnings that C++ gives once are given each time."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.mark.usefixtures("every_warning")
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize(("source", "target"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+def test_lost_imaginary_parts_are_told_once(source: str, target: str, dtype: torch.dtype) -> None:
+    numbers = torch.tensor([1 + 2j, 3], dtype=dtype, device=source)
+    with pytest.warns(UserWarning, match="Casting complex values to real discards the imaginary part") as caught:
+        real = torch.empty(2, device=target).copy_(numbers)
+    assert len(caught) == 1
+    assert real.tolist() == [1, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.empty(2, dtype=torch.bool, device=target).copy_(numbers).tolist() == [True, True]
+        torch.empty(0, device=target).copy_(numbers[:0])
+
+
+def test_a_tangent_of_zeros_without_memory() -> None:
+    with forward_ad.dual_level():
+        signs = torch.sgn(forward_ad.make_dual(filled(3), filled(3)))
+        tangent = forward_ad.unpack_dual(signs).tangent
+        assert tangent.tolist() == [0, 0, 0]

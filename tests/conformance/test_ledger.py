@@ -43,10 +43,20 @@ def test_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "ledger.toml"
     path.write_text('[[entry]]\nops = ["add"]\nreason = "why"\nchekc = "x"\n')
     with pytest.raises(TypeError, match="chekc"):
-        ledger.load(path)
+        ledger.load("cpu", path)
 
 
-def test_the_ledger_loads_and_every_entry_has_a_reason() -> None:
-    entries = ledger.load()
+def test_an_entry_may_be_about_one_native_backend(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.toml"
+    path.write_text(
+        '[[entry]]\nops = ["add"]\nreason = "why"\n[[entry]]\nops = ["mul"]\nreason = "why"\nnative = "mps"\n'
+    )
+    assert [entry.ops for entry in ledger.load("mps", path)] == [["add"], ["mul"]]
+    assert [entry.ops for entry in ledger.load("cpu", path)] == [["add"]]
+
+
+@pytest.mark.parametrize("native", ["cpu", "mps"])
+def test_the_ledger_loads_and_every_entry_has_a_reason(native: str) -> None:
+    entries = ledger.load(native)
     assert entries
     assert all(entry.reason for entry in entries)

@@ -14,6 +14,7 @@ import torch
 from conformance.operators import ledger
 from conformance.operators.subjects import subjects
 from conformance.operators.worker import run
+from torchdevice import _C
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -35,7 +36,7 @@ def pieces() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def entries() -> list[ledger.Entry]:
-    return ledger.load()
+    return ledger.load(_C.native_backend_name())
 
 
 @pytest.fixture(autouse=True)

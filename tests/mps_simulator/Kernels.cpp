@@ -132,6 +132,24 @@ bool is_only_written(const Operator& op, const Stack& arguments, size_t position
   return times == 1 && arguments[position].toTensor().is_mps();
 }
 
+/// Whether a plan has left `out=` empty though there is something to compute: torch's for huber_loss_backward of half
+/// numbers does.
+bool has_forgotten_to_resize(const Operator& op, const Stack& arguments, StandIns& meta) {
+  int64_t elements = 0;
+  bool left_empty = false;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const bool only_written = is_only_written(op, arguments, i);
+    visit_tensors(arguments[i], [&](const at::Tensor& tensor) {
+      if (only_written) {
+        left_empty |= meta.of(tensor).numel() == 0;
+      } else if (tensor.defined()) {
+        elements += tensor.numel();
+      }
+    });
+  }
+  return left_empty && elements > 0;
+}
+
 /// Results on the meta device: what the kernel will return, without its values.
 std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& meta) {
   for (const c10::Argument& result : op.schema().returns()) {
@@ -177,6 +195,9 @@ std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& 
     return std::nullopt;
   } catch (const std::exception&) {
     return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
+  }
+  if (has_forgotten_to_resize(op, arguments, meta)) {
+    return std::nullopt;
   }
   return stack;
 }
@@ -499,20 +520,26 @@ at::Tensor efficientzerotensor(at::IntArrayRef size, std::optional<at::ScalarTyp
                                    c10::dtype_or_default(dtype), std::nullopt);
 }
 
+/// Of what is lost the CPU's copy warns, MPS's does not.
+void copy_silently(at::Tensor to, const at::Tensor& from) {
+  const KeptWarnings silent;
+  to.copy_(from);
+}
+
 /// Between devices and on this one. The host's memory is read when the copy is submitted.
 at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
   StandIns host(StandIns::Kind::host);
   if (self.is_mps()) {
     check_dtype(self.scalar_type());
   }
-  if (source.is_complex() && !self.is_complex()) {
-    TORCH_WARN_ONCE("Casting complex values to real discards the imaginary part");
+  if (source._is_zerotensor()) {
+    return self.zero_();
   }
   if (self.is_cpu()) {
     const at::Tensor from = host.of(source);
     queue().run_now([&] {
       const c10::InferenceMode as_made(self.is_inference());  // the queue's thread knows nothing of the caller's
-      self.copy_(from);
+      copy_silently(self, from);
     });
     return self;
   }
@@ -523,7 +550,14 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
   if (source.is_mps()) {
     check_dtype(source.scalar_type());
   }
-  queue().submit([to, from] { to.copy_(from); });
+  queue().submit([to, from] { copy_silently(to, from); });
+  return self;
+}
+
+/// Goes around conj_physical.out to a stub, which has nothing for MPS.
+at::Tensor& conj_physical_(at::Tensor& self) {
+  refusals += self.is_complex();
+  TORCH_CHECK(!self.is_complex(), "DispatchStub: missing kernel for mps");
   return self;
 }
 
@@ -584,6 +618,7 @@ void implement_by_hand(torch::Library& library) {
   library.impl("copy_", TORCH_FN(copy_));
   library.impl("_copy_from", TORCH_FN(copy_from));
   library.impl("_copy_from_and_resize", TORCH_FN(copy_from_and_resize));
+  library.impl("conj_physical_", TORCH_FN(conj_physical_));
   library.impl("resize_", TORCH_FN(resize_));
   library.impl("set_.source_Storage", TORCH_FN(at::native::set_));
   library.impl("set_.source_Storage_storage_offset", TORCH_FN(set_from_storage));

@@ -165,6 +165,28 @@ def test_another_mode_is_not_refused() -> None:
     assert counted.calls("mps_simulator::half_applied_") == (2, 1)
 
 
+def test_a_call_without_elements_tells_nothing_of_others() -> None:
+    # Composite: without elements it comes to its end before the operator that MPS does not have.
+    result = torch.empty(0, device="cuda")
+    torch.linalg.pinv(torch.empty(0, 0, device="cuda"), hermitian=True, out=result)
+    torch.linalg.pinv(2 * torch.eye(2, device="cuda"), hermitian=True, out=result)
+    assert result.tolist() == [[0.5, 0], [0, 0.5]]
+
+
+def test_an_empty_out_of_lu_solve_is_resized() -> None:
+    factors, pivots = torch.linalg.lu_factor(2 * torch.eye(2, device="cuda"))
+    result = torch.empty(0, device="cuda")
+    torch.linalg.lu_solve(factors, pivots, torch.eye(2, device="cuda"), out=result)
+    assert result.tolist() == [[0.5, 0], [0, 0.5]]
+
+
+def test_kernels_that_torchs_stubs_lack() -> None:
+    x = torch.tensor([1 + 2j], device="cuda")
+    with Counted() as counted:
+        assert x.conj_physical_().tolist() == [1 - 2j]
+    assert counted.calls("aten::conj_physical_") == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "text"),
     [
