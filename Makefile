@@ -33,13 +33,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# The whole suite over a simulated MPS (tests/mps_simulator); what it cannot pass there is in tests/mps_ledger.toml.
+# The whole suite and the conformance sweep over a simulated MPS (tests/mps_simulator); what cannot pass there is in
+# tests/mps_ledger.toml and conformance/operators/ledger.toml.
 BUILD = build/cmake-$(shell $(BIN)/python -c "import sys; print(sys.implementation.cache_tag)")
 MPS = TORCHDEVICE_BACKEND=mps MPS_SIMULATOR=$(CURDIR)/$(BUILD)/mps_simulator.so \
       PYTHONPATH=$(CURDIR)/tests/mps_simulator/plugin
 test-mps: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmake --build $(BUILD) --target mps_simulator
 	$(MPS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(MPS) $(BIN)/python -m conformance.operators --jobs $(WORKERS) --out out/conformance-mps
 
 # Each of some wrong engines must fail a test over the simulated MPS.
 test-mps-mutants: install
