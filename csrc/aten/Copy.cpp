@@ -50,7 +50,8 @@ bool is_same_data(const at::Tensor& self, const at::Tensor& src) {
 
 /// The CPU copies these.
 bool is_absent(const at::Tensor& tensor) {
-  return tensor.is_cuda() && (native_backend().absent_dtypes() >> static_cast<int>(tensor.scalar_type()) & 1U) != 0;
+  const uint64_t dtype = uint64_t{1} << static_cast<unsigned>(tensor.scalar_type());
+  return tensor.is_cuda() && (native_backend().absent_dtypes() & dtype) != 0;
 }
 
 /// What CUDA's copy looks at and MPS's does not: sizes that do not match, which it copies all the same, an empty
