@@ -45,7 +45,7 @@ EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_s
 
 #: The Hub's name, the class, and sizes that its configuration calls otherwise.
 MODELS: tuple[tuple[str, str, dict[str, int]], ...] = (
-    ("peft-internal-testing/opt-125m", "OPTForCausalLM", OPT),
+    ("peft-internal-testing/opt-125m", "OPTForCausalLM", {**OPT, "num_hidden_layers": 12}),
     ("peft-internal-testing/tiny-random-OPTForCausalLM", "OPTForCausalLM", OPT),
     ("peft-internal-testing/tiny-random-GPT2LMHeadModel", "GPT2LMHeadModel", GPT),
     ("peft-internal-testing/tiny-random-gpt2", "GPT2LMHeadModel", GPT),
