@@ -5,6 +5,8 @@
     python -m conformance.libraries accelerate-1.15.0/tests/test_hooks.py accelerate-1.15.0/tests/test_utils.py
     touch peft-0.21.2/tests/__init__.py  # the distribution lacks it, and its tests import each other by it
     python -m conformance.libraries peft-0.21.2/tests/test_custom_models.py -k test_disable_adapters
+    export HF_HOME=/tmp/hub; python -m conformance.hub_models  # what most of its other tests would load from the Hub
+    python -m conformance.libraries peft-0.21.2/tests/test_decoder_models.py
     python -m conformance.libraries --doctests --default-device .../site-packages/torchmetrics -k "not plot"
 
 The library itself must be importable. Tests that choose a device by themselves take cuda where there is one; for the
