@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +46,37 @@ def test_extensions(run_python, tmp_path, environment: dict[str, str | None]) ->
         **environment,
     )
     assert process.stdout.splitlines() == [EXTENSION] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs a C compiler and ELF")
+@pytest.mark.parametrize(
+    ("needs", "function", "loader"),
+    [
+        ("libcudart.so.12", "cudaFree", "libcudart.so.12: cannot open shared object file: No such file or directory"),
+        (None, "_ZN3c104cuda9SetDeviceEa", "undefined symbol: _ZN3c104cuda9SetDeviceEa"),
+        (None, "something_else", None),
+    ],
+)
+def test_binaries(tmp_path: Path, needs: str | None, function: str, loader: str | None, monkeypatch) -> None:
+    source, library, name = tmp_path / "a.c", tmp_path / str(needs), f"compiled_{function}"
+    cc = ["cc", "-shared", "-fPIC", "-nostdlib"]
+    if needs is not None:
+        source.write_text(f"void {function}(void) {{}}")
+        subprocess.run([*cc, source, f"-Wl,-soname,{needs}", "-o", library], check=True)
+    source.write_text(f"void {function}(void); void *PyInit_{name}(void) {{ {function}(); return 0; }}")
+    subprocess.run([*cc, source, *([library] if needs else []), "-o", tmp_path / f"{name}.so"], check=True)
+    library.unlink(missing_ok=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError) as raised:
+        importlib.import_module(name)
+    assert raised.value.path == str(tmp_path / f"{name}.so")
+    if loader is None:
+        assert "torchdevice" not in str(raised.value)
+    else:
+        start, end = str(raised.value).split("The loader said: ")
+        assert start.startswith(f"{name} is compiled for an NVIDIA GPU, but device cuda is torchdevice's here")
+        assert "Uninstall the package that it belongs to" in start
+        assert end.endswith(loader)
 
 
 def test_runtime_compilation() -> None:

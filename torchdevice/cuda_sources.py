@@ -1,25 +1,41 @@
-"""CUDA C++ that programs bring along: there is no compiler and no GPU for it, which one clear error says."""
+"""CUDA code that programs bring along, as C++ or compiled: nothing here can run it, which one clear error says."""
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
 from torchdevice import _C
 
+#: In an ImportError: CUDA's libraries, those of a CUDA build of torch, and functions of the latter.
+_CUDA_LIBRARY = re.compile(
+    r"\blib(c10_cuda|torch_cuda\w*|cuda|cudart|cublas\w*|cudnn\w*|cufft|curand|cusolver|cusparse\w*|nccl|nvrtc)\."
+    r"|\b_ZNK?(3c10|2at|5torch)4cuda"
+)
 
-def _explain(what: str) -> str:
+
+def _explain(what: str, instead: str) -> str:
     return (
-        f"{what} compiles CUDA C++ for an NVIDIA GPU, but device cuda is torchdevice's here, over the native backend "
-        f"'{_C.native_backend_name()}': compiled CUDA code cannot run on it. Use torch operators instead, or a C++ "
-        "operator (CppExtension, load_inline(cpp_sources=...)), which works on cuda tensors as it does on cpu tensors."
+        f"{what} for an NVIDIA GPU, but device cuda is torchdevice's here, over the native backend "
+        f"'{_C.native_backend_name()}': compiled CUDA code cannot run on it. {instead}"
+    )
+
+
+def _explain_sources(what: str) -> str:
+    return _explain(
+        f"{what} compiles CUDA C++",
+        "Use torch operators instead, or a C++ operator (CppExtension, load_inline(cpp_sources=...)), which works on "
+        "cuda tensors as it does on cpu tensors.",
     )
 
 
 def no_runtime_compiler() -> NoReturn:
     """In place of torch.cuda._utils' functions that load NVRTC and the driver."""
-    raise RuntimeError(_explain("torch.cuda._compile_kernel"))
+    raise RuntimeError(_explain_sources("torch.cuda._compile_kernel"))
 
 
 def refuse_extensions(cpp_extension: ModuleType) -> Callable[[], None]:
@@ -27,14 +43,35 @@ def refuse_extensions(cpp_extension: ModuleType) -> Callable[[], None]:
 
     The error is an OSError, as torch's own for a missing toolkit: setup files that go on without one catch it.
     """
-    join_cuda_home = cpp_extension._join_cuda_home
+    from torchdevice.torch_patches import set_all
 
     def no_toolkit(*paths: str) -> NoReturn:
-        raise OSError(_explain("torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_inline)"))
+        raise OSError(_explain_sources("torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_inline)"))
 
-    cpp_extension._join_cuda_home = no_toolkit  # type: ignore[attr-defined]
+    return set_all(cpp_extension, {"_join_cuda_home": no_toolkit})
 
-    def restore() -> None:
-        cpp_extension._join_cuda_home = join_cuda_home  # type: ignore[attr-defined]
 
-    return restore
+def explain_binaries() -> Callable[[], None]:
+    """Let extension modules that need CUDA's libraries say what to do instead; returns what takes it back.
+
+    The error is an ImportError, as Python's own: programs that go on without such a module catch it.
+    """
+    from torchdevice.torch_patches import set_all
+
+    create = ExtensionFileLoader.create_module
+
+    @functools.wraps(create)
+    def create_module(self: ExtensionFileLoader, spec: ModuleSpec) -> ModuleType:
+        try:
+            return create(self, spec)
+        except ImportError as error:
+            if _CUDA_LIBRARY.search(str(error)) is None:
+                raise
+            text = _explain(
+                f"{spec.name} is compiled",
+                "Uninstall the package that it belongs to, so that programs take their way without it, or use torch "
+                f"operators (scaled_dot_product_attention, torch.compile) instead. The loader said: {error}",
+            )
+            raise ImportError(text, name=spec.name, path=spec.origin) from error
+
+    return set_all(ExtensionFileLoader, {"create_module": create_module})

@@ -1,4 +1,5 @@
-"""Every change that torchdevice makes to torch's Python side, each with its reason, and each undoable.
+"""Every change that torchdevice makes to torch's Python side, and one to Python's loader of compiled modules: each
+with its reason, and each undoable.
 
 torch's own torch/cuda/*.py runs unmodified on the names that the extension supplies on torch._C. What remains is here:
 values that torch computed while it was imported, before those names existed, and three branches that a CPU build of
@@ -148,6 +149,11 @@ def patches() -> Iterator[Patch]:
         "torch.utils.cpp_extension._join_cuda_home, once it is imported",
         "CUDA extensions would ask for CUDA_HOME, or link against libraries that a CPU build of torch lacks",
         lambda: when_imported("torch.utils.cpp_extension", cuda_sources.refuse_extensions),
+    )
+    yield Patch(
+        "importlib.machinery.ExtensionFileLoader.create_module",
+        "wheels with compiled CUDA code would only say that libcudart.so or a symbol is missing",
+        cuda_sources.explain_binaries,
     )
     yield Patch(
         "torch._inductor.config's values, once it is imported",
