@@ -8,6 +8,7 @@
 
 #include <thread>
 
+#include "distributed/Interfaces.h"
 #include "distributed/NativeTensors.h"
 #include "distributed/ProcessGroupNCCL.h"
 #include "python/Names.h"
@@ -38,7 +39,19 @@ void release_gloo(Gloo gloo) {
 Transport connect_gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, Milliseconds timeout) {
   const py::gil_scoped_acquire gil;
   const py::object type = py::module_::import("torch._C._distributed_c10d").attr("ProcessGroupGloo");
-  auto gloo = type(store, rank, size, timeout).cast<Gloo>();
+  const auto interface = distributed::nccl_interface();
+  py::object group;
+  if (interface.has_value()) {
+    py::list devices;
+    devices.append(type.attr("create_device")(py::arg("interface") = *interface));
+    const py::object options = type.attr("_Options")();
+    options.attr("_timeout") = timeout;
+    options.attr("_devices") = devices;
+    group = type(store, rank, size, options);
+  } else {
+    group = type(store, rank, size, timeout);
+  }
+  auto gloo = group.cast<Gloo>();
   auto* raw = gloo.get();
   return {raw, [gloo = std::move(gloo)](c10d::Backend* /*raw*/) mutable { release_gloo(std::move(gloo)); }};
 }

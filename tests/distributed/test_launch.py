@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 TRAINING = """
 import os, sys, torch, torch.distributed as dist
@@ -34,9 +37,9 @@ dist.destroy_process_group()
 """
 
 
-def start(program: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(program: Path, *arguments: str, on: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *arguments, str(program)],
+        [*on, sys.executable, *arguments, str(program)],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -64,6 +67,59 @@ def test_torchrun(tmp_path: Path) -> None:
     lines = sorted(output.splitlines())
     assert [line.rpartition(": ")[0] for line in lines] == ["rank 0 on cuda:0 of 2", "rank 1 on cuda:1 of 2"]
     assert len({line.rpartition(": ")[2] for line in lines}) == 1
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[str]]:
+    """Two network namespaces, 10.77.0.1 and 10.77.0.2, each with an interface "hca0" and none that gloo would take."""
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    hosts = [f"torchdevice-{os.getpid()}-{i}" for i in range(2)]
+    try:
+        for host in hosts:
+            ip("netns", "add", host)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"network namespaces cannot be made here: {error}")
+    try:
+        ip("link", "add", "hca0", "netns", hosts[0], "type", "veth", "peer", "name", "hca0", "netns", hosts[1])
+        for i, host in enumerate(hosts, 1):
+            ip("-n", host, "addr", "add", f"10.77.0.{i}/24", "dev", "hca0")
+            ip("-n", host, "link", "set", "lo", "up")
+            ip("-n", host, "link", "set", "hca0", "up")
+        yield hosts
+    finally:
+        for host in hosts:
+            ip("netns", "del", host)
+
+
+@pytest.mark.parametrize("interface", ["hca", "=hca0", "^lo,docker"])
+def test_two_hosts(two_hosts: list[str], tmp_path: Path, interface: str) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(TRAINING)
+    torchrun = [
+        "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=10.77.0.1",
+        "--master-port=29500",
+    ]  # fmt: skip
+    launches = [
+        start(program, *torchrun, f"--node-rank={i}", on=["ip", "netns", "exec", host], NCCL_SOCKET_IFNAME=interface)
+        for i, host in enumerate(two_hosts)
+    ]
+    results = [finish(launch) for launch in launches]
+    assert [code for code, _, _ in results] == [0, 0], [errors for _, _, errors in results]
+    lines = [output.strip() for _, output, _ in results]
+    assert [line.rpartition(": ")[0] for line in lines] == ["rank 0 on cuda:0 of 1", "rank 1 on cuda:0 of 1"]
+    assert len({line.rpartition(": ")[2] for line in lines}) == 1
+
+
+def test_an_interface_that_is_not_there(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(TRAINING)
+    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    code, _, errors = finish(start(program, NCCL_SOCKET_IFNAME="nothing", **rank))
+    assert code == 1
+    assert "NCCL_SOCKET_IFNAME=nothing lets none of this machine's network interfaces through: " in errors
 
 
 DYING = """
