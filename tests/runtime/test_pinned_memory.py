@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -77,6 +78,43 @@ def test_data_loader_pins_its_batches(workers: int) -> None:
     assert [tuple(x.shape) for x, _ in batches] == [(4, 2), (2, 2)]
     assert all(x.is_pinned() and y.is_pinned() for x, y in batches)
     assert batches[0][0].to("cuda", non_blocking=True).sum().item() == 28.0
+
+
+def test_a_killed_worker_of_a_data_loader_is_an_error_and_leaves_nothing(run_python) -> None:
+    process = run_python(
+        """
+        import gc, multiprocessing, os, signal, torch
+        from torch.utils.data import DataLoader, Dataset
+
+        class Deadly(Dataset):
+            def __len__(self):
+                return 64
+            def __getitem__(self, index):
+                if index == 20:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return torch.full((1000,), float(index))
+
+        def train():
+            for batch in DataLoader(Deadly(), batch_size=4, num_workers=2, pin_memory=True):
+                batch.cuda(non_blocking=True).sum().item()
+
+        try:
+            train()
+        except RuntimeError as error:
+            print(type(error).__name__, error)
+        gc.collect()
+        shared = "/dev/shm" if os.path.isdir("/dev/shm") else "/"
+        left = [name for name in os.listdir(shared) if name.startswith(f"torch_{os.getpid()}_")]
+        print(multiprocessing.active_children(), left)
+        print((torch.ones(3, device="cuda") * 2).sum().item())
+        """
+    )
+    error, left, result = process.stdout.splitlines()
+    assert re.fullmatch(
+        r"RuntimeError DataLoader worker \(pid.* (is killed by signal: Killed|exited unexpectedly).*", error
+    )
+    assert left == "[] []"
+    assert result == "6.0"
 
 
 def test_many_threads_pin_at_once() -> None:
