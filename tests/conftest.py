@@ -56,6 +56,17 @@ def root() -> Path:
 
 
 @pytest.fixture
+def every_warning() -> Iterator[None]:
+    """Warnings that C++ gives once are given each time."""
+    import torch
+
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.fixture
 def fresh_dynamo() -> Iterator[None]:
     """torch.compile knows nothing of other tests' functions."""
     torch._dynamo.reset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -77,15 +77,6 @@ def test_between_devices_and_threads() -> None:
         there = torch.empty_like(source, device="cuda").copy_(source.cuda())
         assert torch.equal(there.cpu(), source)
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def every_warning() -> Iterator[None]:
-    """Warnings that C++ gives once are given each time."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
 
 
 @pytest.mark.usefixtures("every_warning")

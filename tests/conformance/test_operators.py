@@ -39,15 +39,7 @@ def entries() -> list[ledger.Entry]:
     return ledger.load(_C.native_backend_name())
 
 
-@pytest.fixture(autouse=True)
-def every_warning():
-    """Warnings that C++ gives once are compared too."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    yield
-    torch.set_warn_always(before)
-
-
+@pytest.mark.usefixtures("every_warning")
 @pytest.mark.parametrize(("key", "dtype"), pieces())
 def test_as_on_the_cpu(key: str, dtype: str, entries: list[ledger.Entry]) -> None:
     subject = subjects()[key]

@@ -58,10 +58,15 @@ def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, s
     return process.returncode, output, errors
 
 
-def test_torchrun(tmp_path: Path) -> None:
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
     program = tmp_path / "train.py"
     program.write_text(TRAINING)
-    launch = start(program, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TORCHDEVICE_COUNT="2")
+    return program
+
+
+def test_torchrun(training: Path) -> None:
+    launch = start(training, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TORCHDEVICE_COUNT="2")
     code, output, errors = finish(launch)
     assert code == 0, errors
     lines = sorted(output.splitlines())
@@ -95,15 +100,13 @@ def two_hosts() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("interface", ["hca", "=hca0", "^lo,docker"])
-def test_two_hosts(two_hosts: list[str], tmp_path: Path, interface: str) -> None:
-    program = tmp_path / "train.py"
-    program.write_text(TRAINING)
+def test_two_hosts(two_hosts: list[str], training: Path, interface: str) -> None:
     torchrun = [
         "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=10.77.0.1",
         "--master-port=29500",
     ]  # fmt: skip
     launches = [
-        start(program, *torchrun, f"--node-rank={i}", on=["ip", "netns", "exec", host], NCCL_SOCKET_IFNAME=interface)
+        start(training, *torchrun, f"--node-rank={i}", on=["ip", "netns", "exec", host], NCCL_SOCKET_IFNAME=interface)
         for i, host in enumerate(two_hosts)
     ]
     results = [finish(launch) for launch in launches]
@@ -113,11 +116,9 @@ def test_two_hosts(two_hosts: list[str], tmp_path: Path, interface: str) -> None
     assert len({line.rpartition(": ")[2] for line in lines}) == 1
 
 
-def test_an_interface_that_is_not_there(tmp_path: Path) -> None:
-    program = tmp_path / "train.py"
-    program.write_text(TRAINING)
+def test_an_interface_that_is_not_there(training: Path) -> None:
     rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
-    code, _, errors = finish(start(program, NCCL_SOCKET_IFNAME="nothing", **rank))
+    code, _, errors = finish(start(training, NCCL_SOCKET_IFNAME="nothing", **rank))
     assert code == 1
     assert "NCCL_SOCKET_IFNAME=nothing lets none of this machine's network interfaces through: " in errors
 
