@@ -55,11 +55,15 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """A test sees the same weights and inputs in every run, whatever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def every_warning() -> Iterator[None]:
     """Warnings that C++ gives once are given each time."""
-    import torch
-
     before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)
     yield
@@ -80,8 +84,6 @@ def _names(pattern: str, test: str) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Over MPS, what tests/mps_ledger.toml lists must fail, and nothing else may."""
-    import torch  # noqa: F401, the simulated MPS comes with it
-
     from torchdevice import _C
 
     if _C.native_backend_name() != "mps":

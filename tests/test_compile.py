@@ -58,21 +58,29 @@ def test_a_graph_that_makes_its_own_cuda_tensors() -> None:
 
 
 def test_training_step_with_autocast_and_optimizer() -> None:
-    model = torch.nn.Linear(4, 4).cuda()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    x = torch.ones(2, 4, device="cuda")
+    def train(compile_step: bool) -> tuple[list[float], torch.nn.Linear]:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 4).cuda()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        x = torch.ones(2, 4, device="cuda")
 
-    @torch.compile
-    def step() -> torch.Tensor:
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = model(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        def step() -> torch.Tensor:
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
 
-    losses = [step().item() for _ in range(5)]
+        if compile_step:
+            step = torch.compile(step)
+        return [step().item() for _ in range(5)], model
+
+    losses, model = train(compile_step=True)
+    expected_losses, expected = train(compile_step=False)
+    assert losses == pytest.approx(expected_losses, rel=0.02)
     assert losses[-1] < losses[0]
+    torch.testing.assert_close(model.weight, expected.weight, rtol=0.02, atol=1e-3)
 
 
 def test_foreach_operators_with_combined_kernels() -> None:
