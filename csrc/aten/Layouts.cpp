@@ -119,7 +119,7 @@ at::Tensor flatten_indices(const at::Tensor& indices, at::IntArrayRef sizes) {
     forward::Frame frame;
     const at::Tensor& native = frame.pass(indices);
     frame.enter();
-    result = frame.adopt(at::sparse::flatten_indices(native, sizes));
+    result = frame.adopted(at::sparse::flatten_indices(native, sizes));
   };
   forward::run_on_host(kernel);
   return result;

@@ -151,7 +151,24 @@ AliasSlot& AliasPool::push_unusual(c10::TensorImpl& source, c10::StorageImpl& so
   return keep_alias(slot, source, source_storage);
 }
 
-AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,
+AliasSlot& AliasPool::alias_after_search(c10::TensorImpl& source, c10::StorageImpl& source_storage, AliasPlace* base,
+                                         bool written) {
+  if (top_->height - base->height >= kLinearSearch) {
+    return alias_in_long_list(source, source_storage, base, written);
+  }
+  const AliasSlot* same_storage = nullptr;
+  for (AliasPlace* other = base; other != top_; other = other->above) {
+    if (other->source == &source) {
+      return *other;
+    }
+    if (other->source_storage == &source_storage && same_storage == nullptr) {
+      same_storage = other;
+    }
+  }
+  return push_unusual(source, source_storage, same_storage, written);
+}
+
+AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl& source_storage, AliasPlace* base,
                                          bool written) {
   if (index_.base != base || index_.indexed->height > top_->height) {
     index_ = {{}, base, base};
@@ -163,8 +180,10 @@ AliasSlot& AliasPool::alias_in_long_list(c10::TensorImpl& source, c10::StorageIm
   if (auto found = index_.by_source.find(&source); found != index_.by_source.end()) {
     return *found->second;
   }
-  auto shared = index_.by_source.find(source_storage);
-  return push(source, *source_storage, shared == index_.by_source.end() ? nullptr : shared->second, written);
+  if (auto shared = index_.by_source.find(&source_storage); shared != index_.by_source.end()) {
+    return push_unusual(source, source_storage, shared->second, written);
+  }
+  return push(source, source_storage, written);
 }
 
 AliasSlot* AliasPool::find(const c10::TensorImpl* native, AliasPlace* base) noexcept {

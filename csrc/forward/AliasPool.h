@@ -89,9 +89,9 @@ class AliasPool {
 
   /// Nobody kept the alias or its storage, and both are as pooled.
   static bool is_untouched(const AliasSlot& slot) noexcept {
-    const c10::Storage& held = TensorAccess::storage(*slot.native.unsafeGetTensorImpl());
-    return slot.native.use_count() == 1 && held.unsafeGetStorageImpl() == slot.storage && held.use_count() == 1 &&
-           !slot.lazy_clone;
+    const c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
+    return TensorAccess::is_held_once(native) && TensorAccess::has_storage(native, slot.storage) &&
+           TensorAccess::is_held_once(*slot.storage) && !slot.lazy_clone;
   }
   void release_slowly(AliasPlace* base) noexcept;
   /// More free places above all others.
@@ -99,8 +99,7 @@ class AliasPool {
   /// A native tensor for a place that has none yet, or whose last one somebody kept.
   void renew(AliasPlace& place);
   /// A new slot on top; the pool is as it was if the alias cannot be made.
-  AliasSlot& push(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
-                  bool written);
+  AliasSlot& push(c10::TensorImpl& source, c10::StorageImpl& source_storage, bool written);
   AliasSlot& push_unusual(c10::TensorImpl& source, c10::StorageImpl& source_storage, const AliasSlot* same_storage,
                           bool written);
   /// The filled slot becomes part of the pool; only now: what could not be filled is not.
@@ -109,7 +108,10 @@ class AliasPool {
   void lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const;
   static void borrow_memory(AliasSlot& slot, const AliasSlot& lender);
   [[noreturn]] static void refuse_without_storage(const c10::TensorImpl& source);
-  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl* source_storage, AliasPlace* base,
+  /// The source or its storage has an alias, or there are too many to look through.
+  AliasSlot& alias_after_search(c10::TensorImpl& source, c10::StorageImpl& source_storage, AliasPlace* base,
+                                bool written);
+  AliasSlot& alias_in_long_list(c10::TensorImpl& source, c10::StorageImpl& source_storage, AliasPlace* base,
                                 bool written);
   static void* host_address(void* memory);
 
@@ -132,7 +134,7 @@ C10_ALWAYS_INLINE bool AliasPool::lend_usual_memory(AliasSlot& slot, c10::Storag
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   // The checks of mutable_data() are for lazy clones, and for fake tensors, which no kernel sees.
-  return !source.has_materializer() && storage.resizable() == source.resizable() && !native_.translates_addresses &&
+  return !source.has_materializer() && storage.resizable() == source.resizable() &&
          storage._mutable_data_ptr_no_checks().unsafe_reset_data_and_ctx(source._mutable_data_ptr_no_checks().get());
 }
 
@@ -145,12 +147,11 @@ C10_ALWAYS_INLINE AliasSlot& AliasPool::keep_alias(AliasPlace& slot, c10::Tensor
   return slot;
 }
 
-C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::StorageImpl& source_storage,
-                                             const AliasSlot* same_storage, bool written) {
+C10_ALWAYS_INLINE AliasSlot& AliasPool::push(c10::TensorImpl& source, c10::StorageImpl& source_storage, bool written) {
   AliasPlace& slot = *top_;
   // What is unusual ends in another function: so the usual way calls nothing, and has no registers to save.
-  if (C10_UNLIKELY(slot.storage == nullptr || same_storage != nullptr)) {
-    return push_unusual(source, source_storage, same_storage, written);
+  if (C10_UNLIKELY(slot.storage == nullptr)) {
+    return push_unusual(source, source_storage, nullptr, written);
   }
   c10::TensorImpl& native = *slot.native.unsafeGetTensorImpl();
   if (C10_UNLIKELY(!TensorAccess::copy_usual_metadata(source, native, native_.alias_word) ||
@@ -165,19 +166,13 @@ C10_ALWAYS_INLINE AliasSlot& AliasPool::alias(c10::TensorImpl& source, AliasPlac
   if (C10_UNLIKELY(source_storage == nullptr)) {
     refuse_without_storage(source);
   }
-  if (C10_UNLIKELY(top_->height - base->height >= kLinearSearch)) {
-    return alias_in_long_list(source, source_storage, base, written);
-  }
-  const AliasSlot* same_storage = nullptr;
+  size_t searched = 0;
   for (AliasPlace* other = base; other != top_; other = other->above) {
-    if (other->source == &source) {
-      return *other;
-    }
-    if (other->source_storage == source_storage && same_storage == nullptr) {
-      same_storage = other;
+    if (C10_UNLIKELY(other->source_storage == source_storage || ++searched == kLinearSearch)) {
+      return alias_after_search(source, *source_storage, base, written);
     }
   }
-  return push(source, *source_storage, same_storage, written);
+  return push(source, *source_storage, written);
 }
 
 AliasPool& make_alias_pool();

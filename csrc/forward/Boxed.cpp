@@ -104,12 +104,12 @@ void commit_value(Frame& frame, const c10::IValue& value) {
 
 c10::IValue adopt_value(Frame& frame, c10::IValue&& value) {
   if (value.isTensor()) {
-    return frame.adopt(std::move(value).toTensor());
+    return frame.adopted(std::move(value).toTensor());
   }
   if (value.isTensorList()) {
     c10::List<at::Tensor> adopted;
     for (at::Tensor& tensor : value.toTensorVector()) {
-      adopted.push_back(frame.adopt(std::move(tensor)));
+      adopted.push_back(frame.adopted(std::move(tensor)));
     }
     return adopted;
   }

@@ -6,6 +6,7 @@
 
 #include "forward/Argument.h"
 #include "forward/ErrorText.h"
+#include "forward/NativeKernel.h"
 #include "forward/Result.h"
 #include "forward/Rule.h"
 
@@ -71,20 +72,21 @@ struct Forward<Op, rule, R(A...)> {
   template <class Natives, size_t... i>
   C10_ALWAYS_INLINE static R forward(Frame& frame, Natives& natives, std::index_sequence<i...>, A&... arguments) {
     if constexpr (std::is_void_v<R>) {
-      Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...);
+      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
       (std::get<i>(natives).commit(frame), ...);
     } else if constexpr (std::is_reference_v<R>) {
-      Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...);
+      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
       if constexpr (!rule.writes_elements_only) {
         (std::get<i>(natives).commit(frame), ...);
       }
       return written_argument<R>(arguments...);
     } else if constexpr (kIsReferenceTuple<R>) {
-      Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...);
+      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
       (std::get<i>(natives).commit(frame), ...);
       return written_arguments(arguments...);
     } else {
-      R result = adopt_result(frame, Op::redispatch(frame.native().native_dense, std::get<i>(natives).native()...));
+      R result = NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
+      adopt_result(frame, result);
       (std::get<i>(natives).commit(frame), ...);
       return result;
     }

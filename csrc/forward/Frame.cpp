@@ -15,9 +15,15 @@ void adopt_storage(c10::StorageImpl& storage, c10::Device device, const Masquera
   storage.set_allocator(native.allocator);
 }
 
-void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, const Masquerade& native) {
-  TensorAccess::keys(tensor) = adopted_keys(tensor.key_set(), native);
-  TensorAccess::device(tensor) = device;
+void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, c10::DispatchKeySet keys) {
+  TensorAccess::keys(tensor) = keys;
+  *TensorAccess::device(tensor) = device;
+}
+
+/// Nobody else holds the result or its storage.
+C10_ALWAYS_INLINE bool is_fresh(c10::TensorImpl& result) {
+  const c10::StorageImpl* storage = TensorAccess::storage(result).unsafeGetStorageImpl();
+  return TensorAccess::is_held_once(result) && storage != nullptr && TensorAccess::is_held_once(*storage);
 }
 
 void release_native_storage(void* context) { delete static_cast<c10::Storage*>(context); }
@@ -95,20 +101,29 @@ void Frame::release_with_layouts() noexcept {
   pool_.release(base_);
 }
 
-at::Tensor Frame::adopt(at::Tensor&& result) {
+void Frame::adopt(at::Tensor& result) {
+  c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
+  if (C10_UNLIKELY(impl.key_set().raw_repr() != native().usual_result_keys || !is_fresh(impl))) {
+    result = adopt_unusual(std::move(result));
+    return;
+  }
+  adopt_storage(*TensorAccess::storage(impl).unsafeGetStorageImpl(), device(), native());
+  adopt_tensor(impl, device(), native().usual_adopted_keys);
+}
+
+/// Nothing, a result of inference mode, a conjugated one, ...
+at::Tensor Frame::adopt_unusual(at::Tensor&& result) {
   if (!result.defined()) {
     return std::move(result);
   }
   c10::TensorImpl& impl = *result.unsafeGetTensorImpl();
-  const c10::Storage& storage = TensorAccess::storage(impl);
-  const bool fresh = result.use_count() == 1 && storage && storage.use_count() == 1;
   const uint64_t expected = native().dense_native_keys;
   const bool dense_native = (impl.key_set().raw_repr() & expected) == expected;
-  if (C10_UNLIKELY(!fresh || !dense_native)) {
+  if (!dense_native || !is_fresh(impl)) {
     return adopt_shared(std::move(result));
   }
-  adopt_storage(*storage.unsafeGetStorageImpl(), device(), native());
-  adopt_tensor(impl, device(), native());
+  adopt_storage(*TensorAccess::storage(impl).unsafeGetStorageImpl(), device(), native());
+  adopt_tensor(impl, device(), adopted_keys(impl.key_set(), native()));
   return std::move(result);
 }
 
@@ -147,7 +162,7 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
     at::DataPtr& memory = native->_mutable_data_ptr_no_checks();
     memory = native_backend().from_host(std::move(memory), native->nbytes());
     adopt_storage(*native, device(), pool_.native());
-    adopt_tensor(impl, device(), pool_.native());
+    adopt_tensor(impl, device(), adopted_keys(impl.key_set(), pool_.native()));
     return std::move(result);
   }
   c10::Storage storage = viewed != nullptr
@@ -156,7 +171,7 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
   // Somebody may hold the native tensor itself, so the result is a new one.
   auto adopted = impl.shallow_copy_and_detach(c10::VariableVersion(0), /*allow_tensor_metadata_change=*/true);
   TensorAccess::storage(*adopted) = std::move(storage);
-  adopt_tensor(*adopted, device(), pool_.native());
+  adopt_tensor(*adopted, device(), adopted_keys(impl.key_set(), pool_.native()));
   return at::Tensor(std::move(adopted));
 }
 

@@ -50,8 +50,12 @@ class Frame {
     forwarding_device() = device_;
   }
 
-  /// What a native kernel returned, as a CUDA tensor: fresh results in place, aliases as the tensors they stand for.
-  at::Tensor adopt(at::Tensor&& result);
+  /// Makes what a native kernel returned a CUDA tensor: fresh results in place, aliases as the tensors they stand for.
+  void adopt(at::Tensor& result);
+  at::Tensor adopted(at::Tensor result) {
+    adopt(result);
+    return result;
+  }
 
   /// `source` was written through its alias: give it the metadata and memory that the alias has now.
   void commit(const at::Tensor& source);
@@ -59,6 +63,7 @@ class Frame {
  private:
   const at::Tensor& pass_unusual(const at::Tensor& tensor, bool written);
   const at::Tensor& pass_other_layout(const at::Tensor& tensor);
+  at::Tensor adopt_unusual(at::Tensor&& result);
   at::Tensor adopt_shared(at::Tensor&& result);
   void commit_dense(c10::TensorImpl& source);
   c10::Storage share_storage(const c10::Storage& native);

@@ -30,7 +30,7 @@ at::Tensor cross(Frame& frame, const at::Tensor& part, Way way) {
   if (way == Way::kIn) {
     return frame.pass(part);
   }
-  at::Tensor crossed = frame.adopt(at::Tensor(part));
+  const at::Tensor crossed = frame.adopted(part);
   // The kernel may have resized the alias of a part that the tensor keeps.
   frame.commit(crossed);
   return crossed;
@@ -185,10 +185,10 @@ at::Tensor adopt_layout(Frame& frame, const at::Tensor& native) {
   }
   if (native.is_nested()) {
     const auto& impl = *at::native::get_nested_tensor_impl(native);
-    return wrap_nested(frame.adopt(impl.get_unsafe_storage_as_tensor()), impl);
+    return wrap_nested(frame.adopted(impl.get_unsafe_storage_as_tensor()), impl);
   }
   auto quantizer = cross_quantizer(frame, at::get_qtensorimpl(native)->quantizer(), Way::kOut);
-  return as_quantized(frame.adopt(as_dense(native, frame.native().native_dense)),
+  return as_quantized(frame.adopted(as_dense(native, frame.native().native_dense)),
                       keys(frame, c10::DispatchKey::Quantized, Way::kOut), std::move(quantizer));
 }
 

@@ -13,13 +13,17 @@ namespace torchdevice::forward {
 /// One word of a TensorImpl holds its dtype, its device and its flags. Copied flag by flag, as torch does, it costs
 /// more than all other metadata together.
 struct AliasWord {
-  uint64_t unusual = 0;  ///< the flags of tensors that keep metadata elsewhere
+  uint64_t unusual = 0;  ///< the flags of tensors that keep metadata elsewhere; all bits where no alias is usual
   uint64_t kept = 0;     ///< what an alias has from its source: all but the device, and that metadata may change
   uint64_t added = 0;
 };
 
+/// The native backend's and the CPU's; see below.
+inline constexpr size_t kMasquerades = 2;
+
 /// What changes when a tensor crosses between "cuda" and the device type that works for it; set once, at activation.
 struct Masquerade {
+  size_t ordinal = 0;
   c10::Device native_device{c10::DeviceType::CPU};
   /// Where a dense operator is redispatched.
   c10::DispatchKeySet native_dense;
@@ -27,6 +31,9 @@ struct Masquerade {
   uint64_t native_autocast_key = 0;
   /// Keys that tell a fresh result whose memory already is the device's; all bits where it never is.
   uint64_t dense_native_keys = 0;
+  /// All keys of nearly every such result, and what they become.
+  uint64_t usual_result_keys = 0;
+  c10::DispatchKeySet usual_adopted_keys;
   AliasWord alias_word;
   /// Where the storages of CUDA tensors get their memory.
   c10::Allocator* allocator = nullptr;

@@ -11,23 +11,19 @@ namespace torchdevice::forward {
 
 /// Numbers, booleans and strings come back as they are.
 template <class T>
-T adopt_result(Frame&, T&& value) {
-  return std::forward<T>(value);
-}
+void adopt_result(Frame&, T&) {}
 
-inline at::Tensor adopt_result(Frame& frame, at::Tensor&& tensor) { return frame.adopt(std::move(tensor)); }
+inline void adopt_result(Frame& frame, at::Tensor& tensor) { frame.adopt(tensor); }
 
-inline std::vector<at::Tensor> adopt_result(Frame& frame, std::vector<at::Tensor>&& tensors) {
+inline void adopt_result(Frame& frame, std::vector<at::Tensor>& tensors) {
   for (at::Tensor& tensor : tensors) {
-    tensor = frame.adopt(std::move(tensor));
+    frame.adopt(tensor);
   }
-  return std::move(tensors);
 }
 
 template <class... T>
-std::tuple<T...> adopt_result(Frame& frame, std::tuple<T...>&& results) {
-  return std::apply([&](auto&&... result) { return std::tuple<T...>(adopt_result(frame, std::move(result))...); },
-                    std::move(results));
+void adopt_result(Frame& frame, std::tuple<T...>& results) {
+  std::apply([&](auto&... result) { (adopt_result(frame, result), ...); }, results);
 }
 
 }  // namespace torchdevice::forward

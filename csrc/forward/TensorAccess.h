@@ -15,6 +15,10 @@ struct TensorAccess : c10::TensorImpl {
   static c10::DispatchKeySet& keys(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::key_set_); }
   static std::optional<c10::Device>& device(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::device_opt_); }
   static c10::Storage& storage(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::storage_); }
+  /// Cheaper than use_count() of a pointer, which may be null.
+  static bool is_held_once(const c10::intrusive_ptr_target& target) {
+    return c10::raw::intrusive_ptr::use_count(const_cast<c10::intrusive_ptr_target*>(&target)) == 1;
+  }
   static bool has_storage(const c10::TensorImpl& tensor, const c10::StorageImpl* storage) {
     return (tensor.*(&TensorAccess::storage_)).unsafeGetStorageImpl() == storage;
   }
