@@ -8,6 +8,8 @@ import time
 from benchmarks.fresh import run_fresh
 
 IMPORT = "import torch"
+#: torch looks for backends whether or not one is installed; with autoload off it would not, so this is added.
+SEARCH = "; from importlib.metadata import entry_points; entry_points(group='torch.backends')"
 PEAK = "import torch; from benchmarks.fresh import own_peak; print(own_peak() / 1024)"
 FIRST_OPERATOR = """
 import time, torch
@@ -24,7 +26,7 @@ def run(code: str, active: bool) -> str:
 
 def import_seconds(active: bool) -> float:
     start = time.perf_counter()
-    run(IMPORT, active)
+    run(IMPORT if active else IMPORT + SEARCH, active)
     return time.perf_counter() - start
 
 

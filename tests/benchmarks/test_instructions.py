@@ -29,13 +29,11 @@ def slow(counts: list[Count], grad: bool) -> dict[str, float]:
     """The operators above their bounds."""
     ratios = {count.operator: count.ratio for count in counts if count.grad == grad}
     assert len(ratios) == 18
-    bounds = {name: 0.9 if name in SAVES_A_LOT else 1.12 if name in IN_PLACE else 1.09 for name in ratios}
+    bounds = {name: 0.9 if name in SAVES_A_LOT else 1.1 if name in IN_PLACE else 1.09 for name in ratios}
     bounds["mean"], ratios["mean"] = 0.92, geometric_mean(ratios.values())
     return {name: round(ratio, 3) for name, ratio in ratios.items() if ratio > bounds[name]}
 
 
 @pytest.mark.parametrize("grad", [False, True])
 def test_instructions(counts: list[Count], grad: bool) -> None:
-    # Seen once, on a busy machine: all that made a tensor on cuda, even a view, took 255 instructions more in the whole
-    # process. A slower operator is slower in the next process too.
-    assert not slow(counts, grad) or not slow(measure(), grad)
+    assert not slow(counts, grad)
