@@ -28,9 +28,17 @@ def repeats_for(timer: Timer, budget: float) -> int:
 
 
 def ratio_of_turns(cuda: Timer, cpu: Timer, *, rounds: int, budget: float) -> float:
-    """Median of the ratios cuda / cpu of neighbouring turns, each of about `budget` seconds."""
+    """Median of the ratios cuda / cpu of neighbouring turns, each of about `budget` seconds.
+
+    They take it in turns to be first, since the second of two finds the machine warmer.
+    """
     repeats = max(repeats_for(cuda, budget), repeats_for(cpu, budget))
-    return statistics.median(cuda(repeats) / cpu(repeats) for _ in range(rounds))
+    ratios = []
+    for number in range(rounds):
+        order = (cuda, cpu) if number % 2 == 0 else (cpu, cuda)
+        taken = {timer: timer(repeats) for timer in order}
+        ratios.append(taken[cuda] / taken[cpu])
+    return statistics.median(ratios)
 
 
 def paired_ratio(cuda: Run, cpu: Run, *, rounds: int = 31, budget: float = 0.01) -> float:

@@ -18,7 +18,7 @@ template struct Private<&c10::OperatorHandle::operatorDef_>;
 
 const KernelPlace* find_kernel_place(const char* name, const char* overload, const Masquerade& native) {
   const c10::OperatorHandle op = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
-  // Leaked, like the kernels that keep it. Two threads at once may find it twice.
+  // Leaked, as kernels may run until the process ends. Two threads at once may find it twice.
   return new KernelPlace{entry_of(op).lookup(native.native_dense), op};
 }
 
