@@ -30,7 +30,7 @@ def repeats_for(timer: Timer, budget: float) -> int:
 def ratio_of_turns(cuda: Timer, cpu: Timer, *, rounds: int, budget: float) -> float:
     """Median of the ratios cuda / cpu of neighbouring turns, each of about `budget` seconds.
 
-    They take it in turns to be first, since the second of two finds the machine warmer.
+    They take it in turns to be first, so that the order favours neither.
     """
     repeats = max(repeats_for(cuda, budget), repeats_for(cpu, budget))
     ratios = []
