@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import statistics
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -64,13 +65,16 @@ def _timer(process: FreshProcess) -> Timer:
     return lambda repeats: float(process.ask(str(repeats)))
 
 
-def ratios(first: Way, second: Way) -> dict[str, float]:
+def ratios(first: Way, second: Way, processes: int = 3) -> dict[str, float]:
     """The time of each program in the first way over that in the second, each in a process of its own: see programs."""
     result: dict[str, float] = {}
     for name in MAKERS:
         codes = [f"from benchmarks.compile import serve; serve({name!r}, *{tuple(way)})" for way in (first, second)]
-        with FreshProcess(codes[0]) as one, FreshProcess(codes[1]) as other:
-            result[name] = ratio_of_turns(_timer(one), _timer(other), rounds=31, budget=0.05)
+        found = []
+        for _ in range(processes):
+            with FreshProcess(codes[0]) as one, FreshProcess(codes[1]) as other:
+                found.append(ratio_of_turns(_timer(one), _timer(other), rounds=15, budget=0.05))
+        result[name] = statistics.median(found)
     return result
 
 

@@ -204,6 +204,7 @@ def test_error_keeps_operators_from_the_cpu(run_python: RunPython) -> None:
     [
         ("TORCHDEVICE_FALLBACK", "never", "TORCHDEVICE_FALLBACK must be allow, warn or error, got 'never'"),
         ("TORCHDEVICE_REPORT", "yes", "TORCHDEVICE_REPORT must be 0 or 1, got 'yes'"),
+        ("TORCHDEVICE_FORCE_CPU_OPS", "mul,mull", "must name operators, but there is no aten::mull"),
     ],
 )
 def test_settings_with_other_values(run_python: RunPython, name: str, value: str, message: str) -> None:

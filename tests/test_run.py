@@ -104,8 +104,18 @@ def test_over_the_budget(program: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [(), ("--max-fallbacks", "x", "program.py"), ("--unknown", "program.py")])
-def test_what_is_not_understood(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of the arguments -m script is required"),
+        (("--max-fallbacks", "x", "program.py"), "argument --max-fallbacks: must be 0 or more calls, got 'x'"),
+        (("--max-fallbacks", "-3", "program.py"), "argument --max-fallbacks: must be 0 or more calls, got '-3'"),
+        (("--json", "missing/x.json", "program.py"), "argument --json: cannot write to missing/x.json: no such folder"),
+        (("--json", ".", "program.py"), "argument --json: cannot write to .: a folder"),
+        (("--unknown", "program.py"), "unrecognized arguments: --unknown"),
+    ],
+)
+def test_what_is_not_understood(arguments: tuple[str, ...], message: str) -> None:
     process = run(*arguments)
     assert process.returncode == 2
-    assert "usage: python -m torchdevice" in process.stderr
+    assert message in process.stderr

@@ -29,13 +29,28 @@ def main() -> int:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the same as data")
+    parser.add_argument("--json", type=_new_file, metavar="FILE", help="the same as data")
     budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
-    parser.add_argument("--max-fallbacks", type=int, metavar="N", help=budget)
+    parser.add_argument("--max-fallbacks", type=_budget, metavar="N", help=budget)
     program = parser.add_mutually_exclusive_group(required=True)
     program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
     program.add_argument("script", nargs="?", help="a Python file, and its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _new_file(text: str) -> Path:
+    """A path that can be written to once the program has run."""
+    path = Path(text)
+    obstacle = "a folder" if path.is_dir() else None if path.parent.is_dir() else "no such folder"
+    if obstacle is not None:
+        raise argparse.ArgumentTypeError(f"cannot write to {text}: {obstacle}")
+    return path
+
+
+def _budget(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be 0 or more calls, got {text!r}")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -74,10 +74,10 @@ def _conclude(options: Options) -> bool:
     except RuntimeError as error:
         print(f"torchdevice run: {error}", file=sys.stderr)
         return options.max_fallbacks is None
-    if options.json is not None:
-        options.json.write_text(result.to_json() + "\n")
     if options.report:
         print(result, file=sys.stderr)
+    if options.json is not None:
+        options.json.write_text(result.to_json() + "\n")
     if options.max_fallbacks is None or result.fallbacks <= options.max_fallbacks:
         return True
     names = sorted({operator.name for operator in result.operators if operator.cpu.calls})

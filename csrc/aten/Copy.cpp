@@ -50,8 +50,7 @@ bool is_same_data(const at::Tensor& self, const at::Tensor& src) {
 
 /// The CPU copies these.
 bool is_absent(const at::Tensor& tensor) {
-  const uint64_t dtype = uint64_t{1} << static_cast<unsigned>(tensor.scalar_type());
-  return tensor.is_cuda() && (native_backend().absent_dtypes() & dtype) != 0;
+  return tensor.is_cuda() && (native_backend().absent_dtypes() & dtype_set({tensor.scalar_type()})) != 0;
 }
 
 /// What CUDA's copy looks at and MPS's does not: sizes that do not match, which it copies all the same, an empty

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <sstream>
+#include <vector>
 
 namespace torchdevice::distributed {
 namespace {
@@ -31,8 +32,8 @@ std::vector<std::string> interfaces_with_address() {
   return names;
 }
 
-}  // namespace
-
+/// The first of `names` that NCCL's setting NCCL_SOCKET_IFNAME lets through: prefixes between commas, or names after
+/// "="; after "^" all others. NVIDIA's documentation of NCCL, "Environment Variables".
 std::optional<std::string> choose_interface(const std::vector<std::string>& names, const std::string& setting) {
   const bool excludes = setting.starts_with('^');
   const bool is_exact = setting.substr(excludes ? 1 : 0).starts_with('=');
@@ -50,6 +51,8 @@ std::optional<std::string> choose_interface(const std::vector<std::string>& name
   const auto chosen = std::find_if(names.begin(), names.end(), is_let_through);
   return chosen == names.end() ? std::nullopt : std::optional(*chosen);
 }
+
+}  // namespace
 
 std::optional<std::string> nccl_interface() {
   const char* setting = std::getenv("NCCL_SOCKET_IFNAME");

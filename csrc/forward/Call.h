@@ -13,6 +13,8 @@
 #include <functional>
 #include <string_view>
 
+#include "native/Dtypes.h"
+
 namespace torchdevice::forward {
 
 /// A backend's kernels take or refuse a call by its data types, its ranks and its modes, not by its sizes and values;
@@ -22,8 +24,8 @@ class Call {
  public:
   explicit Call(bool counts_bytes = false) : counts_bytes_(counts_bytes) {}
 
-  /// Types of the CUDA tensors and of the dtype arguments: bits 1 << ScalarType.
-  uint64_t dtypes() const noexcept { return dtypes_; }
+  /// Of the CUDA tensors and of the dtype arguments.
+  DtypeSet dtypes() const noexcept { return dtypes_; }
   uint64_t kind() const noexcept { return kind_ ^ dtypes_ * kMultiplier; }
   /// CUDA tensors that the operator writes to.
   const auto& written() const noexcept { return written_; }
@@ -32,7 +34,7 @@ class Call {
 
   void see(const at::Tensor& tensor, bool is_written = false) {
     if (tensor.is_cuda()) {
-      dtypes_ |= bit_of(tensor.scalar_type());
+      dtypes_ |= dtype_set({tensor.scalar_type()});
       mix(static_cast<uint64_t>(tensor.dim()) << 9U | uint64_t{tensor.numel() == 0} << 8U |
           static_cast<uint64_t>(tensor.scalar_type()));
       if (is_written) {
@@ -60,7 +62,7 @@ class Call {
       see(tensor);
     }
   }
-  void see(at::ScalarType dtype, bool /*is_written*/ = false) { dtypes_ |= bit_of(dtype); }
+  void see(at::ScalarType dtype, bool /*is_written*/ = false) { dtypes_ |= dtype_set({dtype}); }
   void see(bool mode, bool /*is_written*/ = false) { mix(mode ? 1 : 2); }
   void see(int64_t mode, bool /*is_written*/ = false) { mix(static_cast<uint64_t>(mode)); }
   void see(std::string_view mode, bool /*is_written*/ = false) { mix(std::hash<std::string_view>()(mode)); }
@@ -82,12 +84,11 @@ class Call {
   static constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15;
   static constexpr uint64_t kNothing = 0xFF;
 
-  static uint64_t bit_of(at::ScalarType dtype) { return uint64_t{1} << static_cast<unsigned>(dtype); }
   void mix(uint64_t value) noexcept { kind_ = (kind_ ^ value) * kMultiplier + 1; }
 
   const bool counts_bytes_;
   uint64_t bytes_ = 0;
-  uint64_t dtypes_ = 0;
+  DtypeSet dtypes_ = 0;
   /// Integers divided are of the default dtype, so it is one of the modes.
   uint64_t kind_ = static_cast<uint64_t>(c10::get_default_dtype_as_scalartype());
   c10::SmallVector<const at::Tensor*, 4> written_;

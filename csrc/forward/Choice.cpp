@@ -8,13 +8,12 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/util/strides.h>
 
-#include <cstdlib>
 #include <map>
 #include <mutex>
-#include <sstream>
 #include <unordered_set>
 #include <utility>
 
+#include "forward/Forced.h"
 #include "forward/Refusal.h"
 #include "forward/Side.h"
 #include "forward/Site.h"
@@ -37,20 +36,6 @@ bool is_better_on_host(const std::string& name) {
 /// Tensors of other layouts are the CPU's work, and so is making them.
 bool makes_another_layout(const std::string& name) {
   return name.starts_with("aten::_to_sparse") || name.starts_with("aten::to_sparse");
-}
-
-/// TORCHDEVICE_FORCE_CPU_OPS: names with or without "aten::", with or without an overload, separated by commas.
-bool is_forced_to_host(const std::string& name) {
-  static const auto* forced = [] {
-    auto* names = new std::unordered_set<std::string>();
-    const char* setting = std::getenv("TORCHDEVICE_FORCE_CPU_OPS");
-    std::istringstream text(setting != nullptr ? setting : "");
-    for (std::string one; std::getline(text, one, ',');) {
-      names->insert(one.find("::") == std::string::npos ? "aten::" + one : one);
-    }
-    return names;
-  }();
-  return forced->contains(name) || forced->contains(name.substr(0, name.find('.')));
 }
 
 bool has_native_kernel(const char* name, const char* overload) {

@@ -20,6 +20,13 @@ void adopt_tensor(c10::TensorImpl& tensor, c10::Device device, c10::DispatchKeyS
   *TensorAccess::device(tensor) = device;
 }
 
+/// A native result that nobody else holds becomes the device's where it is.
+C10_ALWAYS_INLINE void adopt_in_place(c10::TensorImpl& result, c10::Device device, c10::DispatchKeySet keys,
+                                      const Masquerade& native) {
+  adopt_storage(*TensorAccess::storage(result).unsafeGetStorageImpl(), device, native);
+  adopt_tensor(result, device, keys);
+}
+
 /// Nobody else holds the result or its storage.
 C10_ALWAYS_INLINE bool is_fresh(c10::TensorImpl& result) {
   const c10::StorageImpl* storage = TensorAccess::storage(result).unsafeGetStorageImpl();
@@ -107,8 +114,7 @@ void Frame::adopt(at::Tensor& result) {
     result = adopt_unusual(std::move(result));
     return;
   }
-  adopt_storage(*TensorAccess::storage(impl).unsafeGetStorageImpl(), device(), native());
-  adopt_tensor(impl, device(), native().usual_adopted_keys);
+  adopt_in_place(impl, device(), native().usual_adopted_keys, native());
 }
 
 /// Nothing, a result of inference mode, a conjugated one, ...
@@ -122,8 +128,7 @@ at::Tensor Frame::adopt_unusual(at::Tensor&& result) {
   if (!dense_native || !is_fresh(impl)) {
     return adopt_shared(std::move(result));
   }
-  adopt_storage(*TensorAccess::storage(impl).unsafeGetStorageImpl(), device(), native());
-  adopt_tensor(impl, device(), adopted_keys(impl.key_set(), native()));
+  adopt_in_place(impl, device(), adopted_keys(impl.key_set(), native()), native());
   return std::move(result);
 }
 
@@ -161,8 +166,7 @@ at::Tensor Frame::adopt_shared(at::Tensor&& result) {
   if (fresh && pool_.native().translates_addresses) {
     at::DataPtr& memory = native->_mutable_data_ptr_no_checks();
     memory = native_backend().from_host(std::move(memory), native->nbytes());
-    adopt_storage(*native, device(), pool_.native());
-    adopt_tensor(impl, device(), adopted_keys(impl.key_set(), pool_.native()));
+    adopt_in_place(impl, device(), adopted_keys(impl.key_set(), pool_.native()), pool_.native());
     return std::move(result);
   }
   c10::Storage storage = viewed != nullptr

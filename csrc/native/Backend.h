@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 
+#include "native/Dtypes.h"
+
 namespace torchdevice {
 
 class CachingAllocator;
@@ -78,8 +80,8 @@ class NativeBackend {
   /// Frees what NativeMemory gave to a host kernel; false if it did not.
   virtual bool free_lent(void* /*memory*/) { return false; }
 
-  /// Data types (bits 1 << ScalarType) that the backend has no kernels for.
-  virtual uint64_t absent_dtypes() const { return 0; }
+  /// Data types that the backend has no kernels for.
+  virtual DtypeSet absent_dtypes() const { return 0; }
 
   /// Block until everything submitted so far has been done.
   virtual void synchronize() = 0;

@@ -17,19 +17,11 @@
 namespace torchdevice {
 namespace {
 
-constexpr uint64_t bits_of(std::initializer_list<c10::ScalarType> types) {
-  uint64_t bits = 0;
-  for (const c10::ScalarType type : types) {
-    bits |= uint64_t{1} << static_cast<unsigned>(type);
-  }
-  return bits;
-}
-
 /// Metal has neither 64-bit nor 8-bit floating-point numbers, and torch's kernels no unsigned integers but bytes.
-constexpr uint64_t kAbsent =
-    bits_of({c10::kDouble, c10::kComplexDouble, c10::kComplexHalf, c10::kFloat8_e4m3fn, c10::kFloat8_e4m3fnuz,
-             c10::kFloat8_e5m2, c10::kFloat8_e5m2fnuz, c10::kFloat8_e8m0fnu, c10::kFloat4_e2m1fn_x2, c10::kUInt16,
-             c10::kUInt32, c10::kUInt64, c10::kQInt8, c10::kQUInt8, c10::kQInt32});
+constexpr DtypeSet kAbsent =
+    dtype_set({c10::kDouble, c10::kComplexDouble, c10::kComplexHalf, c10::kFloat8_e4m3fn, c10::kFloat8_e4m3fnuz,
+               c10::kFloat8_e5m2, c10::kFloat8_e5m2fnuz, c10::kFloat8_e8m0fnu, c10::kFloat4_e2m1fn_x2, c10::kUInt16,
+               c10::kUInt32, c10::kUInt64, c10::kQInt8, c10::kQUInt8, c10::kQInt32});
 
 at::mps::IMPSAllocator& mps_allocator() {
   // torch's hooks hand out its one allocator, which has the public interface.
@@ -108,7 +100,7 @@ void MpsBackend::raise_if_out_of_memory(const c10::Error& error) { memory_.raise
 
 bool MpsBackend::free_lent(void* memory) { return memory_.free_host_memory(memory); }
 
-uint64_t MpsBackend::absent_dtypes() const { return kAbsent; }
+DtypeSet MpsBackend::absent_dtypes() const { return kAbsent; }
 
 void MpsBackend::synchronize() {
   const uint64_t before = submitted_.load(std::memory_order_acquire);

@@ -41,7 +41,7 @@ class MpsBackend final : public NativeBackend {
   void raise_if_out_of_memory(const c10::Error& error) override;
   bool free_lent(void* memory) override;
 
-  uint64_t absent_dtypes() const override;
+  DtypeSet absent_dtypes() const override;
 
   void synchronize() override;
   void note_submission() override { submitted_.fetch_add(1, std::memory_order_release); }

@@ -4,6 +4,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include "distributed/Collectives.h"
+#include "forward/Forced.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
 #include "forward/Report.h"
@@ -73,6 +74,7 @@ void add_names(PyObject* torch_c) {
 void activate() {
   check_device_settings();
   forward::read_report_settings();
+  forward::read_forced_operators();
   device_total_memory();
   install_runtime();
   install_kernels();

@@ -291,7 +291,7 @@ def test_an_access_to_the_data_pointer_faults(run_python) -> None:
     assert process.returncode == -11
 
 
-@pytest.mark.parametrize("forced", ["mul.Tensor", "aten::mul", "add,mul"])
+@pytest.mark.parametrize("forced", ["mul.Tensor", "aten::mul", "add,mul", "other::later,mul"])
 def test_operators_forced_to_the_cpu(run_python, forced: str) -> None:
     run_python(
         """
