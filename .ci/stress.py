@@ -22,6 +22,22 @@ def operators(rng: random.Random, device: torch.device) -> None:
     torch.cat([x, y])[::2].clone().add_(1)
 
 
+# TorchScript lets go of Python's lock, so that threads meet at a device's memory.
+chain = torch.jit.CompilationUnit(
+    """
+    def chain(x, n: int):
+        for _ in range(n):
+            x = (x + 1) * 0.5
+        return x
+    """
+).chain
+
+
+def without_the_gil(rng: random.Random, device: torch.device) -> None:
+    x = torch.zeros(rng.choice([3, 300]), device=device)
+    assert chain(x, 500)[-1].item() == 1, "wrong result"
+
+
 def backward(_rng: random.Random, device: torch.device) -> None:
     x = torch.ones(16, 16, device=device, requires_grad=True)
     (x @ x).sum().backward()
@@ -76,7 +92,15 @@ def statistics(_rng: random.Random, device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-WORK = [operators, operators, backward, streams_and_events, random_numbers, copies, graphs, statistics]
+WORK = [
+    *[operators, without_the_gil] * 2,
+    backward,
+    streams_and_events,
+    random_numbers,
+    copies,
+    graphs,
+    statistics,
+]
 
 
 def main(seconds: float) -> int:
