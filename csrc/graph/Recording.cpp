@@ -115,7 +115,10 @@ Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vec
 }
 
 /// A generator that draws from what this one draws from now, whatever state this one gets later.
-at::Generator twin_of(const at::Generator& generator) { return generator.graphsafe_get_state(); }
+at::Generator twin_of(at::Generator generator) {
+  const std::lock_guard guard(generator.mutex());
+  return generator.graphsafe_get_state();
+}
 
 /// While it lives, the default generator of cuda:`device` draws from what `other`, if defined, draws from.
 class DefaultGeneratorAs {
@@ -124,15 +127,20 @@ class DefaultGeneratorAs {
     if (!other.defined()) return;
     generator_ = default_cuda_generator(device);
     before_ = twin_of(generator_);
-    generator_.graphsafe_set_state(other);
+    draw_from(other);
   }
   ~DefaultGeneratorAs() {
-    if (generator_.defined()) generator_.graphsafe_set_state(before_);
+    if (generator_.defined()) draw_from(before_);
   }
   DefaultGeneratorAs(const DefaultGeneratorAs&) = delete;
   DefaultGeneratorAs& operator=(const DefaultGeneratorAs&) = delete;
 
  private:
+  void draw_from(const at::Generator& other) {
+    const std::lock_guard guard(generator_.mutex());
+    generator_.graphsafe_set_state(other);
+  }
+
   at::Generator generator_;
   at::Generator before_;
 };

@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cstring>
-#include <mutex>
 #include <vector>
 
 #include "runtime/Capture.h"
@@ -23,12 +22,14 @@ constexpr int64_t kStateBytes = 2 * kSeedBytes;
 }  // namespace
 
 void GeneratorState::add_graph(c10::DeviceIndex device) {
+  const std::lock_guard lock(mutex_);
   if (graphs_++ > 0) return;
   const c10::DeviceGuard guard({c10::kCUDA, device});
   for (c10::DataPtr& cell : cells_) cell = c10::GetAllocator(c10::kCUDA)->allocate(sizeof(uint64_t));
 }
 
 void GeneratorState::remove_graph() noexcept {
+  const std::lock_guard lock(mutex_);
   if (--graphs_ > 0) return;
   for (c10::DataPtr& cell : cells_) cell.clear();
 }

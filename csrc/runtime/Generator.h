@@ -6,18 +6,21 @@
 #include <c10/core/Allocator.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <utility>
 
 namespace torchdevice {
 
-/// What a CUDA generator draws from. Several generators may share one.
+/// What a CUDA generator draws from. Several generators may share one. Their mutexes guard seed and offset; the rest
+/// guards itself, as threads capture at the same time.
 class GeneratorState : public c10::intrusive_ptr_target {
  public:
   uint64_t seed = c10::default_rng_seed_val;
   uint64_t offset = 0;
-  unsigned captures = 0;  ///< that are underway into graphs which this state is registered with
+  std::atomic<unsigned> captures = 0;  ///< that are underway into graphs which this state is registered with
 
   /// A graph that this state is registered with came or went. While there are any, a GPU's kernels read seed and offset
   /// from two cells of the memory of `device`: here nobody reads them, but memory statistics count them.
@@ -25,6 +28,7 @@ class GeneratorState : public c10::intrusive_ptr_target {
   void remove_graph() noexcept;
 
  private:
+  std::mutex mutex_;
   unsigned graphs_ = 0;
   std::array<c10::DataPtr, 2> cells_;
 };
