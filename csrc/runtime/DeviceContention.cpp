@@ -43,7 +43,7 @@ void DevicePool::free_contended(Segment& segment, void* memory) {
 
 void DevicePool::begin_contention() noexcept {
   lock_.forget_waits();
-  contended_.store(routes_.empty() && !history_.is_active(), std::memory_order_relaxed);
+  contended_.store(routes_.empty() && !history_.is_active(), std::memory_order_release);
   update_watched();
 }
 

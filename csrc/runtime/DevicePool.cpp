@@ -237,7 +237,7 @@ bool DevicePool::park(StreamBlocks& blocks, Block& block, Neighbours free) noexc
     return false;
   }
   blocks.parked = &block;
-  if (&block == last_parked_ && deferred_.empty() && blocks.pool == nullptr) {
+  if (&block == last_parked_ && deferred_.empty() && blocks.pool == nullptr && !is_contended()) {
     repeat_ = {&block, block.start, block.requested, &blocks, blocks.stream, 0};
   }
   last_parked_ = &block;

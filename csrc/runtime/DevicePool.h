@@ -111,6 +111,7 @@ class DevicePool {
   // was the last thing that happened and it is asked for again, with the same size, then no statistic changes until it
   // is released again but for the sums of rises and falls. So such rounds are only counted, once a block is parked for
   // the second time in a row; whatever else happens to the device, and whoever reads statistics, ends the repetition.
+  // None begins while threads contend: they look at the state of a block without the lock.
   struct Repetition {
     Block* block = nullptr;
     const void* memory = nullptr;  ///< start of the block
@@ -129,7 +130,8 @@ class DevicePool {
   // Note [Contention] is in ThreadBlocks.h; these are in DeviceContention.cpp.
   void* allocate_contended(size_t nbytes, c10::StreamId stream);
   void free_contended(Segment& segment, void* memory);
-  bool is_contended() const noexcept { return contended_.load(std::memory_order_relaxed); }
+  /// What was true of blocks when it began is seen by who learns of it here.
+  bool is_contended() const noexcept { return contended_.load(std::memory_order_acquire); }
   void begin_contention() noexcept;
   void end_contention();
   /// From here on the calling thread keeps what it releases; nothing as yet.
