@@ -15,7 +15,9 @@ from pathlib import Path
 import torchgen
 from operators import Operators
 from rules import (
+    DRIVERS,
     FLOAT8,
+    INTEGER_DIVISIONS,
     NONDETERMINISTIC,
     WAITING,
     WIDENED,
@@ -125,6 +127,10 @@ class Kernel:
             yield "Nondeterministic", f"Checked<{op}, DeterminismCheck<{op}, {self.struct}_alert>, {{}}>"
         if name in FLOAT8:
             yield "Float8", f"Checked<{op}, Float8Check, {{}}>"
+        if name in DRIVERS:
+            yield "Drivers", f"Driven<{op}, {DRIVERS[name]}, {{}}>"
+        if INTEGER_DIVISIONS.match(name):
+            yield "IntegerDivision", f"IntegerDivision<{op}, {{}}>"
         if name in WIDENED:
             yield (
                 "Widened",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from operators import Operators
@@ -185,6 +186,17 @@ NONDETERMINISTIC = {
 
 #: Products of float8 matrices, which a GPU older than Ada refuses.
 FLOAT8 = {"_scaled_mm", "_scaled_mm.out", "_scaled_mm_v2", "_scaled_mm_v2.out"}
+
+#: Linear algebra whose algorithm the caller names, and who translates the name: csrc/forward/Drivers.h.
+DRIVERS = {
+    "_linalg_svd": "SvdDriver",
+    "_linalg_svd.U": "SvdDriver",
+    "linalg_lstsq": "LeastSquaresDriver",
+    "linalg_lstsq.out": "LeastSquaresDriver",
+}
+
+#: Divisions of integers, which on a GPU raise no error: csrc/forward/IntegerDivision.h.
+INTEGER_DIVISIONS = re.compile(r"(floor_divide|remainder|fmod)_?(\.|$)|div_?\.\w+_mode")
 
 _COMPLEX_HALF = ("ComplexHalf",)
 _HALVES = ("Half", "BFloat16")

@@ -17,6 +17,7 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_distributions(registrar);
   aten::register_copy(registrar);
   aten::register_wide_products(registrar);
+  aten::register_int4_products(registrar);
   aten::register_compressed_products(registrar);
   aten::register_semi_structured(registrar);
   aten::register_cudnn(registrar);

@@ -18,6 +18,7 @@ void register_ctc_loss(forward::Registrar& registrar);
 void register_distributions(forward::Registrar& registrar);
 void register_copy(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
+void register_int4_products(forward::Registrar& registrar);
 void register_compressed_products(forward::Registrar& registrar);
 void register_sync_batch_norm(forward::Registrar& registrar);
 void register_cudnn(forward::Registrar& registrar);

@@ -2,6 +2,7 @@
 
 #include "forward/ErrorText.h"
 
+#include <array>
 #include <regex>
 #include <string>
 #include <typeinfo>
@@ -9,11 +10,24 @@
 namespace torchdevice::forward {
 namespace {
 
-/// The names of the CPU's functions have "cpu" between underscores; a device in a message stands alone.
-std::string with_cuda_names(const std::string& text) {
-  static const std::regex ending("_cpu(?![A-Za-z0-9])");
-  static const std::regex beginning("\\bcpu_");
-  return std::regex_replace(std::regex_replace(text, ending, "_cuda"), beginning, "cuda_");
+struct Words {
+  std::regex native;
+  const char* cuda;
+};
+
+/// The names of the CPU's functions have "cpu" between underscores, those of types before them; a device in a message
+/// stands alone.
+std::string in_cudas_words(std::string text) {
+  static const std::array<Words, 4> words{{
+      {std::regex("_cpu(?![A-Za-z0-9])"), "_cuda"},
+      {std::regex("\\bcpu_"), "cuda_"},
+      {std::regex("\\b(CPU|MPS)(?=[A-Z][A-Za-z0-9]*Type\\b)"), "CUDA"},
+      {std::regex(" or input should be a MKLDNN tensor and weight is a dense tensor"), ""},
+  }};
+  for (const auto& [native, cuda] : words) {
+    text = std::regex_replace(text, native, cuda);
+  }
+  return text;
 }
 
 template <class Error>
@@ -30,7 +44,7 @@ void throw_if_exactly(const c10::Error& error, const std::string& text) {
 }  // namespace
 
 void throw_cuda_text(const c10::Error& error) {
-  const std::string text = with_cuda_names(error.msg());
+  const std::string text = in_cudas_words(error.msg());
   if (text != error.msg()) {
     throw_if_exactly<c10::Error>(error, text);
     throw_if_exactly<c10::NotImplementedError>(error, text);

@@ -89,11 +89,11 @@ struct Hooks final : at::CUDAHooksInterface {
 
   bool hasCUDA() const override { return device_count() > 0; }
   bool hasCUDART() const override { return true; }
-  // There is no MAGMA, but there is linear algebra without cuSOLVER, which is what programs ask by this name.
+  // NVIDIA's libraries are not here, but what programs ask by these names is: torch lets them choose one.
   bool hasMAGMA() const override { return true; }
-  bool hasCuSOLVER() const override { return false; }
+  bool hasCuSOLVER() const override { return true; }
   bool hasCuDNN() const override { return false; }
-  bool hasCuBLASLt() const override { return false; }
+  bool hasCuBLASLt() const override { return true; }
   bool hasROCM() const override { return false; }
   bool hasCKSDPA() const override { return false; }
   bool hasCKGEMM() const override { return false; }

@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "runtime/Device.h"
+#include "runtime/ScriptStreams.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -38,6 +39,7 @@ void register_script_operators() {
                                                                        : std::nullopt);
       });
   library->def(torch::schema("synchronize.int(int? val) -> ()", kHasEffects), &synchronize_optional);
+  register_script_streams(*library);
 }
 
 }  // namespace torchdevice

@@ -4,7 +4,7 @@
 
 namespace torchdevice {
 
-/// Registers them; a CUDA build's libtorch_cuda brings them along. Streams and events in TorchScript are missing.
+/// Registers them; a CUDA build's libtorch_cuda brings them along.
 void register_script_operators();
 
 }  // namespace torchdevice

@@ -43,3 +43,12 @@ def test_other_texts_stay() -> None:
         return str(error.value)
 
     assert message("cuda") == message("cpu")
+
+
+def test_types_of_a_convolution() -> None:
+    x, weight = torch.ones(1, 1, 4, 4, device="cuda"), torch.ones(1, 1, 2, 2, device="cuda")
+    with pytest.raises(RuntimeError) as error:
+        torch.conv2d(x.half(), weight)
+    assert str(error.value) == (
+        "Input type (torch.cuda.HalfTensor) and weight type (torch.cuda.FloatTensor) should be the same"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,14 +82,23 @@ def test_fft_plan_cache() -> None:
         torch._cufft_get_plan_cache_max_size(3)
 
 
-def test_linear_algebra_preference() -> None:
-    before = torch.backends.cuda.preferred_linalg_library()
+@pytest.mark.parametrize(
+    ("choose", "names"),
+    [
+        (torch.backends.cuda.preferred_linalg_library, ["magma", "cusolver"]),
+        (torch.backends.cuda.preferred_blas_library, ["cublas", "cublaslt"]),
+    ],
+)
+def test_a_library_is_preferred(choose: Callable[..., object], names: list[str]) -> None:
+    before = choose()
     try:
-        torch.backends.cuda.preferred_linalg_library("magma")
-        with pytest.raises(RuntimeError, match=r"cuSOLVER"):
-            torch.backends.cuda.preferred_linalg_library("cusolver")
+        for name in names:
+            assert str(choose(name)).lower().endswith(f".{name}")
+            torch.testing.assert_close(
+                torch.linalg.inv(2 * torch.eye(2, device="cuda")), torch.eye(2, device="cuda") / 2
+            )
     finally:
-        torch.backends.cuda.preferred_linalg_library(before)
+        choose(before)
 
 
 def test_device_of_a_foreign_pointer() -> None:
