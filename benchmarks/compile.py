@@ -73,7 +73,7 @@ def ratios(first: Way, second: Way, processes: int = 3) -> dict[str, float]:
         found = []
         for _ in range(processes):
             with FreshProcess(codes[0]) as one, FreshProcess(codes[1]) as other:
-                found.append(ratio_of_turns(_timer(one), _timer(other), rounds=15, budget=0.05))
+                found.append(ratio_of_turns(_timer(one), _timer(other), rounds=7, budget=0.05))
         result[name] = statistics.median(found)
     return result
 

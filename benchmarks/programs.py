@@ -191,7 +191,7 @@ def _seconds(process: FreshProcess, what: str, repeats: int) -> float:
     return float(process.ask(f"{what} {repeats}"))
 
 
-def ratios(processes: int = 5, rounds: int = 10) -> dict[str, float]:
+def ratios(processes: int = 5, rounds: int = 5) -> dict[str, float]:
     """Cuda over cpu, for a training step and for inference of each program.
 
     Each device has a process of its own, since threads that one of them leaves waiting change how OpenMP treats the
