@@ -16,8 +16,8 @@ namespace {
 // Note [Packed int4]
 // A tile is 8 rows by 16 columns. Its 32 lanes are 8 rows by 4 columns of bytes; a byte has two neighbouring columns,
 // the first one above. Two tiles make an int32 for each lane, of the bytes that lie 4 apart in either: the upper halves
-// of all four first. `inner` tiles, 2, 4 or 8, lie together: the result is [rows / 8][columns / 16 inner][32][inner /
-// 2].
+// of all four first. `inner` tiles, 2, 4 or 8, lie together: the result has the sizes
+// [rows / 8][columns / 16 inner][32][inner / 2].
 constexpr int64_t kRows = 8;
 constexpr int64_t kColumns = 16;
 constexpr int64_t kLanes = 32;

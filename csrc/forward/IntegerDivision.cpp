@@ -15,9 +15,10 @@
 namespace torchdevice::forward {
 namespace {
 
+/// A number or a tensor without dimensions comes to the device; a tensor on another one is the kernel's to refuse.
 at::Tensor as_tensor(const c10::IValue& value, c10::Device device) {
   if (value.isTensor()) {
-    return value.toTensor().to(device);
+    return value.toTensor().is_cuda() ? value.toTensor() : value.toTensor().to(device);
   }
   const at::Scalar number = value.toScalar();
   return at::scalar_tensor(number, at::device(device).dtype(number.type()));

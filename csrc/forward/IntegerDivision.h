@@ -46,8 +46,10 @@ struct IntegerDivision<Op, Kernel, R(A...)> {
   static constexpr bool kWrites = (std::is_same_v<A, at::Tensor&> || ...);
 
   static bool may_divide_by_zero(const at::Tensor& tensor) {
-    return at::isIntegralType(tensor.scalar_type(), /*includeBool=*/true) &&
-           (!tensor.is_cpu() || may_divide_by_zero(tensor.item()));
+    if (tensor.is_cuda()) {
+      return at::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+    }
+    return tensor.dim() == 0 && may_divide_by_zero(tensor.item());
   }
   static bool may_divide_by_zero(const at::Scalar& number) {
     return number.isIntegral(/*includeBool=*/true) && number.equal(0);

@@ -73,3 +73,28 @@ def test_divisions_of_other_numbers_stay() -> None:
     assert (x.double() // y)[0].isinf()
     with pytest.raises(RuntimeError, match="result type Float can't be cast"):
         x.div_(y, rounding_mode=None)
+
+
+def test_devices_that_differ(run_python: Callable[..., object]) -> None:
+    run_python(
+        """
+        import torch
+        x = torch.tensor([4, 5], device="cuda:0")
+        for y in (torch.tensor([0, 2], device="cuda:1"), torch.tensor([0, 2])):
+            for divide in (x.floor_divide, x.floor_divide_, x.remainder, x.remainder_):
+                try:
+                    divide(y)
+                except RuntimeError as error:
+                    assert "Expected all tensors to be on the same device" in str(error), error
+                else:
+                    raise SystemExit(f"{divide} of {y}")
+        assert x.tolist() == [4, 5]
+        """,
+        TORCHDEVICE_COUNT="2",
+    )
+
+
+def test_sizes_that_differ() -> None:
+    x, _ = operands(torch.int32)
+    with pytest.raises(RuntimeError, match=r"The size of tensor a \(4\) must match the size of tensor b \(3\)"):
+        x.remainder_(x.new_zeros(3))
