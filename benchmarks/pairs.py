@@ -30,8 +30,8 @@ def repeats_for(timer: Timer, budget: float) -> int:
 def ratio_of_turns(cuda: Timer, cpu: Timer, *, rounds: int, budget: float) -> float:
     """Median over the rounds of cuda's time over cpu's. Each has two turns a round, of about `budget` seconds each.
 
-    The order of the turns favours neither: cuda, cpu, cpu, cuda. To be first may cost a third, and the mean of the two
-    ratios that come of it, 1.33 and 0.75, would be above 1.
+    The order of the turns favours neither: cuda, cpu, cpu, cuda. Where it matters who is first, single turns would give
+    a ratio and its inverse by turns, whose mean is above 1.
     """
     repeats = max(repeats_for(cuda, budget), repeats_for(cpu, budget))
     ratios = []

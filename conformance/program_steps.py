@@ -84,11 +84,11 @@ def _unary(rng: random.Random, pool: Pool) -> Step:
 
 def _binary(rng: random.Random, pool: Pool) -> Step:
     name, one, other = rng.choice(_BINARY), _pick(rng, pool), _pick(rng, pool)
-    if name in _DIVISIONS and _has_integer_zero(pool[other]):
-        name = "mul"  # an error on the CPU, and some number on CUDA
     if rng.random() < 0.25:
         scalar = rng.choice((2, -1, 0.5, True, 3))
         return Step(f"torch.{name}(t{one}, {scalar})", lambda pool, device: getattr(torch, name)(pool[one], scalar))
+    if name in _DIVISIONS and _has_integer_zero(pool[other]):
+        name = "mul"  # an error on the CPU, and some number on CUDA
     return Step(f"torch.{name}(t{one}, t{other})", lambda pool, device: getattr(torch, name)(pool[one], pool[other]))
 
 

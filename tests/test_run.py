@@ -118,4 +118,5 @@ def test_over_the_budget(program: Path) -> None:
 def test_what_is_not_understood(arguments: tuple[str, ...], message: str) -> None:
     process = run(*arguments)
     assert process.returncode == 2
+    assert "usage: python -m torchdevice" in process.stderr
     assert message in process.stderr

@@ -14,8 +14,8 @@
 
 namespace torchdevice {
 
-/// What a CUDA generator draws from. Several generators may share one. Their mutexes guard seed and offset; the rest
-/// guards itself, as threads capture at the same time.
+/// What a CUDA generator draws from. Several generators may share one. Who uses a generator holds its mutex; what
+/// graphs change here guards itself, as threads capture at the same time.
 class GeneratorState : public c10::intrusive_ptr_target {
  public:
   uint64_t seed = c10::default_rng_seed_val;

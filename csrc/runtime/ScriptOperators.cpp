@@ -16,10 +16,6 @@ constexpr auto kHasEffects = c10::AliasAnalysisKind::CONSERVATIVE;
 
 int64_t exchange(int64_t index) { return index < 0 ? -1 : exchange_device(static_cast<c10::DeviceIndex>(index)); }
 
-void synchronize_optional(std::optional<int64_t> index) {
-  synchronize_device(index.has_value() ? static_cast<c10::DeviceIndex>(*index) : current_device());
-}
-
 }  // namespace
 
 void register_script_operators() {
@@ -33,12 +29,10 @@ void register_script_operators() {
                [](c10::Device device) { return int64_t{device.index()}; });
   library->def(torch::schema("device_count() -> int", kHasEffects), [] { return int64_t{device_count()}; });
   library->def(torch::schema("synchronize() -> ()", kHasEffects), [] { synchronize_device(current_device()); });
-  library->def(
-      torch::schema("synchronize.device(Device? device) -> ()", kHasEffects), [](std::optional<c10::Device> device) {
-        synchronize_optional(device.has_value() && device->has_index() ? std::optional<int64_t>(device->index())
-                                                                       : std::nullopt);
-      });
-  library->def(torch::schema("synchronize.int(int? val) -> ()", kHasEffects), &synchronize_optional);
+  library->def(torch::schema("synchronize.device(Device? device) -> ()", kHasEffects),
+               [](std::optional<c10::Device> device) { synchronize_device(script_device(device)); });
+  library->def(torch::schema("synchronize.int(int? val) -> ()", kHasEffects),
+               [](std::optional<int64_t> index) { synchronize_device(script_device(index)); });
   register_script_streams(*library);
 }
 

@@ -8,14 +8,11 @@
 #include <torch/library.h>
 
 #include "runtime/Device.h"
+#include "runtime/ScriptOperators.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
 namespace {
-
-c10::DeviceIndex index_of(std::optional<c10::Device> device) {
-  return device.has_value() && device->has_index() ? device->index() : current_device();
-}
 
 class ScriptStream;
 using StreamPtr = c10::intrusive_ptr<ScriptStream>;
@@ -25,7 +22,7 @@ using EventPtr = c10::intrusive_ptr<ScriptEvent>;
 class ScriptStream final : public torch::CustomClassHolder {
  public:
   ScriptStream(std::optional<c10::Device> device, int64_t priority)
-      : ScriptStream(pool_stream(static_cast<int>(priority), index_of(device))) {}
+      : ScriptStream(pool_stream(static_cast<int>(priority), script_device(device))) {}
   explicit ScriptStream(c10::Stream stream) : stream_(stream) {}
 
   c10::Stream get() const { return stream_; }
@@ -100,14 +97,13 @@ void register_classes(torch::Library& library) {
 template <c10::Stream (*stream_of)(c10::DeviceIndex)>
 void register_getter(torch::Library& library, const std::string& name) {
   const std::string result = " -> __torch__.torch.classes.cuda.Stream";
-  library.def(
-      torch::schema((name + ".device(Device? device)" + result).c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
-      [](std::optional<c10::Device> device) { return c10::make_intrusive<ScriptStream>(stream_of(index_of(device))); });
-  library.def(torch::schema((name + ".int(int? val)" + result).c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
-              [](std::optional<int64_t> index) {
-                const int64_t device = index.value_or(current_device());
-                return c10::make_intrusive<ScriptStream>(stream_of(static_cast<c10::DeviceIndex>(device)));
+  library.def(torch::schema((name + ".device(Device? device)" + result).c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
+              [](std::optional<c10::Device> device) {
+                return c10::make_intrusive<ScriptStream>(stream_of(script_device(device)));
               });
+  library.def(
+      torch::schema((name + ".int(int? val)" + result).c_str(), c10::AliasAnalysisKind::CONSERVATIVE),
+      [](std::optional<int64_t> index) { return c10::make_intrusive<ScriptStream>(stream_of(script_device(index))); });
 }
 
 /// As torch.cuda.set_stream: the stream's device becomes the current one.
