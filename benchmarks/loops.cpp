@@ -100,10 +100,14 @@ double additions(const std::string& device, int threads, int each) {
     running.emplace_back([&] {
       const at::NoGradGuard no_grad;
       const Inputs x(device.c_str(), /*grad=*/false);
-      for (int k = 0; k < each; ++k) at::add(x.ten, x.other);
+      for (int k = 0; k < each; ++k) {
+        at::add(x.ten, x.other);
+      }
     });
   }
-  for (std::thread& thread : running) thread.join();
+  for (std::thread& thread : running) {
+    thread.join();
+  }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 

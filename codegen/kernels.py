@@ -15,12 +15,12 @@ from pathlib import Path
 import torchgen
 from operators import Operators
 from rules import (
-    DRIVERS,
+    LINALG_DRIVERS,
     FLOAT8,
     INTEGER_DIVISIONS,
     NONDETERMINISTIC,
-    WAITING,
-    WIDENED,
+    HOST_SYNCS,
+    WIDER_TYPES,
     Mixing,
     mixing_of,
     must_compose,
@@ -121,20 +121,20 @@ class Kernel:
     def wrappers(self) -> Iterator[tuple[str, str]]:
         """What the kernel is wrapped in, from the inside out: a header of csrc/forward, and the type around `{}`."""
         name, op = str(self.function.func.name), f"at::_ops::{self.struct}"
-        if name in WAITING:
-            yield "Waiting", f"Checked<{op}, WaitCheck<{op}>, {{}}>"
+        if name in HOST_SYNCS:
+            yield "checks/HostSync", f"Checked<{op}, SyncCheck<{op}>, {{}}>"
         if self.alert is not None:
-            yield "Nondeterministic", f"Checked<{op}, DeterminismCheck<{op}, {self.struct}_alert>, {{}}>"
+            yield "checks/Nondeterministic", f"Checked<{op}, DeterminismCheck<{op}, {self.struct}_alert>, {{}}>"
         if name in FLOAT8:
-            yield "Float8", f"Checked<{op}, Float8Check, {{}}>"
-        if name in DRIVERS:
-            yield "Drivers", f"Driven<{op}, {DRIVERS[name]}, {{}}>"
+            yield "checks/Float8", f"Checked<{op}, Float8Check, {{}}>"
+        if name in LINALG_DRIVERS:
+            yield "checks/LinalgDrivers", f"Driven<{op}, {LINALG_DRIVERS[name]}, {{}}>"
         if INTEGER_DIVISIONS.match(name):
-            yield "IntegerDivision", f"IntegerDivision<{op}, {{}}>"
-        if name in WIDENED:
+            yield "checks/IntegerDivision", f"IntegerDivision<{op}, {{}}>"
+        if name in WIDER_TYPES:
             yield (
-                "Widened",
-                f"Widened<{op}, {{}}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDENED[name])}>>",
+                "checks/WiderTypes",
+                f"WiderTypes<{op}, {{}}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDER_TYPES[name])}>>",
             )
 
     def registration(self) -> str:

@@ -10,7 +10,7 @@ from torchgen.model import DeviceCheckType, NativeFunction, SchemaKind
 
 
 class Mixing(Enum):
-    """Mirrors `enum class Mixing` in csrc/forward/Rule.h."""
+    """Mirrors `enum class Mixing` in csrc/forward/DeviceRule.h."""
 
     SAME_DEVICE = "kSameDevice"
     TENSOR_ITERATOR = "kTensorIterator"
@@ -99,8 +99,8 @@ DEVICE_AWARE = {
 }
 
 #: On a GPU the host waits for the device: shapes or values on the host depend on what was computed. Some of them do not
-#: always; csrc/forward/Waiting.h says when. What is composed of these waits with them.
-WAITING = {
+#: always; csrc/forward/checks/HostSync.h says when. What is composed of these waits with them.
+HOST_SYNCS = {
     "_index_put_impl_",
     "_linalg_check_errors",
     "_local_scalar_dense",
@@ -125,7 +125,7 @@ WAITING = {
 }
 
 #: What torch.use_deterministic_algorithms refuses on a GPU, with the name that CUDA's kernel has in the error. Some of
-#: them not always; csrc/forward/Nondeterministic.h says when.
+#: them not always; csrc/forward/checks/Nondeterministic.h says when.
 NONDETERMINISTIC = {
     "_adaptive_avg_pool2d_backward": "adaptive_avg_pool2d_backward_cuda",
     "_adaptive_avg_pool3d_backward": "adaptive_avg_pool3d_backward_cuda",
@@ -187,15 +187,15 @@ NONDETERMINISTIC = {
 #: Products of float8 matrices, which a GPU older than Ada refuses.
 FLOAT8 = {"_scaled_mm", "_scaled_mm.out", "_scaled_mm_v2", "_scaled_mm_v2.out"}
 
-#: Linear algebra whose algorithm the caller names, and who translates the name: csrc/forward/Drivers.h.
-DRIVERS = {
+#: Linear algebra whose algorithm the caller names, and who translates the name: csrc/forward/checks/LinalgDrivers.h.
+LINALG_DRIVERS = {
     "_linalg_svd": "SvdDriver",
     "_linalg_svd.U": "SvdDriver",
     "linalg_lstsq": "LeastSquaresDriver",
     "linalg_lstsq.out": "LeastSquaresDriver",
 }
 
-#: Divisions of integers, which on a GPU raise no error: csrc/forward/IntegerDivision.h.
+#: Divisions of integers, which on a GPU raise no error: csrc/forward/checks/IntegerDivision.h.
 INTEGER_DIVISIONS = re.compile(r"(floor_divide|remainder|fmod)_?(\.|$)|div_?\.\w+_mode")
 
 _COMPLEX_HALF = ("ComplexHalf",)
@@ -210,7 +210,7 @@ def _forms(names: str, types: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 #: Types that CUDA's kernels know and the CPU's do not: by torch.testing's OpInfos, dtypesIfCUDA less dtypes.
-WIDENED = {
+WIDER_TYPES = {
     **_forms("abs", ("Bool",)),
     **_forms("equal", _COMPLEX_HALF),
     **_forms("trace", ("Bool", "ComplexHalf")),

@@ -20,9 +20,9 @@
 #include <limits>
 #include <utility>
 
-#include "aten/AttentionChoice.h"
 #include "aten/AttentionMath.h"
-#include "aten/Kernels.h"
+#include "aten/SdpBackends.h"
+#include "forward/Registrar.h"
 #include "native/Backend.h"
 #include "runtime/Generator.h"
 
@@ -49,7 +49,9 @@ AttentionRule rule_of(const at::Tensor& query, const std::optional<at::Tensor>& 
   AttentionRule rule;
   rule.scale = attention_scale(query, scale);
   rule.bias = bias;
-  if (causal) rule.last = 0;
+  if (causal) {
+    rule.last = 0;
+  }
   rule.dropout = dropout;
   rule.kept = kept;
   return rule;
@@ -75,10 +77,14 @@ at::Tensor in_blocks(const at::Tensor& logsumexp, bool wanted) {
   constexpr int64_t kBlock = 32;
   const int64_t queries = logsumexp.size(2);
   const int64_t padded = wanted ? (queries + kBlock - 1) / kBlock * kBlock : 0;
-  if (padded == queries) return logsumexp.contiguous();
+  if (padded == queries) {
+    return logsumexp.contiguous();
+  }
   at::Tensor blocks = at::full({logsumexp.size(0), logsumexp.size(1), padded}, std::numeric_limits<double>::infinity(),
                                logsumexp.options());
-  if (wanted) blocks.narrow(2, 0, queries).copy_(logsumexp);
+  if (wanted) {
+    blocks.narrow(2, 0, queries).copy_(logsumexp);
+  }
   return blocks;
 }
 
@@ -126,7 +132,9 @@ uint64_t word(const at::Tensor& cell) {
 }
 
 RandomState saved_state(double dropout, const at::Tensor& seed, const at::Tensor& offset) {
-  if (dropout == 0) return {};
+  if (dropout == 0) {
+    return {};
+  }
   return {word(seed), word(offset), /*drawn=*/true};
 }
 

@@ -31,18 +31,26 @@ at::Tensor for_each_head(const at::Tensor& tensor, const at::Tensor& query) {
 
 /// The gradient of a head that served a group.
 at::Tensor sum_groups(const at::Tensor& grad, const at::Tensor& like) {
-  if (grad.size(1) == like.size(1)) return grad.to(like.scalar_type());
+  if (grad.size(1) == like.size(1)) {
+    return grad.to(like.scalar_type());
+  }
   return grad.unflatten(1, {like.size(1), -1}).sum(2).to(like.scalar_type());
 }
 
 at::Tensor scores_of(const at::Tensor& query, const at::Tensor& keys, const AttentionRule& rule) {
   at::Tensor scores = at::matmul(widened(query) * rule.scale, keys.transpose(-2, -1));
-  if (rule.bias.has_value()) scores = scores + *rule.bias;
+  if (rule.bias.has_value()) {
+    scores = scores + *rule.bias;
+  }
   if (rule.last.has_value() || rule.first.has_value()) {
     const auto positions = query.options().dtype(at::kLong);
     const at::Tensor distance = at::arange(keys.size(2), positions) - at::arange(query.size(2), positions).unsqueeze(1);
-    if (rule.last.has_value()) scores = scores.masked_fill(distance > *rule.last, -kInfinity);
-    if (rule.first.has_value()) scores = scores.masked_fill(distance < *rule.first, -kInfinity);
+    if (rule.last.has_value()) {
+      scores = scores.masked_fill(distance > *rule.last, -kInfinity);
+    }
+    if (rule.first.has_value()) {
+      scores = scores.masked_fill(distance < *rule.first, -kInfinity);
+    }
   }
   return scores;
 }

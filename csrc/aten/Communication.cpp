@@ -22,7 +22,9 @@ void check_device_index(int64_t index) {
 
 /// Work from here on is `streams[i]`'s, if there is one; it must be of the device that chunk `i` goes to.
 void enter_stream(c10::OptionalStreamGuard& guard, const OptionalStreams& streams, size_t i, int64_t device) {
-  if (!streams || i >= streams->size() || !(*streams)[i]) return;
+  if (!streams || i >= streams->size() || !(*streams)[i]) {
+    return;
+  }
   const c10::Stream stream = *(*streams)[i];
   TORCH_CHECK(stream.device_index() == device, "Expected the device associated with the stream at index ", i, " (was ",
               static_cast<int>(stream.device_index()), ") to match the device supplied at that index (expected ",
@@ -38,9 +40,13 @@ std::vector<int64_t> sizes_along(at::TensorList tensors, int64_t dim) {
 
 /// Whether two shapes differ at most at `dim`.
 bool same_but_for(int64_t dim, at::IntArrayRef a, at::IntArrayRef b) {
-  if (a.size() != b.size()) return false;
+  if (a.size() != b.size()) {
+    return false;
+  }
   for (size_t i = 0; i < a.size(); ++i) {
-    if (static_cast<int64_t>(i) != dim && a[i] != b[i]) return false;
+    if (static_cast<int64_t>(i) != dim && a[i] != b[i]) {
+      return false;
+    }
   }
   return true;
 }
@@ -69,7 +75,9 @@ std::vector<int64_t> gathered_shape(at::TensorList tensors, int64_t dim, const c
 
 at::Tensor& copy_into(at::TensorList tensors, at::Tensor& output, int64_t dim) {
   const auto places = output.split_with_sizes(sizes_along(tensors, dim), dim);
-  for (size_t i = 0; i < tensors.size(); ++i) places[i].copy_(tensors[i], /*non_blocking=*/output.is_cuda());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    places[i].copy_(tensors[i], /*non_blocking=*/output.is_cuda());
+  }
   return output;
 }
 
@@ -104,7 +112,9 @@ Tensors& broadcast_out(const at::Tensor& tensor, Tensors& outputs) {
                 "Expected all output tensors to have same shape as the source tensor ", tensor.sizes(),
                 ", but output tensor at index ", i, " has shape ", outputs[i].sizes());
   }
-  for (at::Tensor& output : outputs) output.copy_(tensor, /*non_blocking=*/true);
+  for (at::Tensor& output : outputs) {
+    output.copy_(tensor, /*non_blocking=*/true);
+  }
   return outputs;
 }
 
@@ -134,7 +144,9 @@ std::vector<Tensors> broadcast_coalesced(at::TensorList tensors, at::IntArrayRef
     }
   }
   // Groups are of one type each; the caller's order may mix types.
-  for (Tensors& output : outputs) torch::utils::reorder_tensors_like(output, tensors);
+  for (Tensors& output : outputs) {
+    torch::utils::reorder_tensors_like(output, tensors);
+  }
   return outputs;
 }
 
@@ -173,7 +185,9 @@ Tensors scatter(const at::Tensor& tensor, at::IntArrayRef devices,
                                : tensor.chunk(static_cast<int64_t>(devices.size()), dim);
   c10::OptionalStreamGuard guard;
   for (size_t i = 0; i < chunks.size(); ++i) {
-    if (devices[i] == tensor.get_device()) continue;
+    if (devices[i] == tensor.get_device()) {
+      continue;
+    }
     enter_stream(guard, streams, i, devices[i]);
     check_device_index(devices[i]);
     chunks[i] = chunks[i].to(at::TensorOptions(cuda_device(devices[i])), /*non_blocking=*/true, /*copy=*/false,

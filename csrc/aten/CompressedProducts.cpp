@@ -12,8 +12,8 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/triangular_solve_ops.h>
 
-#include "aten/Kernels.h"
 #include "forward/Boxed.h"
+#include "forward/Registrar.h"
 #include "runtime/SilentWarnings.h"
 
 namespace torchdevice::aten {
@@ -39,7 +39,9 @@ at::Tensor& bmm_out(const at::Tensor& batch, const at::Tensor& dense, at::Tensor
 
 at::Tensor& baddbmm_out(const at::Tensor& self, const at::Tensor& batch, const at::Tensor& dense,
                         const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
-  if (!out.is_same(self)) at::native::resize_output(out, self.sizes());
+  if (!out.is_same(self)) {
+    at::native::resize_output(out, self.sizes());
+  }
   for (int64_t i = 0; i < out.size(0); ++i) {
     out.select(0, i).copy_(at::addmm(self.select(0, i), matrix_of(batch, i), dense.select(0, i), beta, alpha));
   }

@@ -5,8 +5,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/copy_ops.h>
 
-#include "aten/Kernels.h"
-#include "forward/Waiting.h"
+#include "forward/Registrar.h"
+#include "forward/checks/HostSync.h"
 #include "native/Backend.h"
 
 namespace torchdevice::aten {
@@ -14,7 +14,7 @@ namespace {
 
 using Op = at::_ops::copy_;
 constexpr forward::Rule kRule{forward::Mixing::kAnyDevice};
-using Kernel = forward::Checked<Op, forward::WaitCheck<Op>, forward::Forward<Op, kRule, Op::schema>>;
+using Kernel = forward::Checked<Op, forward::SyncCheck<Op>, forward::Forward<Op, kRule, Op::schema>>;
 
 /// A dense CUDA tensor whose elements are what its memory says.
 bool is_plain(const c10::TensorImpl& tensor) {

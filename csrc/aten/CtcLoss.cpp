@@ -4,7 +4,7 @@
 #include <ATen/ops/_use_cudnn_ctc_loss_ops.h>
 #include <ATen/ops/_use_miopen_ctc_loss_ops.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

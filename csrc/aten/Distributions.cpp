@@ -16,8 +16,8 @@
 #include <ATen/ops/random_ops.h>
 #include <ATen/ops/uniform_ops.h>
 
-#include "aten/Kernels.h"
 #include "aten/PhiloxDraws.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -11,8 +11,8 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros_like.h>
 
-#include "aten/Kernels.h"
 #include "aten/PhiloxDraws.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

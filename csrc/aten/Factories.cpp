@@ -6,8 +6,8 @@
 #include <ATen/ops/empty_strided_ops.h>
 #include <c10/core/DeviceGuard.h>
 
-#include "aten/Kernels.h"
-#include "runtime/CachingAllocator.h"
+#include "allocator/CachingAllocator.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -8,7 +8,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/stack.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -9,11 +9,11 @@
 #include <string>
 #include <unordered_set>
 
-#include "aten/Kernels.h"
 #include "forward/Boxed.h"
-#include "forward/Choice.h"
 #include "forward/Frame.h"
-#include "forward/Widened.h"
+#include "forward/Registrar.h"
+#include "forward/checks/WiderTypes.h"
+#include "forward/fallback/OperatorRecord.h"
 #include "native/Backend.h"
 
 // torch's header of it is not in the wheel.

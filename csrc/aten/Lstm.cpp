@@ -13,7 +13,7 @@
 
 #include <algorithm>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 #include "native/Backend.h"
 
 namespace torchdevice::aten {

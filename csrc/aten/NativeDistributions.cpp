@@ -16,7 +16,7 @@
 #include <ATen/ops/random_ops.h>
 #include <ATen/ops/uniform_ops.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -63,7 +63,7 @@ void register_native_distributions(forward::Registrar& registrar) {
   forward_in_place<at::_ops::uniform_, at::_ops::normal_, at::_ops::log_normal_, at::_ops::geometric_,
                    at::_ops::exponential_, at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from,
                    at::_ops::random__to, at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor>(registrar);
-  // MPS's own takes no generator. This one is composed of operators, one of which does.
+  // The backend's own may take no generator (MPS's does not). This one is composed of operators, one of which does.
   registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(fused_dropout));
   registrar.implement<at::_ops::native_dropout>(TORCH_FN(at::native::native_dropout_cpu));
 }

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -18,7 +18,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> split_projection(const at::Tensor
                                                                 int64_t heads) {
   const std::vector<at::Tensor> sequences = projection.unbind();
   int64_t longest = 0;
-  for (const at::Tensor& sequence : sequences) longest = std::max(longest, sequence.size(0));
+  for (const at::Tensor& sequence : sequences) {
+    longest = std::max(longest, sequence.size(0));
+  }
   const int64_t padded = (longest + 7) / 8 * 8;
   const int64_t features = bias.size(0) / 3 / heads;
   const at::Tensor result =

@@ -17,7 +17,7 @@
 #include <limits>
 
 #include "aten/AttentionMath.h"
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -96,8 +96,12 @@ AttentionRule rule_of(const Options& options, const Sequence& sequence, size_t i
   } else if (options.right >= 0) {
     rule.last = shift + options.right;
   }
-  if (options.left >= 0) rule.first = shift - options.left;
-  if (given(options.bias)) rule.bias = options.bias->narrow(0, static_cast<int64_t>(index), 1);
+  if (options.left >= 0) {
+    rule.first = shift - options.left;
+  }
+  if (given(options.bias)) {
+    rule.bias = options.bias->narrow(0, static_cast<int64_t>(index), 1);
+  }
   if (given(options.slopes)) {
     const auto positions = options.slopes->options();
     const at::Tensor distance =
@@ -119,7 +123,9 @@ at::Tensor attend_packed(const at::Tensor& query, const at::Tensor& key, const a
   for (size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& s = sequences[i];
     const auto keys = [&](const at::Tensor& packed) {
-      if (!given(pages)) return of_sequence(packed, s.key_start, s.key_length);
+      if (!given(pages)) {
+        return of_sequence(packed, s.key_start, s.key_length);
+      }
       const at::Tensor used =
           pages->select(0, static_cast<int64_t>(i)).slice(0, 0, 1 + (s.key_length - 1) / packed.size(1));
       return of_sequence(packed.index_select(0, used).flatten(0, 1), 0, s.key_length);
@@ -161,7 +167,9 @@ AttentionGradients attend_packed_backward(const at::Tensor& grad, const at::Tens
     of_query(all.query).copy_(part.query);
     of_key(all.key).copy_(part.key);
     of_key(all.value).copy_(part.value);
-    if (for_bias) all.bias.narrow(0, static_cast<int64_t>(i), 1).copy_(part.bias);
+    if (for_bias) {
+      all.bias.narrow(0, static_cast<int64_t>(i), 1).copy_(part.bias);
+    }
   }
   return all;
 }
@@ -224,7 +232,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> flash(
   auto [logsumexp, kept] =
       flash_into(output, query, key, value, query_ends, key_ends,
                  flash_options(query, scale, dropout, causal, left, right, slopes), key_lengths, pages);
-  if (!kept.defined()) kept = no_state(query, {2}, at::kUInt64);
+  if (!kept.defined()) {
+    kept = no_state(query, {2}, at::kUInt64);
+  }
   return {std::move(output), std::move(logsumexp), std::move(kept), no_state(query, {}, at::kUInt64),
           at::empty({0}, query.options())};
 }
@@ -282,7 +292,9 @@ Options efficient_options(const at::Tensor& query, const OptionalTensor& bias, d
 Sequences efficient_sequences(const at::Tensor& query, const at::Tensor& key, const OptionalTensor& query_ends,
                               const OptionalTensor& key_ends, const OptionalTensor& key_lengths) {
   TORCH_CHECK(given(query_ends) == given(key_ends), "cu_seqlens_q and cu_seqlens_k must be given together");
-  if (given(query_ends)) return packed_sequences(*query_ends, key_ends, key_lengths);
+  if (given(query_ends)) {
+    return packed_sequences(*query_ends, key_ends, key_lengths);
+  }
   TORCH_CHECK(!given(key_lengths), "seqlen_k needs cu_seqlens_k");
   return dense_sequences(query, key);
 }
@@ -312,7 +324,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
       logsumexp[i].narrow(1, 0, s.query_length).copy_(flat_sums.narrow(1, s.query_start, s.query_length));
     }
   }
-  if (!kept.defined()) kept = no_state(query, {}, at::kLong);
+  if (!kept.defined()) {
+    kept = no_state(query, {}, at::kLong);
+  }
   return {std::move(output), std::move(logsumexp), std::move(kept), no_state(query, {}, at::kLong), queries, keys};
 }
 

@@ -17,7 +17,7 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -61,7 +61,9 @@ at::Tensor from_cutlass(const at::Tensor& values, const at::Tensor& metadata) {
   const at::Tensor places = cutlass_places(metadata.size(0), metadata.size(1), bytes, metadata.options());
   const at::Tensor ordered = metadata.reshape(-1).gather(0, places.reshape(-1)).view(metadata.sizes());
   const at::Tensor indices = bit_pairs(ordered, bytes * 4).flatten(1);
-  if (values.scalar_type() != at::kFloat) return spread(values, indices);
+  if (values.scalar_type() != at::kFloat) {
+    return spread(values, indices);
+  }
   // A float32 is described as two halves of a group of four.
   const at::Tensor halves = values.contiguous().view(at::kShort);
   return spread(halves, indices).view(at::kFloat);
@@ -102,8 +104,12 @@ at::Tensor cslt_sparse_mm(const at::Tensor& compressed, const at::Tensor& dense,
               "_cslt_sparse_mm expects compressed_A and dense_B of one type, got ", compressed.scalar_type(), " and ",
               dense.scalar_type());
   at::Tensor result = at::matmul(widened(from_cslt(compressed, dense.size(0))), widened(dense));
-  if (given(alpha)) result = result * (alpha->numel() == 1 ? alpha->reshape({}) : alpha->view({-1, 1}));
-  if (given(bias)) result = result + bias->view({-1, 1});
+  if (given(alpha)) {
+    result = result * (alpha->numel() == 1 ? alpha->reshape({}) : alpha->view({-1, 1}));
+  }
+  if (given(bias)) {
+    result = result + bias->view({-1, 1});
+  }
   result = narrowed(result, out_dtype.value_or(dense.scalar_type()));
   return transpose_result ? result.t().contiguous() : result;
 }
@@ -141,12 +147,18 @@ at::Tensor addmm(const at::Tensor& input, const at::Tensor& values, const at::Te
 at::Tensor linear(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata,
                   const OptionalTensor& bias, std::optional<std::string_view> activation, OptionalType out_dtype) {
   at::Tensor result = at::matmul(widened(input), widened(from_cutlass(values, metadata)).t());
-  if (given(bias)) result = result + *bias;
+  if (given(bias)) {
+    result = result + *bias;
+  }
   const std::string_view name = activation.value_or("none");
   TORCH_CHECK(name == "none" || name == "relu" || name == "silu", "_sparse_semi_structured_linear: Activation \"", name,
               "\" is not supported");
-  if (name == "relu") result = result.relu();
-  if (name == "silu") result = at::silu(result);
+  if (name == "relu") {
+    result = result.relu();
+  }
+  if (name == "silu") {
+    result = at::silu(result);
+  }
   // CUTLASS sums int8 products in int32.
   return result.to(out_dtype.value_or(input.scalar_type() == at::kChar ? at::kInt : input.scalar_type()));
 }

@@ -9,7 +9,7 @@
 
 #include <iterator>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -19,7 +19,7 @@ using forward::Mixing;
 using forward::Rule;
 
 template <class Op, const Rule& rule>
-using Native = forward::Forwarded<Op, forward::Forward<Op, rule, typename Op::schema>>;
+using Native = forward::WithFallbackIfAny<Op, forward::Forward<Op, rule, typename Op::schema>>;
 
 /// Softmax or log_softmax by their native kernels, with half inputs widened first and their gradients narrowed last.
 template <class Op, class NativeCall, class OpOut, class NativeOut, class OpBackward, class NativeBackward,
@@ -53,7 +53,9 @@ struct Kernels {
 
   static at::Tensor& backward_out(const at::Tensor& grad, const at::Tensor& output, int64_t dim,
                                   at::ScalarType input_dtype, at::Tensor& out) {
-    if (grad.scalar_type() == input_dtype) return NativeBackwardOut::call(grad, output, dim, input_dtype, out);
+    if (grad.scalar_type() == input_dtype) {
+      return NativeBackwardOut::call(grad, output, dim, input_dtype, out);
+    }
     at::native::resize_output(out, grad.sizes());
     return out.copy_(narrowed_backward(grad, output, dim, input_dtype));
   }

@@ -7,9 +7,9 @@
 #include <ATen/ops/set_native.h>
 #include <ATen/ops/set_ops.h>
 
-#include "aten/Kernels.h"
-#include "runtime/CachingAllocator.h"
-#include "runtime/StorageResize.h"
+#include "allocator/CachingAllocator.h"
+#include "allocator/StorageResize.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -12,7 +12,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/var_mean.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -29,7 +29,9 @@ at::Tensor widened(const at::Tensor& tensor) { return tensor.to(wide(tensor)); }
 /// All dimensions but the channels'.
 std::vector<int64_t> reduced_dims(const at::Tensor& input) {
   std::vector<int64_t> dims{0};
-  for (int64_t i = 2; i < input.dim(); ++i) dims.push_back(i);
+  for (int64_t i = 2; i < input.dim(); ++i) {
+    dims.push_back(i);
+  }
   return dims;
 }
 
@@ -48,8 +50,12 @@ std::tuple<at::Tensor, at::Tensor> stats(const at::Tensor& input, double epsilon
 at::Tensor elemt(const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
                  const at::Tensor& mean, const at::Tensor& invstd, double /*epsilon*/) {
   at::Tensor result = (widened(input) - by_channel(mean, input)) * by_channel(invstd, input);
-  if (given(weight)) result = result * by_channel(*weight, input);
-  if (given(bias)) result = result + by_channel(*bias, input);
+  if (given(weight)) {
+    result = result * by_channel(*weight, input);
+  }
+  if (given(bias)) {
+    result = result + by_channel(*bias, input);
+  }
   return result.to(input.scalar_type());
 }
 
@@ -60,7 +66,9 @@ at::Tensor& elemt_out(const at::Tensor& input, const OptionalTensor& weight, con
 
 /// The running value moves towards that of this batch.
 void update_running(const OptionalTensor& running, const at::Tensor& current, double momentum) {
-  if (given(running)) running->copy_((1 - momentum) * widened(*running) + momentum * current);
+  if (given(running)) {
+    running->copy_((1 - momentum) * widened(*running) + momentum * current);
+  }
 }
 
 std::tuple<at::Tensor, at::Tensor> gather_stats_with_counts(const at::Tensor& /*input*/, const at::Tensor& means,
@@ -110,7 +118,9 @@ at::Tensor backward_elemt(const at::Tensor& grad, const at::Tensor& input, const
   const at::Tensor mean_grad = by_channel(sum, input) / total;
   const at::Tensor slope = by_channel(weighted_sum, input) / total * scale.square();
   at::Tensor result = (widened(grad) - mean_grad - (widened(input) - by_channel(mean, input)) * slope) * scale;
-  if (given(weight)) result = result * by_channel(*weight, input);
+  if (given(weight)) {
+    result = result * by_channel(*weight, input);
+  }
   return result.to(input.scalar_type());
 }
 

@@ -15,7 +15,7 @@
 #include <ATen/ops/view_native.h>
 #include <ATen/ops/view_ops.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 

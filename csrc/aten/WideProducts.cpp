@@ -11,7 +11,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mm_ops.h>
 
-#include "aten/Kernels.h"
+#include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {

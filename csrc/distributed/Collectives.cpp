@@ -10,10 +10,10 @@
 #include <unordered_map>
 
 #include "distributed/CudaWork.h"
+#include "distributed/ReducerTimer.h"
 #include "forward/Frame.h"
-#include "forward/Side.h"
+#include "forward/fallback/OnHost.h"
 #include "native/Backend.h"
-#include "runtime/ReducerTimer.h"
 #include "runtime/SilentWarnings.h"
 
 namespace torchdevice::distributed {
@@ -61,7 +61,7 @@ class Collective final : public c10::OperatorKernel {
     }
     native_backend().synchronize();
     Sources sources;
-    const forward::OnSide on(forward::Side::kHost);
+    const forward::OnHost on_host;
     std::optional<forward::Frame> frame(std::in_place);
     const auto pass = [&](const at::Tensor& tensor) {
       const at::Tensor native = tensor.defined() ? frame->pass(tensor, /*written=*/true) : tensor;
@@ -89,7 +89,7 @@ class Collective final : public c10::OperatorKernel {
       const c10::IValue value = outputs.isTensor() ? c10::IValue(Tensors{outputs.toTensor()}) : outputs;
       result = c10::intrusive_ptr<c10d::Work>(
           c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, value, /*rank=*/-1, work->retrieveOpType(),
-                                        /*sequence_number=*/0, Failures::as_they_are));
+                                        /*sequence_number=*/0, Failures::kAsTheyAre));
       if (is_sparse_) {
         work->wait();
         map_tensors(outputs, [&](const at::Tensor& output) {

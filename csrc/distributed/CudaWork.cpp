@@ -58,7 +58,7 @@ class Countdown {
 }  // namespace
 
 std::exception_ptr current_failure(Failures failures, c10d::OpType what) {
-  if (failures == Failures::as_they_are) {
+  if (failures == Failures::kAsTheyAre) {
     return std::current_exception();
   }
   try {

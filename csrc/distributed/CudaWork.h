@@ -12,7 +12,7 @@
 namespace torchdevice::distributed {
 
 /// What a failure of the transport is to the program.
-enum class Failures : uint8_t { as_they_are, backend_errors };
+enum class Failures : uint8_t { kAsTheyAre, kBackendErrors };
 
 /// The exception that is being handled, as `failures` says; `what` failed.
 std::exception_ptr current_failure(Failures failures, c10d::OpType what);

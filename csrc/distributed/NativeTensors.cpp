@@ -3,7 +3,7 @@
 #include "distributed/NativeTensors.h"
 
 #include "forward/Frame.h"
-#include "forward/Side.h"
+#include "forward/fallback/OnHost.h"
 #include "native/Backend.h"
 
 namespace torchdevice::distributed {
@@ -13,7 +13,7 @@ Tensors native_tensors(at::TensorList tensors) {
   Tensors natives;
   natives.reserve(tensors.size());
   // Aliases that are kept when the frame ends come to own the memory: before any other thread sees them.
-  const forward::OnSide on(forward::Side::kHost);
+  const forward::OnHost on_host;
   forward::Frame frame;
   for (const at::Tensor& tensor : tensors) {
     natives.push_back(tensor.defined() ? frame.pass(tensor) : tensor);

@@ -159,7 +159,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::endCoalescing() {
   Coalesced all = std::move(*coalesced_);
   coalesced_.reset();
   return c10::make_intrusive<CudaWork>(std::move(all.parts), std::move(all.outputs), rank_, OpType::COALESCED,
-                                       sequence_number_, Failures::backend_errors);
+                                       sequence_number_, Failures::kBackendErrors);
 }
 
 void ProcessGroupNCCL::check_bound_device(const Tensors& tensors) const {
@@ -187,7 +187,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::submit(OpType type, const char* name
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     parts = submission();
   } catch (const std::runtime_error&) {  // the transport's, such as a broken connection
-    std::rethrow_exception(current_failure(Failures::backend_errors, type));
+    std::rethrow_exception(current_failure(Failures::kBackendErrors, type));
   }
   ++sequence_number_;
   if (coalesced_.has_value()) {
@@ -196,7 +196,7 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::submit(OpType type, const char* name
     parts.clear();  // done when the whole is
   }
   return c10::make_intrusive<CudaWork>(std::move(parts), std::move(outputs), rank_, type, sequence_number_,
-                                       Failures::backend_errors);
+                                       Failures::kBackendErrors);
 }
 
 template <class CollectiveOptions>

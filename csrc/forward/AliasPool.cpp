@@ -6,11 +6,11 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/COW.h>
 
+#include "allocator/CachingAllocator.h"
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
 #include "runtime/AutogradEngine.h"
-#include "runtime/CachingAllocator.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -124,7 +124,7 @@ void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool writ
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   storage.set_resizable(source.resizable());
-  // Metal's kernels write to a buffer without asking for its mutable address, and a clone on the host has another one.
+  // Other devices' kernels write to memory without asking for its mutable address, and a clone on the host has another.
   const bool asks_before_it_writes = native_.native_device.is_cpu() && !native_.translates_addresses;
   if (!written && asks_before_it_writes && c10::impl::cow::is_cow_data_ptr(source.data_ptr())) {
     clone_lazily(source, storage);

@@ -7,8 +7,8 @@
 #include <ATen/core/List.h>
 #include <c10/util/SmallVector.h>
 
+#include "forward/DeviceRule.h"
 #include "forward/Frame.h"
-#include "forward/Rule.h"
 
 namespace torchdevice::forward {
 

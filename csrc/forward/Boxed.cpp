@@ -10,9 +10,9 @@
 #include <iterator>
 
 #include "forward/Argument.h"
-#include "forward/Choice.h"
 #include "forward/ErrorText.h"
 #include "forward/Registrar.h"
+#include "forward/fallback/Fallback.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -200,7 +200,7 @@ void forward_to_side(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
 }
 
-void see_in_call(const c10::IValue& value, bool written, Call& call) {
+void see_in_call(const c10::IValue& value, bool written, CallKind& call) {
   if (value.isTensor()) {
     call.see(value.toTensor(), written);
   } else if (value.isTensorList() || value.isOptionalTensorList() || is_list_of_tensor_lists(value)) {
@@ -228,16 +228,16 @@ void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     results.assign(stack->begin() + static_cast<std::ptrdiff_t>(first), stack->end());
     forward_to_side<functionality>(op, &results);
   };
-  Call call(report_is_on());
+  CallKind call(report_is_on());
   for (size_t i = first; i < stack->size(); ++i) {
     see_in_call((*stack)[i], is_written(op.schema().arguments()[i - first]), call);
   }
   const c10::OperatorName& name = op.operator_name();
   OperatorRecord& record = operator_record(name.name.c_str(), name.overload_name.c_str());
   if constexpr (functionality == c10::DispatchKey::Dense) {
-    run_chosen(record, call, kernel);
+    run_with_fallback(record, call, kernel);
   } else {
-    run_on_host(record, Obstacle::layout, call, kernel);  // MPS has next to nothing for other layouts
+    run_on_host(record, Obstacle::kLayout, call, kernel);  // other backends have next to nothing for other layouts
   }
   torch::jit::drop(*stack, op.schema().arguments().size());
   std::move(results.begin(), results.end(), std::back_inserter(*stack));

@@ -7,6 +7,8 @@
 #include <string>
 #include <typeinfo>
 
+#include "forward/Masquerade.h"
+
 namespace torchdevice::forward {
 namespace {
 
@@ -18,10 +20,11 @@ struct Words {
 /// The names of the CPU's functions have "cpu" between underscores, those of types before them; a device in a message
 /// stands alone.
 std::string in_cudas_words(std::string text) {
+  static const std::string native_name = c10::DeviceTypeName(masquerade.native_device.type());
   static const std::array<Words, 4> words{{
       {std::regex("_cpu(?![A-Za-z0-9])"), "_cuda"},
       {std::regex("\\bcpu_"), "cuda_"},
-      {std::regex("\\b(CPU|MPS)(?=[A-Z][A-Za-z0-9]*Type\\b)"), "CUDA"},
+      {std::regex("\\b(CPU|" + native_name + ")(?=[A-Z][A-Za-z0-9]*Type\\b)"), "CUDA"},
       {std::regex(" or input should be a MKLDNN tensor and weight is a dense tensor"), ""},
   }};
   for (const auto& [native, cuda] : words) {

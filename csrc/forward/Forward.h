@@ -5,10 +5,10 @@
 #include <ATen/TracerMode.h>
 
 #include "forward/Argument.h"
+#include "forward/DeviceRule.h"
 #include "forward/ErrorText.h"
 #include "forward/NativeKernel.h"
 #include "forward/Result.h"
-#include "forward/Rule.h"
 
 namespace torchdevice::forward {
 

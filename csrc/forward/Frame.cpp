@@ -84,7 +84,8 @@ const at::Tensor& Frame::pass_unusual(const at::Tensor& tensor, bool written) {
   if (tensor.is_cuda()) {
     return pass_other_layout(tensor);
   }
-  if (C10_UNLIKELY(native().translates_addresses && tensor.defined() && tensor.is_mps())) {
+  if (C10_UNLIKELY(native().translates_addresses && tensor.defined() &&
+                   tensor.device().type() == masquerade.native_device.type())) {
     foreign_ = true;
     return pool_.alias(impl, base_, written).native;
   }

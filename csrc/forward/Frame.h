@@ -2,10 +2,10 @@
 
 #pragma once
 
+#include "allocator/CpuAllocator.h"
 #include "forward/AliasPool.h"
 #include "forward/Masquerade.h"
 #include "runtime/Device.h"
-#include "runtime/NativeMemory.h"
 
 namespace torchdevice::forward {
 

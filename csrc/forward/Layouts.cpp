@@ -15,9 +15,9 @@
 
 #include <utility>
 
+#include "allocator/CachingAllocator.h"
 #include "forward/Frame.h"
 #include "forward/TensorAccess.h"
-#include "runtime/CachingAllocator.h"
 #include "runtime/SilentWarnings.h"
 
 namespace torchdevice::forward {

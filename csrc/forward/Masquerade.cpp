@@ -5,8 +5,8 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/TensorImpl.h>
 
-#include "forward/Report.h"
 #include "forward/TensorAccess.h"
+#include "forward/fallback/Tally.h"
 #include "native/Backend.h"
 
 namespace torchdevice::forward {

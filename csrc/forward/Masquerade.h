@@ -44,13 +44,15 @@ struct Masquerade {
 
 /// The native backend's.
 extern Masquerade masquerade;
-/// The CPU's, where the native backend is another one: what that cannot run falls back to it. See forward/Choice.h.
+/// The CPU's, where the native backend is another one: what that cannot run falls back to it. See
+/// forward/fallback/Fallback.h.
 extern Masquerade host_masquerade;
 
 /// Whether there is something to fall back to.
 inline bool has_fallback() noexcept { return masquerade.native_device.type() != c10::DeviceType::CPU; }
 
-/// Whether calls are chosen for (forward/Choice.h): where there is a fallback, or a report is made of the calls.
+/// Whether calls are chosen for (forward/fallback/Fallback.h): where there is a fallback, or a report is made of the
+/// calls.
 inline bool has_choice() noexcept { return masquerade.has_choice; }
 
 /// Read the chosen native backend; before the first kernel runs.

@@ -4,8 +4,8 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include "forward/Chosen.h"
 #include "forward/Forward.h"
+#include "forward/fallback/WithFallback.h"
 
 namespace torchdevice::forward {
 
@@ -22,7 +22,7 @@ class Registrar {
   template <class Op, class Kernel>
   void forward_by() {
     if (C10_UNLIKELY(has_choice())) {
-      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&Chosen<Op, Kernel>::call));
+      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&WithFallback<Op, Kernel>::call));
     } else {
       implement<Op>(TORCH_FN(Kernel::call));
     }

@@ -10,11 +10,11 @@ namespace {
 CaptureMode capture_mode(at::GraphCaptureMode mode) {
   switch (mode) {
     case at::GraphCaptureMode::ThreadLocal:
-      return CaptureMode::thread_local_;
+      return CaptureMode::kThreadLocal;
     case at::GraphCaptureMode::Relaxed:
-      return CaptureMode::relaxed;
+      return CaptureMode::kRelaxed;
     default:
-      return CaptureMode::global;
+      return CaptureMode::kGlobal;
   }
 }
 

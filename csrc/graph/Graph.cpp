@@ -10,8 +10,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "allocator/CachingAllocator.h"
 #include "graph/Recorder.h"
-#include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
 
@@ -31,12 +31,16 @@ std::unordered_map<CaptureId, Graph*>& capturing_graphs() {
 
 Graph::~Graph() {
   reset();
-  for (const auto& state : generators_) state->remove_graph();
+  for (const auto& state : generators_) {
+    state->remove_graph();
+  }
 }
 
 void Graph::register_generator(const at::Generator& generator) {
   const auto& state = at::check_generator<CudaGenerator>(generator)->state();
-  if (generators_.insert(state).second) state->add_graph(generator.device().index());
+  if (generators_.insert(state).second) {
+    state->add_graph(generator.device().index());
+  }
 }
 
 void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
@@ -59,14 +63,18 @@ void Graph::capture_begin(c10::MempoolId_t pool, CaptureMode mode) {
         return capture_of(c10::Stream(c10::Stream::UNSAFE, device, id)) == capture;
       });
   start_recording(capture_, *recording_);
-  for (const auto& state : generators_) ++state->captures;
+  for (const auto& state : generators_) {
+    ++state->captures;
+  }
   const std::lock_guard guard(mutex);
   capturing_graphs().emplace(capture_, this);
 }
 
 void Graph::leave_capture() noexcept {
   stop_recording(capture_);
-  for (const auto& state : generators_) --state->captures;
+  for (const auto& state : generators_) {
+    --state->captures;
+  }
   {
     const std::lock_guard guard(mutex);
     capturing_graphs().erase(capture_);

@@ -12,8 +12,8 @@
 #include <ostream>
 #include <string_view>
 
+#include "allocator/CachingAllocator.h"
 #include "native/Backend.h"
-#include "runtime/CachingAllocator.h"
 #include "runtime/Capture.h"
 #include "runtime/Generator.h"
 
@@ -124,13 +124,17 @@ at::Generator twin_of(at::Generator generator) {
 class DefaultGeneratorAs {
  public:
   DefaultGeneratorAs(c10::DeviceIndex device, const at::Generator& other) {
-    if (!other.defined()) return;
+    if (!other.defined()) {
+      return;
+    }
     generator_ = default_cuda_generator(device);
     before_ = twin_of(generator_);
     draw_from(other);
   }
   ~DefaultGeneratorAs() {
-    if (generator_.defined()) draw_from(before_);
+    if (generator_.defined()) {
+      draw_from(before_);
+    }
   }
   DefaultGeneratorAs(const DefaultGeneratorAs&) = delete;
   DefaultGeneratorAs& operator=(const DefaultGeneratorAs&) = delete;

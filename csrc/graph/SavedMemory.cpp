@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
+#include "allocator/Block.h"
 #include "native/Backend.h"
-#include "runtime/Block.h"
 
 namespace torchdevice::graph {
 

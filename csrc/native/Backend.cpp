@@ -1,47 +1,62 @@
-// native/Backend.cpp: the choice of the native backend.
+// native/Backend.cpp: which device type does the work behind "cuda".
 
 #include "native/Backend.h"
 
-#include <ATen/detail/MPSHooksInterface.h>
-
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <string_view>
-
-#include "native/CpuBackend.h"
-#include "native/MpsBackend.h"
 
 namespace torchdevice {
 namespace {
 
-NativeBackend* new_mps_backend() { return new MpsBackend(static_cast<CpuBackend&>(host_backend())); }
+using Entry = RegisteredBackend::Entry;
 
-NativeBackend* choose_backend() {
-  const bool has_mps = at::detail::getMPSHooks().hasMPS();
+/// "mps or cpu"
+std::string known_names(const std::vector<Entry>& entries) {
+  std::string names;
+  for (const Entry& entry : entries) {
+    names += (names.empty() ? "" : &entry == &entries.back() ? " or " : ", ") + std::string(entry.name);
+  }
+  return names;
+}
+
+NativeBackend& choose_backend() {
+  const std::vector<Entry> entries = RegisteredBackend::all();
   const char* setting = std::getenv("TORCHDEVICE_BACKEND");
   if (setting == nullptr) {
-    return has_mps ? new_mps_backend() : &host_backend();
+    return std::ranges::find_if(entries, [](const Entry& entry) { return entry.is_available(); })->make();
   }
-  const std::string_view name = setting;
-  TORCH_CHECK_VALUE(name == "mps" || name == "cpu", "TORCHDEVICE_BACKEND must be mps or cpu, but it is '", name, "'");
-  if (name == "cpu") {
-    return &host_backend();
-  }
-  TORCH_CHECK_VALUE(has_mps,
-                    "TORCHDEVICE_BACKEND=mps, but MPS does not work here: it needs a Mac with Apple silicon, macOS 14 "
-                    "and torch's macOS wheel; unset it or use cpu");
-  return new_mps_backend();
+  const auto named = std::ranges::find(entries, std::string_view(setting), &Entry::name);
+  TORCH_CHECK_VALUE(named != entries.end(), "TORCHDEVICE_BACKEND must be ", known_names(entries), ", but it is '",
+                    setting, "'");
+  TORCH_CHECK_VALUE(named->is_available(), "TORCHDEVICE_BACKEND=", setting, ", but ", named->title,
+                    " does not work here: it needs ", named->requirement, "; unset it or use cpu");
+  return named->make();
 }
 
 }  // namespace
 
-NativeBackend& native_backend() {
-  static auto* const backend = choose_backend();
-  return *backend;
+std::vector<Entry> RegisteredBackend::all() {
+  std::vector<Entry> entries;
+  for (const RegisteredBackend* one = first_; one != nullptr; one = one->next_) {
+    entries.push_back(one->entry_);
+  }
+  std::ranges::sort(entries, std::greater<>(), &Entry::rank);
+  return entries;
 }
 
-NativeBackend& host_backend() {
-  static auto* const backend = new CpuBackend();
-  return *backend;
+NativeBackend& native_backend() {
+  static auto& backend = choose_backend();
+  return backend;
+}
+
+void prepare_backends() {
+  for (const Entry& entry : RegisteredBackend::all()) {
+    if (entry.prepare != nullptr) {
+      entry.prepare();
+    }
+  }
 }
 
 }  // namespace torchdevice

@@ -12,12 +12,16 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "native/Dtypes.h"
 
 namespace torchdevice {
 
 class CachingAllocator;
+
+/// Segments start and end at multiples of this, so that an address leads to its segment by a shift.
+inline constexpr size_t kSegmentAlignment = size_t{2} << 20U;
 
 /// What the host says of itself; torch.cuda's device properties are derived from it.
 struct HostFacts {
@@ -42,20 +46,31 @@ class NativeEvent {
   virtual double elapsed_ms(NativeEvent& end) = 0;
 };
 
-/// One native backend per process: the CPU, or Apple's MPS. The forwarding engine knows nothing else of it.
+/// What using the host beside the backend has cost so far.
+struct NativeCounts {
+  uint64_t synchronizations = 0;  ///< every wait for the backend
+  uint64_t transitions = 0;       ///< those made because the host's turn came
+  uint64_t waited_nanoseconds = 0;
+  uint64_t copied_bytes = 0;  ///< results of host kernels that lay elsewhere
+};
+
+/// One native backend per process. This is all that the rest of the engine knows of the machine: what only one backend
+/// needs stands in its folder. docs/backends.md says how to add one.
 class NativeBackend {
  public:
   virtual ~NativeBackend() = default;
 
-  /// "cpu" or "mps".
+  /// The device type's name in torch, which is the value of TORCHDEVICE_BACKEND: "cpu".
   virtual const char* name() const = 0;
+  /// For people, in messages and reports: "CPU".
+  virtual const char* title() const = 0;
   /// The device that aliases claim to live on while a native kernel runs.
   virtual c10::Device device() const = 0;
   /// The backend bit that takes CUDA's place in a key set.
   virtual c10::BackendComponent component() const = 0;
 
-  /// A fresh segment of native memory; nullptr when the system has none left. `nbytes` is a multiple of 2 MiB and so is
-  /// the address, below 2^48: what lies in between belongs to no other segment.
+  /// A fresh segment of native memory; nullptr when the system has none left. `nbytes` is a multiple of
+  /// kSegmentAlignment and so is the address, below 2^48: what lies in between belongs to no other segment.
   virtual void* allocate_segment(size_t nbytes) noexcept = 0;
   virtual void free_segment(void* segment, size_t nbytes) noexcept = 0;
   /// Bytes the system could still give.
@@ -71,17 +86,21 @@ class NativeBackend {
   virtual bool owns(const void* /*memory*/) const { return false; }
   /// Where the host finds memory that `memory` is the backend's name for.
   virtual void* host_address(void* memory) { return memory; }
-  /// The backend's name for what a host kernel allocated from NativeMemory; other memory is copied.
+  /// The backend's name for what a host kernel allocated from CpuAllocator; other memory is copied.
   virtual c10::DataPtr from_host(c10::DataPtr&& memory, size_t /*nbytes*/) { return std::move(memory); }
 
   /// Raises CUDA's error if `error` is the backend's own for memory that it does not have.
   virtual void raise_if_out_of_memory(const c10::Error& /*error*/) {}
 
-  /// Frees what NativeMemory gave to a host kernel; false if it did not.
+  /// Frees what CpuAllocator gave to a host kernel; false if it did not.
   virtual bool free_lent(void* /*memory*/) { return false; }
 
   /// Data types that the backend has no kernels for.
   virtual DtypeSet absent_dtypes() const { return 0; }
+  /// Whether a native kernel threw `error` because the backend lacks the operator, the data type or the mode.
+  virtual bool is_refusal(const c10::Error& /*error*/) const { return false; }
+  /// Whether the host's kernel serves better, though the backend has one too. Of a full name: "aten::mul.Tensor".
+  virtual bool prefers_host(const std::string& /*name*/) const { return false; }
 
   /// Block until everything submitted so far has been done.
   virtual void synchronize() = 0;
@@ -89,6 +108,7 @@ class NativeBackend {
   virtual void note_submission() {}
   /// Synchronize if work was submitted since the last time: the host is about to use the memory.
   virtual void settle() {}
+  virtual NativeCounts counts() const { return {}; }
 
   /// Null where work is done when it was submitted.
   virtual std::unique_ptr<NativeEvent> new_event(bool /*timing*/) { return nullptr; }
@@ -100,11 +120,41 @@ class NativeBackend {
   virtual const HostFacts& host() const = 0;
 };
 
-/// The backend that TORCHDEVICE_BACKEND names, else MPS where it is available, else the CPU. Chosen by the first call,
+/// A backend as the choice among them sees it. One constant object in the backend's folder registers it.
+class RegisteredBackend {
+ public:
+  struct Entry {
+    const char* name;         ///< as NativeBackend::name()
+    const char* title;        ///< as NativeBackend::title()
+    int rank;                 ///< of those available, the one with the highest rank is the default
+    bool (*is_available)();   ///< whether this torch, on this machine, has it
+    const char* requirement;  ///< what it takes, for the error where it is named and not available
+    NativeBackend& (*make)();
+    void (*prepare)();  ///< null, or what must be done wherever torch has the device, also if another backend works
+  };
+
+  explicit RegisteredBackend(const Entry& entry) noexcept : entry_(entry), next_(std::exchange(first_, this)) {}
+  RegisteredBackend(const RegisteredBackend&) = delete;
+  RegisteredBackend& operator=(const RegisteredBackend&) = delete;
+
+  /// All of them, the highest rank first.
+  static std::vector<Entry> all();
+
+ private:
+  static inline constinit const RegisteredBackend* first_ = nullptr;
+
+  const Entry entry_;
+  const RegisteredBackend* const next_;
+};
+
+/// The backend that TORCHDEVICE_BACKEND names, else the available one with the highest rank. Chosen by the first call,
 /// at activation; throws c10::ValueError if the named one does not exist or does not work here.
 NativeBackend& native_backend();
 
 /// The CPU, whatever the native backend is.
 NativeBackend& host_backend();
+
+/// Every backend's `prepare`. Once, at activation.
+void prepare_backends();
 
 }  // namespace torchdevice

@@ -3,8 +3,8 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
-#include "aten/AttentionChoice.h"
-#include "python/Names.h"
+#include "aten/SdpBackends.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {

@@ -5,14 +5,16 @@
 #include <torch/csrc/Stream.h>
 #include <torch/csrc/utils/pybind.h>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
 
 /// A sequence of torch.cuda.Stream or None, as torch.cuda.comm passes it.
 aten::OptionalStreams streams_argument(const std::optional<py::object>& sequence) {
-  if (!sequence) return std::nullopt;
+  if (!sequence) {
+    return std::nullopt;
+  }
   std::vector<std::optional<c10::Stream>> streams;
   for (const py::handle item : *sequence) {
     TORCH_CHECK(item.is_none() || THPStream_Check(item.ptr()),

@@ -14,7 +14,7 @@
 #include <string_view>
 
 #include "native/Backend.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
@@ -23,8 +23,8 @@
 namespace torchdevice {
 namespace {
 
-/// The CPU's memory survives a fork, so TORCHDEVICE_FORK=allow lets children go on where CUDA would refuse them. Metal
-/// does not survive one.
+/// The CPU's memory survives a fork, so TORCHDEVICE_FORK=allow lets children go on where CUDA would refuse them. What a
+/// GPU's driver has does not survive one.
 bool fork_is_allowed() {
   static const bool allowed = [] {
     const char* setting = std::getenv("TORCHDEVICE_FORK");
@@ -35,7 +35,9 @@ bool fork_is_allowed() {
 
 /// From here on children that this process forks are told that they cannot use CUDA, as in a CUDA build.
 void poison_fork() {
-  if (!fork_is_allowed()) torch::utils::register_fork_handler_for_device_init(at::kCUDA);
+  if (!fork_is_allowed()) {
+    torch::utils::register_fork_handler_for_device_init(at::kCUDA);
+  }
 }
 
 void lazy_init() { torch::utils::device_lazy_init(at::kCUDA); }
@@ -50,13 +52,19 @@ PyObject* cuda_init(PyObject* /*self*/, PyObject* /*none*/) {
   poison_fork();
   at::globalContext().lazyInitDevice(at::kCUDA);
   THPObjectPtr torch_cuda(PyImport_ImportModule("torch.cuda"));
-  if (!torch_cuda) throw python_error();
+  if (!torch_cuda) {
+    throw python_error();
+  }
   THPObjectPtr generators(PyTuple_New(device_count()));
-  if (!generators) throw python_error();
+  if (!generators) {
+    throw python_error();
+  }
   for (c10::DeviceIndex i = 0; i < device_count(); ++i) {
     PyTuple_SET_ITEM(generators.get(), i, THPGenerator_initDefaultGenerator(default_cuda_generator(i)));
   }
-  if (PyObject_SetAttrString(torch_cuda, "default_generators", generators) < 0) throw python_error();
+  if (PyObject_SetAttrString(torch_cuda, "default_generators", generators) < 0) {
+    throw python_error();
+  }
   add_get_device_properties(torch_cuda);
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
@@ -92,7 +100,9 @@ PyObject* set_device(PyObject* /*self*/, PyObject* argument) {
 PyObject* exchange(PyObject* argument, const char* function) {
   HANDLE_TH_ERRORS
   const auto index = index_argument(argument, function);
-  if (index < 0) return THPUtils_packDeviceIndex(-1);
+  if (index < 0) {
+    return THPUtils_packDeviceIndex(-1);
+  }
   lazy_init();
   return THPUtils_packDeviceIndex(exchange_device(index));
   END_HANDLE_TH_ERRORS
@@ -110,7 +120,9 @@ PyObject* can_access_peer(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject* device = nullptr;
   PyObject* peer = nullptr;
-  if (!PyArg_ParseTuple(arguments, "OO", &device, &peer)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "OO", &device, &peer)) {
+    throw python_error();
+  }
   const auto from = index_argument(device, "canDeviceAccessPeer");
   const auto to = index_argument(peer, "canDeviceAccessPeer");
   lazy_init();
@@ -170,10 +182,14 @@ PyObject* get_device_uuids(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   const int count = configured_device_count();
   THPObjectPtr uuids(PyList_New(count));
-  if (!uuids) throw python_error();
+  if (!uuids) {
+    throw python_error();
+  }
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     PyObject* uuid = PyUnicode_FromString(("GPU-" + uuid_text(device_uuid(ordinal))).c_str());
-    if (!uuid) throw python_error();
+    if (!uuid) {
+      throw python_error();
+    }
     PyList_SET_ITEM(uuids.get(), ordinal, uuid);
   }
   return uuids.release();
@@ -211,11 +227,15 @@ PyMethodDef methods[] = {{"_cuda_init", cuda_init, METH_NOARGS, nullptr},
 }  // namespace
 
 void add_devices(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, methods) < 0) throw python_error();
+  if (PyModule_AddFunctions(torch_c, methods) < 0) {
+    throw python_error();
+  }
 }
 
 void add_device_patch(PyObject* torchdevice_c) {
-  if (PyModule_AddFunctions(torchdevice_c, patch_methods) < 0) throw python_error();
+  if (PyModule_AddFunctions(torchdevice_c, patch_methods) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

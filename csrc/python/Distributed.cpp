@@ -11,7 +11,7 @@
 #include "distributed/Interfaces.h"
 #include "distributed/NativeTensors.h"
 #include "distributed/ProcessGroupNCCL.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/DeviceProfile.h"
 
 namespace torchdevice {

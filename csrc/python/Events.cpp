@@ -16,7 +16,7 @@
 #include <string>
 #include <string_view>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/Error.h"
 #include "runtime/Stream.h"
@@ -33,7 +33,9 @@ c10::Event& event_of(PyObject* object) { return reinterpret_cast<THPEvent*>(obje
 
 PyObject* new_event(PyTypeObject* type, c10::EventFlag flag, bool interprocess) {
   PyObject* self = type->tp_alloc(type, 0);
-  if (!self) return nullptr;
+  if (!self) {
+    return nullptr;
+  }
   new (&event_of(self)) c10::Event(c10::kCUDA, flag);
   reinterpret_cast<CudaEvent*>(self)->interprocess = interprocess;
   return self;
@@ -67,7 +69,7 @@ PyObject* event_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 /// CUDA makes the event at its first use, and refuses this pair of flags there.
 void check_flags(PyObject* self) {
   if (reinterpret_cast<CudaEvent*>(self)->interprocess && event_of(self).flag() == c10::EventFlag::BACKEND_DEFAULT) {
-    throw_cuda_error(CudaError::invalid_value, "createEvent");
+    throw_cuda_error(CudaError::kInvalidValue, "createEvent");
   }
 }
 
@@ -81,7 +83,9 @@ PyObject* event_record(PyObject* self, PyObject* argument) {
                 static_cast<int>(stream.device_index()), ".");
     const bool interprocess = reinterpret_cast<CudaEvent*>(self)->interprocess;
     const pybind11::gil_scoped_release no_gil;
-    if (interprocess) synchronize_device(stream.device_index());
+    if (interprocess) {
+      synchronize_device(stream.device_index());
+    }
     event.record(stream);
   }
   Py_RETURN_NONE;
@@ -120,11 +124,13 @@ static_assert(kIpcHandleText.size() <= kIpcHandleSize);
 PyObject* event_ipc_handle(PyObject* self, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   if (!reinterpret_cast<CudaEvent*>(self)->interprocess) {
-    throw_cuda_error(CudaError::invalid_resource_handle, "ipc_handle");
+    throw_cuda_error(CudaError::kInvalidResourceHandle, "ipc_handle");
   }
   check_flags(self);
   auto& event = event_of(self);
-  if (event.device_index() == -1) event.record(current_stream(current_device()));
+  if (event.device_index() == -1) {
+    event.record(current_stream(current_device()));
+  }
   std::string handle(kIpcHandleText);
   handle.resize(kIpcHandleSize);
   return PyBytes_FromStringAndSize(handle.data(), static_cast<Py_ssize_t>(handle.size()));
@@ -144,9 +150,13 @@ PyObject* event_from_ipc_handle(PyObject* type, PyObject* args, PyObject* kwargs
   torch::utils::device_lazy_init(c10::kCUDA);
   const auto index = resolve_device(device.index());
   check_device(index);
-  if (!handle.starts_with(kIpcHandleText)) throw_cuda_error(CudaError::invalid_value, "from_ipc_handle");
+  if (!handle.starts_with(kIpcHandleText)) {
+    throw_cuda_error(CudaError::kInvalidValue, "from_ipc_handle");
+  }
   PyObject* self = new_event(reinterpret_cast<PyTypeObject*>(type), c10::EventFlag::PYTORCH_DEFAULT, true);
-  if (self) event_of(self).record(current_stream(index));
+  if (self) {
+    event_of(self).record(current_stream(index));
+  }
   return self;
   END_HANDLE_TH_ERRORS
 }
@@ -154,7 +164,9 @@ PyObject* event_from_ipc_handle(PyObject* type, PyObject* args, PyObject* kwargs
 PyObject* get_device(PyObject* self, void* /*closure*/) {
   HANDLE_TH_ERRORS
   const auto& event = event_of(self);
-  if (event.device_index() == -1) Py_RETURN_NONE;
+  if (event.device_index() == -1) {
+    Py_RETURN_NONE;
+  }
   return THPDevice_New(event.device());
   END_HANDLE_TH_ERRORS
 }
@@ -183,9 +195,13 @@ void add_events(PyObject* torch_c) {
   static PyType_Spec spec = {"torch._C._CudaEventBase", sizeof(CudaEvent), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                              slots};
   THPObjectPtr bases(PyTuple_Pack(1, THPEventClass));
-  if (!bases) throw python_error();
+  if (!bases) {
+    throw python_error();
+  }
   THPObjectPtr type(PyType_FromSpecWithBases(&spec, bases));
-  if (!type || PyModule_AddObjectRef(torch_c, "_CudaEventBase", type) < 0) throw python_error();
+  if (!type || PyModule_AddObjectRef(torch_c, "_CudaEventBase", type) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "native/Backend.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 // Note [GPUDirect Storage through the page cache]
 // cuFile moves data between disk and GPU without the CPU. Here one copy goes through host memory: the same calls, the
@@ -67,9 +67,13 @@ size_t transfer(Step step, size_t nbytes, const char* function) {
   size_t done = 0;
   while (done < nbytes) {
     const ssize_t now = step(done, nbytes - done);
-    if (now < 0 && errno == EINTR) continue;
+    if (now < 0 && errno == EINTR) {
+      continue;
+    }
     TORCH_CHECK(now >= 0, function, " failed: ", last_error());
-    if (now == 0) break;
+    if (now == 0) {
+      break;
+    }
     done += static_cast<size_t>(now);
   }
   return done;

@@ -8,7 +8,7 @@
 #include <unordered_map>
 
 #include "distributed/CudaWork.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -83,7 +83,7 @@ py::cpp_function on_both_devices(const char* name, const py::object& method, con
     const auto work = method(self, *native_arguments, **native_keywords).cast<c10::intrusive_ptr<c10d::Work>>();
     return py::cast(c10::intrusive_ptr<c10d::Work>(
         c10::make_intrusive<CudaWork>(CudaWork::Parts{work}, future_value(written), /*rank=*/-1, work->retrieveOpType(),
-                                      /*sequence_number=*/0, distributed::Failures::as_they_are)));
+                                      /*sequence_number=*/0, distributed::Failures::kAsTheyAre)));
   };
   return {call, py::name(name), py::is_method(owner)};
 }

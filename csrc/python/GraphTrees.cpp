@@ -9,8 +9,8 @@
 #include <unordered_set>
 #include <vector>
 
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "allocator/CachingAllocator.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {

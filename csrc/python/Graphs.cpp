@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
+#include "allocator/CachingAllocator.h"
 #include "graph/Graph.h"
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -18,14 +18,14 @@ using graph::Graph;
 
 CaptureMode capture_mode(const std::string& name) {
   if (name == "global") {
-    return CaptureMode::global;
+    return CaptureMode::kGlobal;
   }
   if (name == "thread_local") {
-    return CaptureMode::thread_local_;
+    return CaptureMode::kThreadLocal;
   }
   TORCH_CHECK(name == "relaxed", "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got ",
               name);
-  return CaptureMode::relaxed;
+  return CaptureMode::kRelaxed;
 }
 
 [[noreturn]] void no_handle(const char* method) {

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -58,7 +58,9 @@ py::object empty_strided_on(py::int_ index) {
 
 void add_inductor(PyObject* torch_c) {
   const py::object guards = py::handle(torch_c).attr("_dynamo").attr("guards");
-  if (PyModule_AddFunctions(guards.ptr(), guard_functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(guards.ptr(), guard_functions) < 0) {
+    throw python_error();
+  }
 }
 
 void add_inductor_patch(PyObject* torchdevice_c) {

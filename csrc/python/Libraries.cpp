@@ -14,7 +14,7 @@
 #include <string>
 
 #include "native/Backend.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 
@@ -32,7 +32,9 @@ size_t configured_cublas_workspace() {
   const bool hopper_or_newer = compute_capability().first >= 9;
   const size_t recommended = (hopper_or_newer ? 4096 * 8 : 4096 * 2 + 16 * 8) * kKib;
   const auto setting = c10::utils::get_env("CUBLAS_WORKSPACE_CONFIG");
-  if (!setting.has_value()) return recommended;
+  if (!setting.has_value()) {
+    return recommended;
+  }
   static const std::regex entry(":([0-9]+):([0-9]+)");
   size_t total = 0;
   std::sregex_iterator match(setting->begin(), setting->end(), entry);
@@ -40,7 +42,9 @@ size_t configured_cublas_workspace() {
     TORCH_WARN("Could not parse CUBLAS_WORKSPACE_CONFIG, using default workspace size of ", recommended, " bytes.");
     return recommended;
   }
-  for (; match != std::sregex_iterator(); ++match) total += std::stoull((*match)[1]) * kKib * std::stoull((*match)[2]);
+  for (; match != std::sregex_iterator(); ++match) {
+    total += std::stoull((*match)[1]) * kKib * std::stoull((*match)[2]);
+  }
   return total;
 }
 
@@ -55,7 +59,9 @@ size_t cublas_workspace_size() {
 size_t configured_cublaslt_workspace(bool unified) {
   const size_t fallback = unified ? configured_cublas_workspace() / kKib : 1024;
   const auto setting = c10::utils::get_env("CUBLASLT_WORKSPACE_SIZE");
-  if (!setting.has_value()) return fallback * kKib;
+  if (!setting.has_value()) {
+    return fallback * kKib;
+  }
   try {
     return static_cast<size_t>(std::stoi(*setting)) * kKib;
   } catch (const std::invalid_argument&) {
@@ -72,7 +78,9 @@ size_t cublaslt_workspace_size() {
   const int64_t chosen = cublaslt_workspace;
   const size_t size = chosen >= 0 ? static_cast<size_t>(chosen) : configured;
   const size_t limit = cublas_workspace_size();
-  if (!unified || size <= limit) return size;
+  if (!unified || size <= limit) {
+    return size;
+  }
   TORCH_WARN_ONCE("Requested unified CUBLASLT workspace size of ", size, " bytes exceeds CUBLAS workspace size of ",
                   limit, " bytes. Please increase CUBLAS workspace size via CUBLAS_WORKSPACE_CONFIG or decrease ",
                   "requested CUBLASLT_WORKSPACE_SIZE. Otherwise CUBLASLT workspace size will be limited to the CUBLAS ",
@@ -173,17 +181,17 @@ PyObject* set_benchmark_empty_cache(PyObject* /*self*/, PyObject* argument) {
 }
 
 /// cudnnRNNMode_t
-enum class RnnMode : uint8_t { relu = 0, tanh = 1, lstm = 2, gru = 3 };
+enum class RnnMode : uint8_t { kRelu = 0, kTanh = 1, kLstm = 2, kGru = 3 };
 
 // The version alone: torch's kernels for cuDNN are chosen by Hooks::compiledWithCuDNN(), which stays false.
 void add_cudnn(py::module& m) {
   auto cudnn = m.def_submodule("_cudnn", "libcudnn.so bindings");
   cudnn.attr("is_cuda") = true;
   py::enum_<RnnMode>(cudnn, "RNNMode", py::module_local())
-      .value("rnn_relu", RnnMode::relu)
-      .value("rnn_tanh", RnnMode::tanh)
-      .value("lstm", RnnMode::lstm)
-      .value("gru", RnnMode::gru);
+      .value("rnn_relu", RnnMode::kRelu)
+      .value("rnn_tanh", RnnMode::kTanh)
+      .value("lstm", RnnMode::kLstm)
+      .value("gru", RnnMode::kGru);
   const int version = cuda_release().cudnn;
   const auto parts = [version] { return py::make_tuple(version / 10000, version / 100 % 100, version % 100); };
   cudnn.def("getVersionInt", [version] { return version; });
@@ -220,7 +228,9 @@ PyMethodDef functions[] = {{"_cuda_getCublasWorkspaceSize", get_cublas_workspace
 void add_libraries(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
   add_cudnn(m);
-  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

@@ -7,9 +7,9 @@
 #include <array>
 #include <string>
 
-#include "python/Names.h"
+#include "allocator/CachingAllocator.h"
+#include "python/Bindings.h"
 #include "python/Stats.h"
-#include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
 

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "allocator/CachingAllocator.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {

@@ -6,8 +6,8 @@
 #include <memory>
 #include <thread>
 
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "allocator/CachingAllocator.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
 

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "python/Names.h"
-#include "runtime/AllocatorSettings.h"
-#include "runtime/CachingAllocator.h"
+#include "allocator/AllocatorSettings.h"
+#include "allocator/CachingAllocator.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 
 namespace torch {

@@ -3,24 +3,25 @@
 #include <c10/core/Allocator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "allocator/AllocatorSettings.h"
+#include "allocator/CachingAllocator.h"
+#include "allocator/CpuAllocator.h"
 #include "distributed/Collectives.h"
-#include "forward/Forced.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
-#include "forward/Report.h"
+#include "forward/fallback/FallbackPolicy.h"
+#include "forward/fallback/Forced.h"
+#include "forward/fallback/Tally.h"
 #include "graph/Graph.h"
+#include "hooks/Guard.h"
+#include "hooks/Hooks.h"
+#include "hooks/Profiler.h"
+#include "hooks/ScriptOperators.h"
 #include "native/Backend.h"
-#include "python/Names.h"
-#include "runtime/AllocatorSettings.h"
+#include "python/Bindings.h"
 #include "runtime/AutogradEngine.h"
-#include "runtime/CachingAllocator.h"
 #include "runtime/Device.h"
-#include "runtime/DeviceMemory.h"
-#include "runtime/Guard.h"
-#include "runtime/Hooks.h"
-#include "runtime/NativeMemory.h"
-#include "runtime/Profiler.h"
-#include "runtime/ScriptOperators.h"
+#include "runtime/DeviceProfile.h"
 
 namespace torchdevice {
 namespace {
@@ -31,9 +32,10 @@ constexpr uint8_t kAllocatorPriority = 255;
 void install_runtime() {
   install_allocator_settings();
   c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kAllocatorPriority);
-  install_native_memory();
+  install_cpu_allocator();
   install_guard();
   install_hooks();
+  prepare_backends();
   graph::install_accelerator_graph();
   install_profiler();
 }
@@ -57,7 +59,7 @@ void add_names(PyObject* torch_c) {
   add_graphs(torch_c);
   add_communication(torch_c);
   add_graph_trees(torch_c);
-  add_host_memory(torch_c);
+  add_pinned_memory(torch_c);
   add_memory_pools(torch_c);
   add_memory_history(torch_c);
   add_memory_snapshot(torch_c);
@@ -73,7 +75,8 @@ void add_names(PyObject* torch_c) {
 /// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
 void activate() {
   check_device_settings();
-  forward::read_report_settings();
+  forward::read_fallback_policy();
+  forward::read_report_switch();
   forward::read_forced_operators();
   device_total_memory();
   install_runtime();

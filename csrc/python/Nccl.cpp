@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/DeviceProfile.h"
 
 namespace torchdevice {
@@ -24,13 +24,15 @@ namespace {
 using Tensors = std::vector<at::Tensor>;
 
 /// ncclRedOp_t
-enum class ReduceOp : int { sum = 0, prod = 1, max = 2, min = 3, avg = 4 };
+enum class ReduceOp : int { kSum = 0, kProd = 1, kMax = 2, kMin = 3, kAvg = 4 };
 
 constexpr size_t kUniqueIdBytes = 128;
 
 Tensors extract_tensors(PyObject* argument) {
   const THPObjectPtr sequence(PySequence_Fast(argument, "expected a sequence"));
-  if (!sequence) throw python_error();
+  if (!sequence) {
+    throw python_error();
+  }
   Tensors tensors;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(sequence.get()); ++i) {
     PyObject* item = PySequence_Fast_GET_ITEM(sequence.get(), i);
@@ -81,26 +83,26 @@ void check(const Tensors& inputs, const Tensors& outputs, size_t input_parts, si
 
 /// All inputs combined, as a flat tensor on the device of `like`.
 at::Tensor combine(const Tensors& inputs, int op, const at::Tensor& like) {
-  TORCH_CHECK(op >= 0 && op <= static_cast<int>(ReduceOp::avg), "NCCL Error 4: invalid argument");
+  TORCH_CHECK(op >= 0 && op <= static_cast<int>(ReduceOp::kAvg), "NCCL Error 4: invalid argument");
   auto result = at::empty({inputs[0].numel()}, like.options());
   result.copy_(inputs[0].view(-1));
   for (size_t i = 1; i < inputs.size(); ++i) {
     const auto other = inputs[i].view(-1).to(like.device());
     switch (static_cast<ReduceOp>(op)) {
-      case ReduceOp::prod:
+      case ReduceOp::kProd:
         result.mul_(other);
         break;
-      case ReduceOp::max:
+      case ReduceOp::kMax:
         result = at::maximum(result, other);
         break;
-      case ReduceOp::min:
+      case ReduceOp::kMin:
         result = at::minimum(result, other);
         break;
       default:
         result.add_(other);
     }
   }
-  if (static_cast<ReduceOp>(op) == ReduceOp::avg) {
+  if (static_cast<ReduceOp>(op) == ReduceOp::kAvg) {
     const auto rounding = at::isFloatingType(result.scalar_type()) || at::isComplexType(result.scalar_type())
                               ? std::nullopt
                               : std::optional<std::string_view>("trunc");
@@ -130,7 +132,9 @@ struct Reduction {
 Reduction parse_reduction(PyObject* arguments) {
   PyObject *in = nullptr, *out = nullptr, *streams = nullptr, *comms = nullptr;
   int op = 0;
-  if (!PyArg_ParseTuple(arguments, "OOiOO", &in, &out, &op, &streams, &comms)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "OOiOO", &in, &out, &op, &streams, &comms)) {
+    throw python_error();
+  }
   Reduction reduction{extract_tensors(in), extract_tensors(out), op};
   check_streams_and_comms(streams, comms, reduction.inputs.size());
   return reduction;
@@ -142,7 +146,9 @@ PyObject* all_reduce(PyObject* /*self*/, PyObject* arguments) {
   return run([&] {
     check(call.inputs, call.outputs, 1, 1);
     const auto result = combine(call.inputs, call.op, call.inputs[0]);
-    for (const auto& output : call.outputs) output.view(-1).copy_(result);
+    for (const auto& output : call.outputs) {
+      output.view(-1).copy_(result);
+    }
   });
   END_HANDLE_TH_ERRORS
 }
@@ -152,7 +158,9 @@ PyObject* reduce(PyObject* /*self*/, PyObject* arguments) {
   PyObject *in = nullptr, *out = nullptr, *streams = nullptr, *comms = nullptr;
   int root = 0;
   int op = 0;
-  if (!PyArg_ParseTuple(arguments, "OOiiOO", &in, &out, &root, &op, &streams, &comms)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "OOiiOO", &in, &out, &root, &op, &streams, &comms)) {
+    throw python_error();
+  }
   const auto inputs = extract_tensors(in);
   TORCH_CHECK_TYPE(THPVariable_Check(out), "expected Tensor for output (got ", THPUtils_typename(out), ")");
   const auto output = THPVariable_Unpack(out);
@@ -170,14 +178,18 @@ PyObject* broadcast(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject *in = nullptr, *streams = nullptr, *comms = nullptr;
   int root = 0;
-  if (!PyArg_ParseTuple(arguments, "OiOO", &in, &root, &streams, &comms)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "OiOO", &in, &root, &streams, &comms)) {
+    throw python_error();
+  }
   const auto inputs = extract_tensors(in);
   TORCH_CHECK(root >= 0 && static_cast<size_t>(root) < inputs.size(), "invalid root");
   check_streams_and_comms(streams, comms, inputs.size());
   return run([&] {
     check_inputs(inputs);
     for (const auto& input : inputs) {
-      if (!input.is_same(inputs[root])) input.view(-1).copy_(inputs[root].view(-1));
+      if (!input.is_same(inputs[root])) {
+        input.view(-1).copy_(inputs[root].view(-1));
+      }
     }
   });
   END_HANDLE_TH_ERRORS
@@ -186,7 +198,9 @@ PyObject* broadcast(PyObject* /*self*/, PyObject* arguments) {
 PyObject* all_gather(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject *in = nullptr, *out = nullptr, *streams = nullptr, *comms = nullptr;
-  if (!PyArg_ParseTuple(arguments, "OOOO", &in, &out, &streams, &comms)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "OOOO", &in, &out, &streams, &comms)) {
+    throw python_error();
+  }
   const auto inputs = extract_tensors(in);
   const auto outputs = extract_tensors(out);
   check_streams_and_comms(streams, comms, inputs.size());
@@ -194,7 +208,9 @@ PyObject* all_gather(PyObject* /*self*/, PyObject* arguments) {
     check(inputs, outputs, inputs.size(), 1);
     for (const auto& output : outputs) {
       const auto parts = output.view({static_cast<int64_t>(inputs.size()), -1});
-      for (size_t i = 0; i < inputs.size(); ++i) parts[static_cast<int64_t>(i)].copy_(inputs[i].view(-1));
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        parts[static_cast<int64_t>(i)].copy_(inputs[i].view(-1));
+      }
     }
   });
   END_HANDLE_TH_ERRORS
@@ -208,7 +224,9 @@ PyObject* reduce_scatter(PyObject* /*self*/, PyObject* arguments) {
   return run([&] {
     check(inputs, outputs, 1, inputs.size());
     const auto parts = combine(inputs, call.op, inputs[0]).view({static_cast<int64_t>(inputs.size()), -1});
-    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].view(-1).copy_(parts[static_cast<int64_t>(i)]);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      outputs[i].view(-1).copy_(parts[static_cast<int64_t>(i)]);
+    }
   });
   END_HANDLE_TH_ERRORS
 }
@@ -224,7 +242,9 @@ PyObject* unique_id(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   std::random_device source;
   std::array<char, kUniqueIdBytes> id{};
-  for (auto& byte : id) byte = static_cast<char>(source());
+  for (auto& byte : id) {
+    byte = static_cast<char>(source());
+  }
   return PyBytes_FromStringAndSize(id.data(), id.size());
   END_HANDLE_TH_ERRORS
 }
@@ -252,7 +272,9 @@ PyMethodDef functions[] = {{"_nccl_all_reduce", all_reduce, METH_VARARGS, nullpt
 }  // namespace
 
 void add_nccl(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

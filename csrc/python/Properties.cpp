@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "allocator/CachingAllocator.h"
 #include "native/Backend.h"
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 

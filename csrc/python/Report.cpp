@@ -1,17 +1,14 @@
 // python/Report.cpp: what ran natively and what on the CPU, for torchdevice.report() and for tests.
 
-#include "forward/Report.h"
-
 #include <torch/csrc/utils/pybind.h>
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "forward/Choice.h"
+#include "forward/fallback/OperatorRecord.h"
 #include "native/Backend.h"
-#include "native/MpsCounts.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -23,9 +20,10 @@ py::dict fallback_counts() {
   }
   py::dict counts;
   counts["operators"] = operators;
-  counts["synchronizations"] = mps_counts.synchronizations.load();
-  counts["transitions"] = mps_counts.transitions.load();
-  counts["copied_bytes"] = mps_counts.copied_bytes.load();
+  const NativeCounts native = native_backend().counts();
+  counts["synchronizations"] = native.synchronizations;
+  counts["transitions"] = native.transitions;
+  counts["copied_bytes"] = native.copied_bytes;
   return counts;
 }
 
@@ -94,7 +92,7 @@ void add_report(PyObject* torchdevice_c) {
   module.def("fallback_counts", &fallback_counts);
   module.def("operator_tallies", &operator_tallies);
   module.def("report_is_on", &forward::report_is_on);
-  module.def("waited_nanoseconds", [] { return mps_counts.waited_nanoseconds.load(); });
+  module.def("waited_nanoseconds", [] { return native_backend().counts().waited_nanoseconds; });
 }
 
 }  // namespace torchdevice

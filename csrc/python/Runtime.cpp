@@ -11,13 +11,13 @@
 #include <thread>
 #include <utility>
 
+#include "allocator/CachingAllocator.h"
 #include "native/Backend.h"
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
-#include "runtime/HostMemory.h"
+#include "runtime/PinnedMemory.h"
 
 namespace torchdevice {
 namespace {
@@ -37,18 +37,22 @@ std::set<void*>& stream_handles() {
 void* pointer_of(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 CudaError create_stream(uintptr_t target) {
-  if (target == 0) return CudaError::invalid_value;
+  if (target == 0) {
+    return CudaError::kInvalidValue;
+  }
   void* handle = new StreamHandle();
   stream_handles().insert(handle);
   *static_cast<void**>(pointer_of(target)) = handle;
-  return CudaError::success;
+  return CudaError::kSuccess;
 }
 
 CudaError destroy_stream(uintptr_t handle) {
   void* pointer = pointer_of(handle);
-  if (stream_handles().erase(pointer) == 0) return CudaError::invalid_resource_handle;
+  if (stream_handles().erase(pointer) == 0) {
+    return CudaError::kInvalidResourceHandle;
+  }
   delete static_cast<StreamHandle*>(pointer);
-  return CudaError::success;
+  return CudaError::kSuccess;
 }
 
 std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
@@ -61,7 +65,7 @@ std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
 void add_cudart(py::module& m) {
   auto cudart = m.def_submodule("_cudart", "libcudart.so bindings");
   py::enum_<CudaError> error(cudart, "cudaError", py::module_local());
-  error.value("success", CudaError::success);
+  error.value("success", CudaError::kSuccess);
   // As the plain C enumeration of a CUDA build, an error equals its number: torch.cuda.check_error(0) passes.
   const auto number = [](const py::object& value) { return py::int_(value); };
   error.attr("__eq__") = py::cpp_function(
@@ -76,8 +80,8 @@ void add_cudart(py::module& m) {
       py::name("__ne__"), py::is_method(error));
   cudart.def("cudaGetErrorString", [](CudaError error) { return cuda_error_string(static_cast<int32_t>(error)); });
   // A profiler of CUDA would attach to the driver; there is none, and starting none succeeds in a CUDA build too.
-  cudart.def("cudaProfilerStart", [] { return CudaError::success; });
-  cudart.def("cudaProfilerStop", [] { return CudaError::success; });
+  cudart.def("cudaProfilerStart", [] { return CudaError::kSuccess; });
+  cudart.def("cudaProfilerStop", [] { return CudaError::kSuccess; });
   cudart.def("cudaHostRegister", [](uintptr_t pointer, size_t nbytes, unsigned int /*flags*/) {
     return static_cast<CudaError>(register_host_memory(pointer_of(pointer), nbytes));
   });
@@ -135,7 +139,9 @@ void add_runtime(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
   add_cudart(m);
   add_nvtx(m);
-  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

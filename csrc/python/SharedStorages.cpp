@@ -11,7 +11,7 @@
 
 #include <string>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/SharedMemory.h"
 
@@ -30,7 +30,9 @@ PyObject* bytes_of(const SharedHandle& handle) {
 SharedHandle handle_of(PyObject* object) {
   char* data = nullptr;
   Py_ssize_t size = 0;
-  if (PyBytes_AsStringAndSize(object, &data, &size) < 0) throw python_error();
+  if (PyBytes_AsStringAndSize(object, &data, &size) < 0) {
+    throw python_error();
+  }
   const std::string bytes(data, static_cast<size_t>(size));
   const auto zero = bytes.find('\0');
   TORCH_CHECK(zero != std::string::npos, "incorrect handle");
@@ -59,7 +61,9 @@ PyObject* share_cuda(PyObject* /*module*/, PyObject* self) {
   }
   THPObjectPtr bytes(bytes_of(handle));
   const std::string no_event(kEventHandleSize, '\0');
-  if (!bytes) throw python_error();
+  if (!bytes) {
+    throw python_error();
+  }
   return Py_BuildValue("(iOniOny#O)", device, bytes.get(), nbytes, 0, bytes.get(), nbytes, no_event.data(),
                        kEventHandleSize, Py_False);
   END_HANDLE_TH_ERRORS
@@ -99,7 +103,9 @@ PyObject* release_ipc_counter(PyObject* /*module*/, PyObject* args) {
   TORCH_CHECK(PyTuple_GET_SIZE(args) == 2, "tuple of 2 items expected");
   PyObject* counter = nullptr;
   Py_ssize_t nbytes = 0;
-  if (!PyArg_ParseTuple(args, "O!n:_release_ipc_counter", &PyBytes_Type, &counter, &nbytes)) throw python_error();
+  if (!PyArg_ParseTuple(args, "O!n:_release_ipc_counter", &PyBytes_Type, &counter, &nbytes)) {
+    throw python_error();
+  }
   release_shared(handle_of(counter), static_cast<size_t>(nbytes));
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
@@ -116,8 +122,12 @@ void add_sharing_patch(PyObject* torchdevice_c) {
   // An instance method, so that a storage's `_share_cuda_` passes the storage; a function written in C would not.
   THPObjectPtr function(PyCFunction_New(&share_method, nullptr));
   THPObjectPtr method(function ? PyInstanceMethod_New(function) : nullptr);
-  if (!method || PyModule_AddObjectRef(torchdevice_c, "share_cuda", method) < 0) throw python_error();
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) throw python_error();
+  if (!method || PyModule_AddObjectRef(torchdevice_c, "share_cuda", method) < 0) {
+    throw python_error();
+  }
+  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

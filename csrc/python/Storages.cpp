@@ -12,9 +12,9 @@
 
 #include <optional>
 
-#include "python/Names.h"
-#include "runtime/CachingAllocator.h"
-#include "runtime/StorageResize.h"
+#include "allocator/CachingAllocator.h"
+#include "allocator/StorageResize.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -32,11 +32,15 @@ std::optional<c10::Device> cuda_device_argument(PyObject* kwargs) {
   // What is no device is left to torch, which says so in its own words.
   const bool is_device =
       device && (THPDevice_Check(device) || THPUtils_checkString(device) || THPUtils_checkLong(device));
-  if (!is_device || PyDict_GetItemString(kwargs, "allocator")) return std::nullopt;
+  if (!is_device || PyDict_GetItemString(kwargs, "allocator")) {
+    return std::nullopt;
+  }
   static torch::PythonArgParser parser({"device(Device device)"}, /*traceable=*/false);
   torch::ParsedArgs<1> parsed;
   THPObjectPtr args(PyTuple_Pack(1, device));
-  if (!args) throw python_error();
+  if (!args) {
+    throw python_error();
+  }
   const auto parsed_device = parser.parse(args.get(), nullptr, parsed).device(0);
   return parsed_device.is_cuda() ? std::optional(parsed_device) : std::nullopt;
 }
@@ -45,7 +49,9 @@ std::optional<c10::Device> cuda_device_argument(PyObject* kwargs) {
 PyObject* storage_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   HANDLE_TH_ERRORS
   const auto device = cuda_device_argument(kwargs);
-  if (!device) return original_new(type, args, kwargs);
+  if (!device) {
+    return original_new(type, args, kwargs);
+  }
   torch::utils::device_lazy_init(c10::kCUDA);
   const c10::DeviceGuard guard(*device);
   THPObjectPtr changed(PyDict_Copy(kwargs));
@@ -89,12 +95,16 @@ void set_new(newfunc function) {
 
 PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (original_new) Py_RETURN_NONE;
+  if (original_new) {
+    Py_RETURN_NONE;
+  }
   auto* type = untyped_storage();
   TORCH_CHECK(type->tp_base && type->tp_new == type->tp_base->tp_new,
               "torchdevice cannot extend torch.UntypedStorage: something else has replaced its constructor");
   THPObjectPtr resize(PyDescr_NewMethod(type, &resize_method));
-  if (!resize || PyObject_SetAttrString(reinterpret_cast<PyObject*>(type), "resize_", resize) < 0) throw python_error();
+  if (!resize || PyObject_SetAttrString(reinterpret_cast<PyObject*>(type), "resize_", resize) < 0) {
+    throw python_error();
+  }
   original_new = type->tp_new;
   set_new(storage_new);
   Py_RETURN_NONE;
@@ -103,8 +113,12 @@ PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* uninstall(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (!original_new) Py_RETURN_NONE;
-  if (PyObject_DelAttrString(reinterpret_cast<PyObject*>(untyped_storage()), "resize_") < 0) throw python_error();
+  if (!original_new) {
+    Py_RETURN_NONE;
+  }
+  if (PyObject_DelAttrString(reinterpret_cast<PyObject*>(untyped_storage()), "resize_") < 0) {
+    throw python_error();
+  }
   set_new(original_new);
   original_new = nullptr;
   Py_RETURN_NONE;
@@ -118,7 +132,9 @@ PyMethodDef functions[] = {{"install_storages", install, METH_NOARGS, nullptr},
 }  // namespace
 
 void add_storage_patch(PyObject* torchdevice_c) {
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

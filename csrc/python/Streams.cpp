@@ -7,7 +7,7 @@
 #include <torch/csrc/utils/pycfunction_helpers.h>
 #include <torch/csrc/utils/python_numbers.h>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
@@ -45,14 +45,18 @@ PyObject* stream_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     return nullptr;
   }
   void* handle = pointer ? PyLong_AsVoidPtr(pointer) : nullptr;
-  if (PyErr_Occurred()) return nullptr;
+  if (PyErr_Occurred()) {
+    return nullptr;
+  }
   TORCH_CHECK(!handle || priority == 0, "Priority was explicitly set for a external stream");
   const bool existing = id || device || device_type;
   const auto stream = existing ? checked_stream(id, device, device_type)
                       : handle ? external_stream(handle, current_device())
                                : pool_stream(priority, current_device());
   THPObjectPtr object(type->tp_alloc(type, 0));
-  if (!object) return nullptr;
+  if (!object) {
+    return nullptr;
+  }
   auto* self = reinterpret_cast<THPStream*>(object.get());
   self->stream_id = stream.id();
   self->device_index = stream.device_index();  // NOLINT(bugprone-signed-char-misuse)
@@ -121,9 +125,13 @@ PyObject* get_external_stream(PyObject* /*self*/, PyObject* args) {
   HANDLE_TH_ERRORS
   PyObject* pointer = nullptr;
   PyObject* device = nullptr;
-  if (!PyArg_ParseTuple(args, "OO", &pointer, &device)) return nullptr;
+  if (!PyArg_ParseTuple(args, "OO", &pointer, &device)) {
+    return nullptr;
+  }
   void* handle = PyLong_AsVoidPtr(pointer);
-  if (PyErr_Occurred()) return nullptr;
+  if (PyErr_Occurred()) {
+    return nullptr;
+  }
   return triple(external_stream(handle, device_argument(device, "getStreamFromExternal")));
   END_HANDLE_TH_ERRORS
 }
@@ -159,10 +167,16 @@ void add_streams(PyObject* torch_c) {
       {"_cuda_isCurrentStreamCapturing", is_capturing, METH_NOARGS, nullptr},
       {nullptr, nullptr, 0, nullptr}};
   THPObjectPtr bases(PyTuple_Pack(1, THPStreamClass));
-  if (!bases) throw python_error();
+  if (!bases) {
+    throw python_error();
+  }
   THPObjectPtr type(PyType_FromSpecWithBases(&stream_spec, bases));
-  if (!type || PyModule_AddObjectRef(torch_c, "_CudaStreamBase", type) < 0) throw python_error();
-  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+  if (!type || PyModule_AddObjectRef(torch_c, "_CudaStreamBase", type) < 0) {
+    throw python_error();
+  }
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

@@ -11,7 +11,7 @@
 
 #include <cstring>
 
-#include "python/Names.h"
+#include "python/Bindings.h"
 
 namespace torchdevice {
 namespace {
@@ -20,7 +20,9 @@ newfunc original_new = nullptr;
 
 THPObjectPtr attribute(PyObject* object, const char* name) {
   THPObjectPtr value(PyObject_GetAttrString(object, name));
-  if (!value) throw python_error();
+  if (!value) {
+    throw python_error();
+  }
   return value;
 }
 
@@ -64,7 +66,9 @@ class ClearedCudaFlag {
 
 PyTypeObject* tensor_type_metaclass() {
   THPObjectPtr torch(PyImport_ImportModule("torch"));
-  if (!torch) throw python_error();
+  if (!torch) {
+    throw python_error();
+  }
   return Py_TYPE(attribute(torch, "FloatTensor").get());
 }
 
@@ -85,9 +89,13 @@ void set_new(PyObject* module, PyTypeObject* metaclass, newfunc function) {
   PyObject* value = nullptr;
   Py_ssize_t position = 0;
   while (PyDict_Next(PyModule_GetDict(module), &position, nullptr, &value)) {
-    if (Py_TYPE(value) != metaclass || !is_cuda_type(value)) continue;
+    if (Py_TYPE(value) != metaclass || !is_cuda_type(value)) {
+      continue;
+    }
     auto* type = reinterpret_cast<PyTypeObject*>(value);
-    if (!original_new) original_new = type->tp_new;
+    if (!original_new) {
+      original_new = type->tp_new;
+    }
     type->tp_new = function;
   }
 }
@@ -96,7 +104,9 @@ void set_all_new(newfunc function) {
   auto* metaclass = tensor_type_metaclass();
   for (const char* name : {"torch.cuda", "torch.cuda.sparse"}) {
     THPObjectPtr module(PyImport_ImportModule(name));
-    if (!module) throw python_error();
+    if (!module) {
+      throw python_error();
+    }
     set_new(module, metaclass, function);
   }
 }
@@ -105,7 +115,9 @@ void set_all_new(newfunc function) {
 bool layout_is_known() {
   THPObjectPtr torch(PyImport_ImportModule("torch"));
   THPObjectPtr torch_cuda(PyImport_ImportModule("torch.cuda"));
-  if (!torch || !torch_cuda) throw python_error();
+  if (!torch || !torch_cuda) {
+    throw python_error();
+  }
   auto cpu = attribute(torch, "FloatTensor");
   auto cuda = attribute(torch_cuda, "FloatTensor");
   const auto flag = [](PyObject* type) {
@@ -126,7 +138,9 @@ PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* uninstall(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (original_new) set_all_new(original_new);
+  if (original_new) {
+    set_all_new(original_new);
+  }
   original_new = nullptr;
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
@@ -140,7 +154,9 @@ PyMethodDef functions[] = {{"install_tensor_types", install, METH_NOARGS, nullpt
 }  // namespace
 
 void add_tensor_type_patch(PyObject* torchdevice_c) {
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "native/Backend.h"
-#include "python/Names.h"
+#include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 
@@ -72,13 +72,17 @@ int l2_cache_bytes() {
 /// Puts the device's ordinal where "%d" is, else before the last dot, else at the end.
 std::string with_ordinal(std::string filename) {
   const std::string ordinal = std::to_string(current_device());
-  if (const auto token = filename.find("%d"); token != std::string::npos) return filename.replace(token, 2, ordinal);
+  if (const auto token = filename.find("%d"); token != std::string::npos) {
+    return filename.replace(token, 2, ordinal);
+  }
   return filename.insert(std::min(filename.rfind('.'), filename.size()), ordinal);
 }
 
 /// True where the file's validators are ours: the version of torch alone, outside ROCm.
 bool validators_match(const std::map<std::string, std::string>& found) {
-  if (!found.contains("PT_VERSION")) return false;
+  if (!found.contains("PT_VERSION")) {
+    return false;
+  }
   for (const auto& [key, value] : found) {
     if (key != "PT_VERSION") {
       TORCH_WARN("Unmatched validator: \"", key, "\" is provided, but pytorch is unable to consume it. ");
@@ -94,14 +98,20 @@ bool validators_match(const std::map<std::string, std::string>& found) {
 
 bool read_results(const std::string& filename) {
   std::ifstream file(filename);
-  if (!file) return false;
+  if (!file) {
+    return false;
+  }
   Results found;
   std::map<std::string, std::string> validators;
   for (std::string line; std::getline(file, line);) {
     std::vector<std::string> parts;
     std::istringstream fields(line);
-    for (std::string part; std::getline(fields, part, ',');) parts.push_back(part);
-    if (parts.size() < 3) continue;
+    for (std::string part; std::getline(fields, part, ',');) {
+      parts.push_back(part);
+    }
+    if (parts.size() < 3) {
+      continue;
+    }
     if (parts[0] == "Validator") {
       validators[parts[1]] = parts[2];
     } else {
@@ -109,7 +119,9 @@ bool read_results(const std::string& filename) {
                         parts.size() > 3 ? std::strtod(parts[3].c_str(), nullptr) : 0.0);
     }
   }
-  if (!validators_match(validators)) return false;
+  if (!validators_match(validators)) {
+    return false;
+  }
   state().results.merge(found);
   return true;
 }
@@ -122,7 +134,9 @@ const Results& results() {
       tunable.filename =
           with_ordinal(c10::utils::get_env("PYTORCH_TUNABLEOP_FILENAME").value_or("tunableop_results.csv"));
     }
-    if (!tunable.recording) read_results(tunable.filename);
+    if (!tunable.recording) {
+      read_results(tunable.filename);
+    }
   }
   return tunable.results;
 }
@@ -221,7 +235,9 @@ PyObject* set_filename(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject* name = nullptr;
   PyObject* insert_ordinal = Py_False;
-  if (!PyArg_ParseTuple(arguments, "O|O", &name, &insert_ordinal)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "O|O", &name, &insert_ordinal)) {
+    throw python_error();
+  }
   TORCH_CHECK(THPUtils_checkString(name), "cuda_tunableop_set_filename expects a string, but got ",
               THPUtils_typename(name));
   auto filename = THPUtils_unpackString(name);
@@ -236,7 +252,9 @@ PyObject* get_filename(PyObject* /*self*/, PyObject* /*none*/) { return THPUtils
 PyObject* read_file(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject* name = nullptr;
-  if (!PyArg_ParseTuple(arguments, "|O", &name)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "|O", &name)) {
+    throw python_error();
+  }
   TORCH_CHECK(!name || THPUtils_checkString(name), "cuda_tunableop_read_file expects a string, but got ",
               THPUtils_typename(name));
   const auto filename = name ? THPUtils_unpackString(name) : std::string();
@@ -265,7 +283,9 @@ PyObject* set_numerical_check_tolerances(PyObject* /*self*/, PyObject* arguments
   PyObject* enabled = nullptr;
   double atol = 0;
   double rtol = 0;
-  if (!PyArg_ParseTuple(arguments, "Odd", &enabled, &atol, &rtol)) throw python_error();
+  if (!PyArg_ParseTuple(arguments, "Odd", &enabled, &atol, &rtol)) {
+    throw python_error();
+  }
   bool_argument(enabled, "cuda_tunableop_set_numerical_check_tolerances");
   // Only checked: the tolerances compare candidates, of which there are none, and torch has no way to read them.
   TORCH_CHECK(atol > 0 && rtol > 0, "Numerical check tolerances must be positive");
@@ -297,7 +317,9 @@ PyMethodDef functions[] = {
 }  // namespace
 
 void add_tunable(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) throw python_error();
+  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

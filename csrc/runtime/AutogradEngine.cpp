@@ -57,7 +57,9 @@ void run_backward(c10::Device device) {
 }  // namespace
 
 void answer_backward_has_run() {
-  if (asking) throw NotStarted{};
+  if (asking) {
+    throw NotStarted{};
+  }
 }
 
 bool backward_has_run() {
@@ -76,7 +78,9 @@ bool backward_has_run() {
     started = true;  // the engine refuses to work in this forked child, so its parent has run it
   }
   asking = false;
-  if (installed) slot.store(nullptr);
+  if (installed) {
+    slot.store(nullptr);
+  }
   return started;
 }
 
@@ -98,7 +102,9 @@ void keep_backward_on_this_thread() {
 // if the interpreter has begun to end, Python kills the thread inside a destructor, and the process aborts ("terminate
 // called without an active exception"). A thread that has run another pass is past that moment.
 void settle_backward() {
-  if (!backward_has_run()) return;
+  if (!backward_has_run()) {
+    return;
+  }
   try {
     for (c10::DeviceIndex index = 0; index < device_count(); ++index) {
       run_backward(c10::Device(c10::DeviceType::CUDA, index));

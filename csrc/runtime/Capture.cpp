@@ -61,7 +61,7 @@ Capture* find(CaptureId id) {
 
 [[noreturn]] void invalidate(Capture& capture, const char* function) {
   capture.valid = false;
-  throw_cuda_error(CudaError::stream_capture_unsupported, function);
+  throw_cuda_error(CudaError::kStreamCaptureUnsupported, function);
 }
 
 void merge(std::map<c10::StreamId, uint64_t>& into, const std::map<c10::StreamId, uint64_t>& from) {
@@ -76,7 +76,7 @@ CaptureId begin_capture(c10::Stream stream, CaptureMode mode) {
   static constinit CaptureId last_id = 0;
   const std::lock_guard guard(mutex);
   if (stream.id() == 0 || find(stream) != nullptr) {
-    throw_cuda_error(stream.id() == 0 ? CudaError::stream_capture_unsupported : CudaError::illegal_state,
+    throw_cuda_error(stream.id() == 0 ? CudaError::kStreamCaptureUnsupported : CudaError::kIllegalState,
                      "begin_capture");
   }
   captures().push_back(std::make_unique<Capture>(Capture{.id = ++last_id,
@@ -98,10 +98,10 @@ void end_capture(c10::Stream stream) {
     const auto place = std::find_if(captures().begin(), captures().end(),
                                     [&](const auto& capture) { return capture->origin == stream; });
     if (place == captures().end()) {
-      throw_cuda_error(CudaError::illegal_state, "end_capture");
+      throw_cuda_error(CudaError::kIllegalState, "end_capture");
     }
-    if ((*place)->mode != CaptureMode::relaxed && (*place)->thread != std::this_thread::get_id()) {
-      throw_cuda_error(CudaError::stream_capture_wrong_thread, "end_capture");
+    if ((*place)->mode != CaptureMode::kRelaxed && (*place)->thread != std::this_thread::get_id()) {
+      throw_cuda_error(CudaError::kStreamCaptureWrongThread, "end_capture");
     }
     ended = std::move(*place);
     captures().erase(place);
@@ -112,12 +112,12 @@ void end_capture(c10::Stream stream) {
     action();
   }
   if (!ended->valid) {
-    throw_cuda_error(CudaError::stream_capture_invalidated, "end_capture");
+    throw_cuda_error(CudaError::kStreamCaptureInvalidated, "end_capture");
   }
   auto& seen = ended->seen[stream.id()];
   for (const auto& [other, work] : ended->work) {
     if (other != stream.id() && seen[other] < work) {
-      throw_cuda_error(CudaError::stream_capture_unjoined, "end_capture");
+      throw_cuda_error(CudaError::kStreamCaptureUnjoined, "end_capture");
     }
   }
 }
@@ -154,7 +154,7 @@ void note_captured_work(c10::Stream stream) {
     return;
   }
   if (!capture->valid) {
-    throw_cuda_error(CudaError::stream_capture_invalidated, "note_captured_work");
+    throw_cuda_error(CudaError::kStreamCaptureInvalidated, "note_captured_work");
   }
   const uint64_t work = ++capture->work[stream.id()];
   capture->seen[stream.id()][stream.id()] = work;
@@ -211,11 +211,11 @@ void join_capture(c10::Stream stream, const CapturePoint& point) {
   Capture* current = find(stream);
   if (current != nullptr && current != capture) {
     capture->valid = current->valid = false;
-    throw_cuda_error(CudaError::stream_capture_merge, "join_capture");
+    throw_cuda_error(CudaError::kStreamCaptureMerge, "join_capture");
   }
   if (stream.id() == 0) {
     capture->valid = false;
-    throw_cuda_error(CudaError::stream_capture_implicit, "join_capture");
+    throw_cuda_error(CudaError::kStreamCaptureImplicit, "join_capture");
   }
   merge(capture->seen[stream.id()], point.seen);
   // To wait is work: CUDA wants the stream joined back also if it does nothing else.
@@ -243,7 +243,7 @@ void forbid_wait_for_device(const char* function) {
   }
   const std::lock_guard guard(mutex);
   for (const auto& capture : captures()) {
-    if (capture->mode != CaptureMode::thread_local_ || capture->thread == std::this_thread::get_id()) {
+    if (capture->mode != CaptureMode::kThreadLocal || capture->thread == std::this_thread::get_id()) {
       invalidate(*capture, function);
     }
   }
@@ -255,8 +255,8 @@ void forbid_unsafe_call(const char* function) {
   }
   const std::lock_guard guard(mutex);
   for (const auto& capture : captures()) {
-    if (capture->mode == CaptureMode::global ||
-        (capture->mode == CaptureMode::thread_local_ && capture->thread == std::this_thread::get_id())) {
+    if (capture->mode == CaptureMode::kGlobal ||
+        (capture->mode == CaptureMode::kThreadLocal && capture->thread == std::this_thread::get_id())) {
       invalidate(*capture, function);
     }
   }

@@ -22,7 +22,7 @@ namespace torchdevice {
 using CaptureId = uint64_t;
 
 /// cudaStreamCaptureMode: whose unsafe calls are errors.
-enum class CaptureMode : uint8_t { global, thread_local_, relaxed };
+enum class CaptureMode : uint8_t { kGlobal, kThreadLocal, kRelaxed };
 
 /// Operators pass this dispatch key on threads that work on captured streams. Nobody else uses it: it is made for
 /// generators of other libraries, and torch registers nothing for it.

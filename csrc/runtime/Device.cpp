@@ -28,8 +28,12 @@ constexpr std::pair<int, int> kDefaultCapability{8, 0};
 /// The number a string starts with, as torch.cuda._parse_visible_devices reads it ("1gpu" is 1); -1 without one.
 int leading_number(std::string_view text) {
   const auto blank = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  if (!text.empty() && text.front() == '+') text.remove_prefix(1);
+  while (!text.empty() && blank(text.front())) {
+    text.remove_prefix(1);
+  }
+  if (!text.empty() && text.front() == '+') {
+    text.remove_prefix(1);
+  }
   int number = kUnparsable;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number;
@@ -40,7 +44,9 @@ std::vector<std::string_view> split_commas(std::string_view text) {
   for (size_t start = 0;;) {
     const auto comma = text.find(',', start);
     parts.push_back(text.substr(start, comma - start));
-    if (comma == std::string_view::npos) return parts;
+    if (comma == std::string_view::npos) {
+      return parts;
+    }
     start = comma + 1;
   }
 }
@@ -49,8 +55,12 @@ std::vector<std::string_view> split_commas(std::string_view text) {
 int ordinal_of_uuid(std::string_view prefix, int count) {
   int match = kUnparsable;
   for (int ordinal = 0; ordinal < count; ++ordinal) {
-    if (!("GPU-" + uuid_text(device_uuid(ordinal))).starts_with(prefix)) continue;
-    if (match != kUnparsable) return kUnparsable;
+    if (!("GPU-" + uuid_text(device_uuid(ordinal))).starts_with(prefix)) {
+      continue;
+    }
+    if (match != kUnparsable) {
+      return kUnparsable;
+    }
     match = ordinal;
   }
   return match;
@@ -67,17 +77,27 @@ std::vector<int> read_visible_devices() {
   const char* setting = std::getenv("CUDA_VISIBLE_DEVICES");
   std::vector<int> ordinals;
   if (!setting) {
-    for (int ordinal = 0; ordinal < count; ++ordinal) ordinals.push_back(ordinal);
+    for (int ordinal = 0; ordinal < count; ++ordinal) {
+      ordinals.push_back(ordinal);
+    }
     return ordinals;
   }
   const std::string_view text = setting;
-  if (text.starts_with("MIG-")) return {};
+  if (text.starts_with("MIG-")) {
+    return {};
+  }
   const bool by_uuid = text.starts_with("GPU-");
   for (const auto part : split_commas(text)) {
-    if (by_uuid && !part.starts_with("GPU-")) break;
+    if (by_uuid && !part.starts_with("GPU-")) {
+      break;
+    }
     const int ordinal = by_uuid ? ordinal_of_uuid(part, count) : leading_number(part);
-    if (ordinal < 0) break;
-    if (contains(ordinals, ordinal)) return {};
+    if (ordinal < 0) {
+      break;
+    }
+    if (contains(ordinals, ordinal)) {
+      return {};
+    }
     ordinals.push_back(ordinal);
   }
   const auto absent = std::find_if(ordinals.begin(), ordinals.end(), [count](int ordinal) { return ordinal >= count; });
@@ -88,7 +108,9 @@ std::vector<int> read_visible_devices() {
 std::optional<int> read_digits(std::string_view text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) {
+    return std::nullopt;
+  }
   return number;
 }
 
@@ -109,6 +131,7 @@ std::pair<int, int> read_capability() {
 
 constinit thread_local c10::DeviceIndex current = 0;
 constinit std::atomic<uint64_t> contexts{0};
+constinit std::atomic<bool> initialized{false};
 
 uint64_t context_bit(c10::DeviceIndex index) { return uint64_t{1} << static_cast<unsigned>(index); }
 
@@ -117,7 +140,9 @@ uint64_t context_bit(c10::DeviceIndex index) { return uint64_t{1} << static_cast
 int configured_device_count() {
   static const int count = [] {
     const char* setting = std::getenv("TORCHDEVICE_COUNT");
-    if (!setting) return 1;
+    if (!setting) {
+      return 1;
+    }
     const auto number = read_digits(setting);
     TORCH_CHECK_VALUE(number && *number >= 1 && *number <= kMaxDevices,
                       "TORCHDEVICE_COUNT must be an integer from 1 to ", static_cast<int>(kMaxDevices), ", but it is '",
@@ -160,7 +185,9 @@ std::string uuid_text(const std::array<uint8_t, 16>& uuid) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string text;
   for (size_t i = 0; i < uuid.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    if (i == 4 || i == 6 || i == 8 || i == 10) {
+      text += '-';
+    }
     text += kHex[uuid[i] / 16];
     text += kHex[uuid[i] % 16];
   }
@@ -170,12 +197,16 @@ std::string uuid_text(const std::array<uint8_t, 16>& uuid) {
 c10::DeviceIndex current_device() noexcept { return current; }
 
 void check_device(c10::DeviceIndex index) {
-  if (index < 0 || index >= device_count()) throw_cuda_error(CudaError::invalid_device, "check_device");
+  if (index < 0 || index >= device_count()) {
+    throw_cuda_error(CudaError::kInvalidDevice, "check_device");
+  }
 }
 
 void set_current_device(c10::DeviceIndex index) {
   TORCH_CHECK(index >= 0, "device id must be non-negative!", static_cast<int>(index));
-  if (index == current) return;
+  if (index == current) {
+    return;
+  }
   check_device(index);
   current = index;
   note_context(index);
@@ -183,12 +214,16 @@ void set_current_device(c10::DeviceIndex index) {
 
 c10::DeviceIndex exchange_device(c10::DeviceIndex index) {
   const auto previous = current;
-  if (index >= 0) set_current_device(index);
+  if (index >= 0) {
+    set_current_device(index);
+  }
   return previous;
 }
 
 void restore_device(c10::DeviceIndex index) noexcept {
-  if (index >= 0 && index < device_count()) current = index;
+  if (index >= 0 && index < device_count()) {
+    current = index;
+  }
 }
 
 bool has_context(c10::DeviceIndex index) noexcept {
@@ -196,7 +231,12 @@ bool has_context(c10::DeviceIndex index) noexcept {
 }
 
 void note_context(c10::DeviceIndex index) noexcept {
-  if (!has_context(index)) contexts.fetch_or(context_bit(index), std::memory_order_relaxed);
+  if (!has_context(index)) {
+    contexts.fetch_or(context_bit(index), std::memory_order_relaxed);
+  }
 }
+
+bool cuda_is_initialized() noexcept { return initialized.load(std::memory_order_acquire); }
+bool note_cuda_initialized() noexcept { return !initialized.exchange(true, std::memory_order_acq_rel); }
 
 }  // namespace torchdevice

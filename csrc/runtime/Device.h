@@ -59,4 +59,9 @@ inline c10::DeviceIndex resolve_device(c10::DeviceIndex index) noexcept { return
 bool has_context(c10::DeviceIndex index) noexcept;
 void note_context(c10::DeviceIndex index) noexcept;
 
+/// Whether torch's lazy initialisation of CUDA has run.
+bool cuda_is_initialized() noexcept;
+/// It runs now; false if it had run before.
+bool note_cuda_initialized() noexcept;
+
 }  // namespace torchdevice

@@ -5,12 +5,16 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdlib>
 #include <iterator>
+#include <optional>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
+#include "native/Backend.h"
 #include "runtime/Device.h"
 
 namespace torchdevice {
@@ -18,6 +22,9 @@ namespace {
 
 constexpr size_t kMib = size_t{1024} * 1024;
 constexpr size_t kGib = 1024 * kMib;
+
+/// The caching allocator's smallest segment.
+constexpr size_t kLeastMemory = 2 * kMib;
 
 // Sources: NVIDIA's data sheets and architecture white papers (SMs, L2, memory, bus; memory clocks are half the data
 // rate printed there), names and the clocks of the data-centre cards as the driver reports them.
@@ -52,12 +59,16 @@ constexpr CapabilityLimits kLimits[] = {
 
 const DeviceProfile* read_profile() {
   const char* setting = std::getenv("TORCHDEVICE_PROFILE");
-  if (!setting) return nullptr;
+  if (!setting) {
+    return nullptr;
+  }
   std::string wanted = setting;
   std::transform(wanted.begin(), wanted.end(), wanted.begin(), [](unsigned char c) { return std::tolower(c); });
   std::string known;
   for (const auto& profile : kProfiles) {
-    if (wanted == profile.key) return &profile;
+    if (wanted == profile.key) {
+      return &profile;
+    }
     known += (known.empty() ? "" : ", ") + std::string(profile.key);
   }
   TORCH_CHECK_VALUE(false, "TORCHDEVICE_PROFILE must be one of ", known, ", but it is '", setting, "'");
@@ -69,11 +80,56 @@ constexpr CudaRelease kCuda12 = {12060, 91002, {2, 29, 3}, "sm_50 sm_60 sm_70 sm
 constexpr CudaRelease kCuda13 = {13000, 92000, {2, 29, 7}, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"};
 constexpr int kFirstMajorOfCuda13 = 10;
 
+constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{
+    {"", 1},
+    {"b", 1},
+    {"kib", 0x1p10},
+    {"mib", 0x1p20},
+    {"gib", 0x1p30},
+    {"tib", 0x1p40},
+    {"kb", 1e3},
+    {"mb", 1e6},
+    {"gb", 1e9},
+    {"tb", 1e12},
+}};
+
+/// "8GiB", "1.5 GB", "500000000"; upper and lower case are the same.
+std::optional<double> parse_size(std::string_view text) {
+  // By hand, as std::from_chars has no floating point everywhere, and strtod follows the locale.
+  double number = 0;
+  double place = 1;
+  size_t digits = 0;
+  size_t end = 0;
+  for (bool fraction = false; end < text.size(); ++end) {
+    const char c = text[end];
+    if ('0' <= c && c <= '9') {
+      number = number * 10 + (c - '0');
+      place *= fraction ? 10 : 1;
+      ++digits;
+    } else if (c == '.' && !fraction) {
+      fraction = true;
+    } else {
+      break;
+    }
+  }
+  if (digits == 0) {
+    return std::nullopt;
+  }
+  number /= place;
+  std::string unit(text.substr(end));
+  unit.erase(0, std::min(unit.find_first_not_of(' '), unit.size()));
+  std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto* known = std::ranges::find(kUnits, unit, &decltype(kUnits)::value_type::first);
+  return known != kUnits.end() ? std::optional(number * known->second) : std::nullopt;
+}
+
 /// Jetson's and DRIVE's chips run nothing that was compiled for another minor version.
 constexpr int kIntegrated[] = {53, 62, 72, 87, 101, 110};
 
 bool runs_on(int code, int device) {
-  if (std::find(std::begin(kIntegrated), std::end(kIntegrated), device) != std::end(kIntegrated)) return code == device;
+  if (std::find(std::begin(kIntegrated), std::end(kIntegrated), device) != std::end(kIntegrated)) {
+    return code == device;
+  }
   return code / 10 == device / 10 && code % 10 <= device % 10;
 }
 
@@ -89,6 +145,24 @@ bool gpu_is_chosen() {
   return chosen;
 }
 
+size_t device_total_memory() {
+  static const size_t total = [] {
+    const size_t host = native_backend().host().total_memory;
+    const char* setting = std::getenv("TORCHDEVICE_MEMORY");
+    if (setting == nullptr) {
+      // More than the host has is what the profile is for; allocations then fail when the host has no more.
+      return device_profile() != nullptr ? device_profile()->memory_bytes : host;
+    }
+    const auto size = parse_size(setting);
+    TORCH_CHECK_VALUE(size.has_value() && *size >= static_cast<double>(kLeastMemory),
+                      "TORCHDEVICE_MEMORY must be a size of at least 2MiB, such as 8GiB, 500MB or a number of bytes, "
+                      "but it is '",
+                      setting, "'");
+    return *size < static_cast<double>(host) ? static_cast<size_t>(*size) : host;
+  }();
+  return total;
+}
+
 const CudaRelease& cuda_release() { return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13; }
 
 std::string architecture_flags() {
@@ -96,7 +170,9 @@ std::string architecture_flags() {
   const int device = 10 * major + minor;
   std::istringstream entries(cuda_release().architectures);
   for (std::string entry; entries >> entry;) {
-    if (runs_on(std::stoi(entry.substr(entry.find('_') + 1)), device)) return cuda_release().architectures;
+    if (runs_on(std::stoi(entry.substr(entry.find('_') + 1)), device)) {
+      return cuda_release().architectures;
+    }
   }
   return std::string(cuda_release().architectures) + " sm_" + std::to_string(device);
 }

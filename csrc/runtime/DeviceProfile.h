@@ -30,6 +30,10 @@ const DeviceProfile* device_profile();
 /// such a GPU lacks and the host has.
 bool gpu_is_chosen();
 
+/// Bytes of each device: what TORCHDEVICE_MEMORY says, else TORCHDEVICE_PROFILE, else what the native backend has.
+/// Throws c10::ValueError (ValueError) for a setting that is no size.
+size_t device_total_memory();
+
 /// What CUDA's programming guide fixes for a compute capability.
 struct CapabilityLimits {
   int capability;  ///< 10 * major + minor; the row holds up to the next one

@@ -45,7 +45,7 @@ const char* cuda_error_name(int32_t code) noexcept {
 void throw_cuda_error(CudaError error, const char* function) {
   const auto code = static_cast<int32_t>(error);
   std::string text = std::string("CUDA error: ") + cuda_error_string(code);
-  if (error == CudaError::invalid_device) {
+  if (error == CudaError::kInvalidDevice) {
     text += "\nGPU device may be out of range, do you have enough GPUs?";
   } else {
     text += std::string("\nSearch for `") + cuda_error_name(code) +

@@ -18,16 +18,22 @@ uintptr_t trace_id(const void* object) { return reinterpret_cast<uintptr_t>(obje
 
 Event::Event(c10::DeviceIndex device, bool timing)
     : device_(device), timing_(timing), native_(native_backend().new_event(timing)) {
-  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_creation(c10::kCUDA, trace_id(this));
+  if (const auto* trace = tracer()) {
+    (*trace)->trace_gpu_event_creation(c10::kCUDA, trace_id(this));
+  }
 }
 
 Event::~Event() {
-  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_deletion(c10::kCUDA, trace_id(this));
+  if (const auto* trace = tracer()) {
+    (*trace)->trace_gpu_event_deletion(c10::kCUDA, trace_id(this));
+  }
 }
 
 void Event::record(c10::Stream stream) {
   captured_ = capture_point(stream);
-  if (native_ && !captured_) native_->record();
+  if (native_ && !captured_) {
+    native_->record();
+  }
   recorded_at_ = std::chrono::steady_clock::now();
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_record(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
@@ -36,7 +42,9 @@ void Event::record(c10::Stream stream) {
 
 // See Note [Streams without queues]: later work comes after earlier work anyway.
 void Event::block(c10::Stream stream) const {
-  if (captured_) join_capture(stream, *captured_);
+  if (captured_) {
+    join_capture(stream, *captured_);
+  }
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_wait(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
   }
@@ -44,7 +52,9 @@ void Event::block(c10::Stream stream) const {
 
 void Event::forbid_during_capture(const char* function) const {
   forbid_unsafe_call(function);
-  if (captured_ && is_underway(*captured_)) throw_cuda_error(CudaError::captured_event, function);
+  if (captured_ && is_underway(*captured_)) {
+    throw_cuda_error(CudaError::kCapturedEvent, function);
+  }
 }
 
 bool Event::query() const {
@@ -54,15 +64,21 @@ bool Event::query() const {
 
 void Event::synchronize() const {
   forbid_during_capture("synchronize");
-  if (const auto* trace = tracer()) (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));
-  if (native_) native_->synchronize();
+  if (const auto* trace = tracer()) {
+    (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));
+  }
+  if (native_) {
+    native_->synchronize();
+  }
 }
 
 double Event::elapsed_ms(const Event& end) const {
   if (device_ != end.device_ || !timing_ || !end.timing_) {
-    throw_cuda_error(CudaError::invalid_resource_handle, "elapsed_ms");
+    throw_cuda_error(CudaError::kInvalidResourceHandle, "elapsed_ms");
   }
-  if (native_) return native_->elapsed_ms(*end.native_);
+  if (native_) {
+    return native_->elapsed_ms(*end.native_);
+  }
   return std::chrono::duration<double, std::milli>(end.recorded_at_ - recorded_at_).count();
 }
 

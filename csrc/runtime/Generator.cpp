@@ -23,15 +23,23 @@ constexpr int64_t kStateBytes = 2 * kSeedBytes;
 
 void GeneratorState::add_graph(c10::DeviceIndex device) {
   const std::lock_guard lock(mutex_);
-  if (graphs_++ > 0) return;
+  if (graphs_++ > 0) {
+    return;
+  }
   const c10::DeviceGuard guard({c10::kCUDA, device});
-  for (c10::DataPtr& cell : cells_) cell = c10::GetAllocator(c10::kCUDA)->allocate(sizeof(uint64_t));
+  for (c10::DataPtr& cell : cells_) {
+    cell = c10::GetAllocator(c10::kCUDA)->allocate(sizeof(uint64_t));
+  }
 }
 
 void GeneratorState::remove_graph() noexcept {
   const std::lock_guard lock(mutex_);
-  if (--graphs_ > 0) return;
-  for (c10::DataPtr& cell : cells_) cell.clear();
+  if (--graphs_ > 0) {
+    return;
+  }
+  for (c10::DataPtr& cell : cells_) {
+    cell.clear();
+  }
 }
 
 CudaGenerator::CudaGenerator(c10::DeviceIndex device)

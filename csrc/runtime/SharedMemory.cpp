@@ -37,7 +37,9 @@ class SharedRanges {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.upper_bound(address);
-    if (next == ranges_.begin() || std::prev(next)->second.end <= address) return std::nullopt;
+    if (next == ranges_.begin() || std::prev(next)->second.end <= address) {
+      return std::nullopt;
+    }
     return std::prev(next)->second.device;
   }
 
@@ -84,7 +86,9 @@ class SharedMemory {
   ~SharedMemory() {
     shared_ranges().remove(file_.get());
     // A forked child inherits the mapping but no reference of its own: counting down would take the sender's.
-    if (getpid() != owner_) std::ignore = file_.release_context();
+    if (getpid() != owner_) {
+      std::ignore = file_.release_context();
+    }
   }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;

@@ -39,7 +39,7 @@ std::array<std::array<std::atomic<uint32_t>, kPriorities>, kMaxDevices> next_in_
 // Made by a thread's first change of stream: small thread-local data lets the module use the static TLS block.
 using StreamIds = std::array<c10::StreamId, kMaxDevices>;
 constinit thread_local std::unique_ptr<StreamIds> current_ids;
-constinit std::atomic<SyncDebugMode> debug_mode{SyncDebugMode::off};
+constinit std::atomic<SyncDebugMode> debug_mode{SyncDebugMode::kOff};
 
 bool is_external(c10::StreamId id) { return id != 0 && id % 2 == 0; }
 
@@ -65,10 +65,14 @@ c10::DeviceIndex checked(c10::DeviceIndex device) {
 
 void trace_pool_creation(c10::DeviceIndex device) {
   const auto* interpreter = c10::impl::GPUTrace::get_trace();
-  if (!interpreter) return;
+  if (!interpreter) {
+    return;
+  }
   static constinit std::atomic<uint64_t> traced{0};
   const auto bit = uint64_t{1} << static_cast<unsigned>(device);
-  if (traced.fetch_or(bit) & bit) return;
+  if (traced.fetch_or(bit) & bit) {
+    return;
+  }
   for (const auto& streams : pools[device]) {
     for (const auto& stream : streams) {
       (*interpreter)->trace_gpu_stream_creation(c10::kCUDA, reinterpret_cast<uintptr_t>(&stream));
@@ -89,7 +93,9 @@ c10::Stream current_stream(c10::DeviceIndex device) {
 
 c10::Stream exchange_stream(c10::Stream stream) {
   const auto previous = current_stream(stream.device_index());
-  if (!current_ids) current_ids = std::make_unique<StreamIds>();
+  if (!current_ids) {
+    current_ids = std::make_unique<StreamIds>();
+  }
   (*current_ids)[previous.device_index()] = stream.id();
   follow_capture(stream);
   return previous;
@@ -110,9 +116,13 @@ c10::Stream external_stream(void* handle, c10::DeviceIndex device) {
 
 void* stream_handle(c10::Stream stream) {
   const auto id = stream.id();
-  if (id == 0) return nullptr;
+  if (id == 0) {
+    return nullptr;
+  }
   // NOLINTNEXTLINE(performance-no-int-to-ptr): another library's pointer, which torch carries as a number
-  if (is_external(id)) return reinterpret_cast<void*>(static_cast<intptr_t>(id));
+  if (is_external(id)) {
+    return reinterpret_cast<void*>(static_cast<intptr_t>(id));
+  }
   const int kind = kind_of(id);
   TORCH_INTERNAL_ASSERT(kind >= 1 && kind <= kPriorities, "Unrecognized stream ", stream,
                         " (I didn't recognize the stream type, PRIORITY ", kind, ")");
@@ -153,8 +163,8 @@ void set_sync_debug_mode(SyncDebugMode mode) noexcept { debug_mode.store(mode, s
 
 void note_host_waits(c10::Stream stream) {
   const auto mode = sync_debug_mode();
-  TORCH_CHECK(mode != SyncDebugMode::error, "called a synchronizing CUDA operation");
-  if (mode == SyncDebugMode::warn) {
+  TORCH_CHECK(mode != SyncDebugMode::kError, "called a synchronizing CUDA operation");
+  if (mode == SyncDebugMode::kWarn) {
     TORCH_WARN("called a synchronizing CUDA operation");
   }
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {

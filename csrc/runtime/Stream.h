@@ -49,7 +49,7 @@ void synchronize_stream(c10::Stream stream);
 void synchronize_device(c10::DeviceIndex device);
 
 /// torch.cuda.set_sync_debug_mode: what a synchronizing operation does beside its work.
-enum class SyncDebugMode : uint8_t { off = 0, warn = 1, error = 2 };
+enum class SyncDebugMode : uint8_t { kOff = 0, kWarn = 1, kError = 2 };
 
 SyncDebugMode sync_debug_mode() noexcept;
 void set_sync_debug_mode(SyncDebugMode mode) noexcept;

@@ -18,6 +18,8 @@ struct ThreadState {
   c10::DeviceIndex forwarding_device = -1;
   /// This thread's aliases, once it has forwarded an operator.
   forward::AliasPool* aliases = nullptr;
+  /// Its aliases are the CPU's, beside another native backend: kernels find memory under the host's addresses.
+  bool works_on_host = false;
   /// torch's record of this thread's profilers, once it was asked for.
   const at::RecordFunctionTLS* profilers = nullptr;
 };

@@ -56,7 +56,7 @@ void copy_silently(at::Tensor to, const at::Tensor& from) {
 
 /// Between devices and on this one. The host's memory is read when the copy is submitted.
 at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
-  StandIns host(StandIns::Kind::host);
+  StandIns host(StandIns::Kind::kHost);
   if (self.is_mps()) {
     check_dtype(self.scalar_type());
   }

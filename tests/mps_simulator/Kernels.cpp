@@ -322,7 +322,7 @@ void take_over_sizes(const Stack& arguments, StandIns& host) {
       if (tensor.defined() && tensor.is_mps() && host.of(tensor).sizes() != tensor.sizes()) {
         const at::Tensor resized = host.of(tensor);
         resize_tensor(tensor, resized.sizes(), resized.strides());
-        StandIns fresh(StandIns::Kind::host);
+        StandIns fresh(StandIns::Kind::kHost);
         const at::Tensor target = fresh.of(tensor);
         queue().run_now([&] { target.copy_(resized); });
       }
@@ -386,7 +386,7 @@ const Trial& tried(const Operator& op, const Stack& arguments) {
       return found->second;
     }
   }
-  StandIns zeros(StandIns::Kind::zeros);
+  StandIns zeros(StandIns::Kind::kZeros);
   Stack stack = replaced(arguments, zeros);
   for (size_t i = 0; i < stack.size(); ++i) {
     if (is_generator(op.schema().arguments()[i])) {
@@ -399,7 +399,7 @@ const Trial& tried(const Operator& op, const Stack& arguments) {
     KeptWarnings warnings;
     run_on_host(op, stack);
     trial.warnings = warnings.take();
-    StandIns meta(StandIns::Kind::meta);
+    StandIns meta(StandIns::Kind::kMeta);
     const std::optional<Stack> planned = plan(op, arguments, meta);
     trial.may_be_late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
   } catch (const c10::NotImplementedError&) {
@@ -423,13 +423,13 @@ void run(const Operator& op, Stack* stack) {
   const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
   check_arguments(op, arguments);
   check_overlap(op, arguments);
-  StandIns meta(StandIns::Kind::meta);
+  StandIns meta(StandIns::Kind::kMeta);
   const Trial& trial = tried(op, arguments);
   std::optional<Stack> planned = trial.may_be_late ? plan(op, arguments, meta) : std::nullopt;
   if (planned.has_value() && resizes_shared_memory(arguments, meta)) {
     planned.reset();
   }
-  StandIns host(StandIns::Kind::host);
+  StandIns host(StandIns::Kind::kHost);
   Stack results;
   if (planned.has_value()) {
     for (const c10::Warning& warning : trial.warnings) {

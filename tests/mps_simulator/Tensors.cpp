@@ -91,10 +91,10 @@ c10::Storage StandIns::storage_of(const at::Tensor& tensor) {
   const c10::Storage& original = tensor.storage();
   auto& storage = storages_[original.unsafeGetStorageImpl()];
   if (!storage) {
-    const bool meta = kind_ == Kind::meta;
+    const bool meta = kind_ == Kind::kMeta;
     const c10::Device device(meta ? c10::kMeta : c10::kCPU);
-    c10::DataPtr memory(kind_ == Kind::host ? pages_of(original.data()) : nullptr, device);
-    if (kind_ == Kind::zeros) {
+    c10::DataPtr memory(kind_ == Kind::kHost ? pages_of(original.data()) : nullptr, device);
+    if (kind_ == Kind::kZeros) {
       memory = c10::GetDefaultCPUAllocator()->allocate(original.nbytes());
       if (original.nbytes() > 0) {
         std::memset(memory.get(), 0, original.nbytes());
@@ -110,14 +110,14 @@ c10::Storage StandIns::storage_of(const at::Tensor& tensor) {
 at::Tensor StandIns::of(const at::Tensor& tensor) {
   if (!tensor.defined() || !tensor.is_mps()) {
     // Metal kernels get numbers of the host by value.
-    return kind_ != Kind::meta && tensor.defined() && tensor.is_cpu() && tensor.layout() == c10::kStrided
+    return kind_ != Kind::kMeta && tensor.defined() && tensor.is_cpu() && tensor.layout() == c10::kStrided
                ? by_value(tensor)
                : tensor;
   }
   auto& [original, stand_in] = tensors_[tensor.unsafeGetTensorImpl()];
   if (!stand_in.defined()) {
     const c10::InferenceMode no_inference(false);  // the queue's thread knows nothing of the caller's
-    const auto key = kind_ == Kind::meta ? c10::DispatchKey::Meta : c10::DispatchKey::CPU;
+    const auto key = kind_ == Kind::kMeta ? c10::DispatchKey::Meta : c10::DispatchKey::CPU;
     const auto kept = tensor.key_set() & c10::DispatchKeySet({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
     original = tensor;
     stand_in =
@@ -151,7 +151,7 @@ c10::IValue StandIns::of(const c10::IValue& value) {
     return list;
   }
   if (value.isDevice() && value.toDevice().is_mps()) {
-    return c10::Device(kind_ == Kind::meta ? c10::kMeta : c10::kCPU);
+    return c10::Device(kind_ == Kind::kMeta ? c10::kMeta : c10::kCPU);
   }
   return value;
 }

@@ -21,7 +21,7 @@ void resize_tensor(const at::Tensor& tensor, at::IntArrayRef size, std::optional
 /// Stand-ins for the MPS tensors of one call. Tensors that share a buffer get stand-ins that share memory.
 class StandIns {
  public:
-  enum class Kind { host, meta, zeros };
+  enum class Kind { kHost, kMeta, kZeros };
   explicit StandIns(Kind kind) : kind_(kind) {}
 
   /// The value with every MPS tensor in it replaced.

@@ -30,71 +30,71 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("no wait before the CPU", "csrc/native/MpsBackend.cpp", "    synchronize();\n  }\n}", "  }\n}"),
+    Mutant("no wait before the CPU", "csrc/native/mps/MpsBackend.cpp", "    synchronize();\n  }\n}", "  }\n}"),
     Mutant(
         "work of the CPU's turn is taken for done when it is not",
-        "csrc/native/MpsBackend.cpp",
+        "csrc/native/mps/MpsBackend.cpp",
         "  const uint64_t before = submitted_.load(std::memory_order_acquire);",
         "  const uint64_t before = submitted_.load(std::memory_order_acquire) + 1;",
     ),
     Mutant(
         "every operator on the CPU waits",
-        "csrc/native/MpsBackend.cpp",
+        "csrc/native/mps/MpsBackend.cpp",
         "if (submitted_.load(std::memory_order_acquire) != done_.load(std::memory_order_acquire)) {",
         "{",
     ),
     Mutant(
         "the data pointer as an address",
-        "csrc/native/MpsBackend.cpp",
+        "csrc/native/mps/MpsBackend.cpp",
         "  const void* shared = buffers_.getSharedBufferPtr(memory).first;\n  return shared",
         "  const void* shared = memory;\n  return shared",
     ),
     Mutant(
         "results of the CPU are copied",
-        "csrc/native/MpsMemory.cpp",
+        "csrc/native/mps/MpsMemory.cpp",
         "    if (lent != lent_.end()) {\n      if (memory",
         "    if (false) {\n      if (memory",
     ),
     Mutant(
         "float64 is taken for a type of Metal's",
-        "csrc/native/MpsBackend.cpp",
-        "bits_of({c10::kDouble, ",
-        "bits_of({",
+        "csrc/native/mps/MpsBackend.cpp",
+        "dtype_set({c10::kDouble, ",
+        "dtype_set({",
     ),
     Mutant(
         "every error is taken for a refusal",
-        "csrc/forward/Refusal.cpp",
+        "csrc/native/mps/Refusal.cpp",
         "  return may_refuse && std::regex_search(error.msg(), says_it_cannot());",
         "  return true;",
     ),
     Mutant(
         "errors about values are taken for refusals",
-        "csrc/forward/Refusal.cpp",
+        "csrc/native/mps/Refusal.cpp",
         "  return may_refuse && std::regex_search(",
         "  return std::regex_search(",
     ),
     Mutant(
         "no refusal is known",
-        "csrc/forward/Refusal.cpp",
+        "csrc/native/mps/Refusal.cpp",
         "  return may_refuse && std::regex_search(error.msg(), says_it_cannot());",
         "  return false;",
     ),
     Mutant(
         "written arguments are not put back",
-        "csrc/forward/Choice.cpp",
+        "csrc/forward/fallback/Fallback.cpp",
         "      saved->put_back();",
         "",
     ),
     Mutant(
         "a refusal is for every mode",
-        "csrc/forward/Choice.cpp",
+        "csrc/forward/fallback/OperatorRecord.cpp",
         "    if ((value ^ kind) <= 1) {",
         "    if (kind != 0) {",
     ),
     Mutant(
         "a refusal is forgotten",
-        "csrc/forward/Choice.cpp",
-        "    record.remember(call.kind(), OperatorRecord::Answer::refused);",
+        "csrc/forward/fallback/Fallback.cpp",
+        "    record.remember(call.hash(), OperatorRecord::Answer::refused);",
         "",
     ),
     Mutant(
@@ -111,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "no limit of memory",
-        "csrc/native/MpsMemory.cpp",
+        "csrc/native/mps/MpsMemory.cpp",
         "  buffers_.setHighWatermarkRatio(",
         "  static_cast<void>(",
     ),
@@ -125,7 +125,7 @@ MUTANTS = [
 
 
 #: Changes nothing, and so must survive: else the others may fail for reasons of their own.
-CONTROL = Mutant("nothing", "csrc/forward/Refusal.cpp", "  return may_refuse", "  return may_refuse")
+CONTROL = Mutant("nothing", "csrc/native/mps/Refusal.cpp", "  return may_refuse", "  return may_refuse")
 
 
 class Builder:

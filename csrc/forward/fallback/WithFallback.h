@@ -1,0 +1,66 @@
+// forward/fallback/WithFallback.h: a typed kernel that runs on the native backend or on the CPU.
+
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <type_traits>
+
+#include "forward/Masquerade.h"
+#include "forward/fallback/Fallback.h"
+
+namespace torchdevice::forward {
+
+template <class T, bool is_written>
+void see_argument(CallKind& call, const void* argument) {
+  call.see(*static_cast<const T*>(argument), is_written);
+}
+
+template <class Op, class Kernel, class Signature = Op::schema>
+struct WithFallback;
+
+/// `Kernel`, run where Note [Falling back to the CPU] says. Registered in place of `Kernel` where there is a choice.
+template <class Op, class Kernel, class R, class... A>
+struct WithFallback<Op, Kernel, R(A...)> {
+  static R call(A... arguments) {
+    const std::array<const void*, sizeof...(A)> addresses{std::addressof(arguments)...};
+    if constexpr (std::is_void_v<R>) {
+      run_with_fallback(choosable, addresses.data(), [&] { Kernel::call(arguments...); });
+    } else if constexpr (std::is_reference_v<R>) {
+      std::remove_reference_t<R>* result = nullptr;
+      run_with_fallback(choosable, addresses.data(), [&] { result = &Kernel::call(arguments...); });
+      return *result;
+    } else {
+      std::optional<R> result;
+      run_with_fallback(choosable, addresses.data(), [&] { result.emplace(Kernel::call(arguments...)); });
+      return std::move(*result);
+    }
+  }
+
+ private:
+  /// As Forward reads the types: operators without a result write to their lists, resize_ and its kin to constant
+  /// references.
+  template <class T>
+  static constexpr bool kIsWritten =
+      std::is_same_v<T, at::Tensor&> || (std::is_same_v<T, const at::Tensor&> && std::is_same_v<R, T>) ||
+      (std::is_same_v<T, at::TensorList> && std::is_void_v<R>);
+
+  static constexpr std::array<ChoosableKernel::See, sizeof...(A)> kSee{
+      &see_argument<std::remove_cvref_t<A>, kIsWritten<A>>...};
+  static inline constinit ChoosableKernel choosable{Op::name, Op::overload_name, kSee.data(), sizeof...(A), {}};
+};
+
+/// For kernels that call another one: `Kernel` where there is no choice, else WithFallback.
+template <class Op, class Kernel, class Signature = Op::schema>
+struct WithFallbackIfAny;
+
+template <class Op, class Kernel, class R, class... A>
+struct WithFallbackIfAny<Op, Kernel, R(A...)> {
+  static R call(A... arguments) {
+    return C10_UNLIKELY(has_choice()) ? WithFallback<Op, Kernel>::call(std::forward<A>(arguments)...)
+                                      : Kernel::call(std::forward<A>(arguments)...);
+  }
+};
+
+}  // namespace torchdevice::forward

@@ -1,0 +1,237 @@
+// runtime/PinnedMemory.cpp: pinned host memory.
+
+#include "runtime/PinnedMemory.h"
+
+#include <c10/core/impl/alloc_cpu.h>
+#include <pthread.h>
+
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "runtime/Error.h"
+
+namespace torchdevice {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+int64_t microseconds_since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
+}
+
+/// The pinned ranges of the process, by first address: those that programs registered, and blocks of the allocator.
+class PinnedRanges {
+ public:
+  /// A free block of exactly `nbytes`, now in use; nullptr if there is none.
+  void* take(size_t nbytes) {
+    const std::lock_guard guard(mutex_);
+    const auto found = free_.find(nbytes);
+    if (found == free_.end() || found->second.empty()) {
+      return nullptr;
+    }
+    void* block = found->second.back();
+    found->second.pop_back();
+    count_use(nbytes);
+    return block;
+  }
+
+  /// A fresh block of the allocator, in use.
+  void add_block(void* pointer, size_t nbytes, int64_t microseconds) {
+    const auto start = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    ranges_.insert_or_assign(start, Range{start + nbytes, /*registered=*/false});
+    stats_.allocations.increase(1);
+    stats_.allocated_bytes.increase(nbytes);
+    stats_.host_alloc_time.increase(microseconds);
+    ++stats_.num_host_alloc;
+    count_use(nbytes);
+  }
+
+  /// The block that starts at `pointer` is free again.
+  void give_back(void* pointer) {
+    const std::lock_guard guard(mutex_);
+    const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
+    TORCH_INTERNAL_ASSERT(found != ranges_.end());
+    const size_t nbytes = found->second.end - found->first;
+    free_[nbytes].push_back(pointer);
+    stats_.active_requests.decrease(1);
+    stats_.active_bytes.decrease(nbytes);
+  }
+
+  /// Free blocks go back to the system's allocator.
+  void release_free_blocks() {
+    const std::lock_guard guard(mutex_);
+    for (const auto& [nbytes, blocks] : free_) {
+      for (void* block : blocks) {
+        const auto start = Clock::now();
+        ranges_.erase(reinterpret_cast<uintptr_t>(block));
+        c10::free_cpu(block);
+        stats_.allocations.decrease(1);
+        stats_.allocated_bytes.decrease(nbytes);
+        stats_.host_free_time.increase(microseconds_since(start));
+        ++stats_.num_host_free;
+      }
+    }
+    free_.clear();
+  }
+
+  /// False if the range overlaps one that is there.
+  bool add_registered(void* pointer, size_t nbytes) {
+    const auto start = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    const auto next = ranges_.lower_bound(start);
+    if (next != ranges_.end() && next->first < start + nbytes) {
+      return false;
+    }
+    if (next != ranges_.begin() && std::prev(next)->second.end > start) {
+      return false;
+    }
+    ranges_.emplace_hint(next, start, Range{start + nbytes, /*registered=*/true});
+    return true;
+  }
+
+  /// Forget the registered range that starts at `pointer`; false if there is none.
+  bool remove_registered(void* pointer) {
+    const std::lock_guard guard(mutex_);
+    const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
+    if (found == ranges_.end() || !found->second.registered) {
+      return false;
+    }
+    ranges_.erase(found);
+    return true;
+  }
+
+  bool contains(const void* pointer) {
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    const std::lock_guard guard(mutex_);
+    const auto next = ranges_.upper_bound(address);
+    return next != ranges_.begin() && std::prev(next)->second.end > address;
+  }
+
+  template <typename Use>
+  auto with_stats(Use use) {
+    const std::lock_guard guard(mutex_);
+    return use(stats_);
+  }
+
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  struct Range {
+    uintptr_t end;
+    bool registered;
+  };
+
+  void count_use(size_t nbytes) {
+    stats_.active_requests.increase(1);
+    stats_.active_bytes.increase(nbytes);
+  }
+
+  std::mutex mutex_;
+  std::map<uintptr_t, Range> ranges_;
+  std::map<size_t, std::vector<void*>> free_;  ///< by size
+  at::HostStats stats_;
+};
+
+PinnedRanges& pinned_ranges() {
+  static auto* ranges = [] {
+    auto* fresh = new PinnedRanges();
+    // A fork while another thread holds the lock would leave it held in the child for ever.
+    pthread_atfork([] { pinned_ranges().mutex().lock(); }, [] { pinned_ranges().mutex().unlock(); },
+                   [] { pinned_ranges().mutex().unlock(); });
+    return fresh;
+  }();
+  return *ranges;
+}
+
+void release_pinned(void* pointer) {
+  if (pointer) {
+    pinned_ranges().give_back(pointer);
+  }
+}
+
+/// As CUDA's: sizes are rounded up to a power of two, and freed blocks are kept for the next request of their size.
+class PinnedAllocator final : public at::HostAllocator {
+ public:
+  c10::DataPtr allocate(size_t nbytes) override {
+    void* pointer = nullptr;
+    if (nbytes != 0) {
+      const size_t size = std::bit_ceil(nbytes);
+      pointer = pinned_ranges().take(size);
+      if (!pointer) {
+        pointer = allocate_block(size);
+      }
+    }
+    return {pointer, pointer, &release_pinned, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release_pinned; }
+  void copy_data(void* target, const void* source, size_t nbytes) const override {
+    default_copy_data(target, source, nbytes);
+  }
+
+  // Copies from pinned memory are done when the copy returns, so there is nothing to wait for before reuse.
+  bool record_event(void* pointer, void* /*context*/, c10::Stream /*stream*/) override { return is_pinned(pointer); }
+  void empty_cache() override { pinned_ranges().release_free_blocks(); }
+
+  at::HostStats get_stats() override {
+    return pinned_ranges().with_stats([](const at::HostStats& stats) { return stats; });
+  }
+  void reset_accumulated_stats() override {
+    pinned_ranges().with_stats([](at::HostStats& stats) {
+      for (auto* stat : {&stats.allocations, &stats.active_requests, &stats.allocated_bytes, &stats.active_bytes}) {
+        stat->reset_accumulated();
+      }
+      stats.host_alloc_time.reset_accumulated();
+      stats.host_free_time.reset_accumulated();
+      stats.num_host_alloc = stats.num_host_free = 0;
+    });
+  }
+  void reset_peak_stats() override {
+    pinned_ranges().with_stats([](at::HostStats& stats) {
+      for (auto* stat : {&stats.allocations, &stats.active_requests, &stats.allocated_bytes, &stats.active_bytes}) {
+        stat->reset_peak();
+      }
+      stats.host_alloc_time.reset_peak();
+      stats.host_free_time.reset_peak();
+    });
+  }
+
+ private:
+  static void* allocate_block(size_t size) {
+    const auto start = Clock::now();
+    void* block = c10::alloc_cpu(size);
+    pinned_ranges().add_block(block, size, microseconds_since(start));
+    return block;
+  }
+};
+
+}  // namespace
+
+at::HostAllocator& host_allocator() {
+  static auto* allocator = new PinnedAllocator();
+  return *allocator;
+}
+
+bool is_pinned(const void* pointer) { return pinned_ranges().contains(pointer); }
+
+int register_host_memory(void* pointer, size_t nbytes) {
+  if (!pointer || nbytes == 0) {
+    return static_cast<int>(CudaError::kInvalidValue);
+  }
+  const bool added = pinned_ranges().add_registered(pointer, nbytes);
+  return static_cast<int>(added ? CudaError::kSuccess : CudaError::kHostMemoryAlreadyRegistered);
+}
+
+int unregister_host_memory(void* pointer) {
+  if (!pointer) {
+    return static_cast<int>(CudaError::kInvalidValue);
+  }
+  const bool removed = pinned_ranges().remove_registered(pointer);
+  return static_cast<int>(removed ? CudaError::kSuccess : CudaError::kHostMemoryNotRegistered);
+}
+
+}  // namespace torchdevice

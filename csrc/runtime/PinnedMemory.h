@@ -1,0 +1,27 @@
+// runtime/PinnedMemory.h: pinned host memory.
+
+#pragma once
+
+#include <ATen/core/CachingHostAllocator.h>
+
+#include <cstddef>
+
+namespace torchdevice {
+
+// Note [Pinned memory]
+// The native backend reads and writes host memory wherever it lies, so pinning moves nothing: it is the record of which
+// ranges a program asked to pin, and that record is what is_pinned() answers from.
+
+/// The allocator behind pin_memory(); also registered as torch's host allocator for CUDA.
+at::HostAllocator& host_allocator();
+
+/// Whether `pointer` lies in memory of host_allocator() or in a registered range; may point inside.
+bool is_pinned(const void* pointer);
+
+/// cudaHostRegister: 0, or the code of a CUDA error if the range is empty or overlaps a pinned one.
+int register_host_memory(void* pointer, size_t nbytes);
+
+/// cudaHostUnregister: 0, or the code of a CUDA error if no registered range starts at `pointer`.
+int unregister_host_memory(void* pointer);
+
+}  // namespace torchdevice
