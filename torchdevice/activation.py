@@ -118,12 +118,12 @@ def _install() -> None:
             "and would never serve cuda. Import torchdevice_ext before the first backward(), or install "
             "torchdevice-ext so that `import torch` activates it."
         )
-    from torchdevice import torch_patches
+    from torchdevice import patches  # like the extension, only with a torch that matches
 
     names = dict(vars(torch._C))
     try:
         _C.activate()
-        torch_patches.apply()
+        patches.apply()
     except BaseException:
         # Without the names that were added, torch answers again as the CPU build that it is.
         vars(torch._C).clear()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+import torch
+import torch.profiler.profiler as profiler
 
-def offer_cuda_activity(profiler: ModuleType) -> Callable[[], None]:
-    """Let `torch.profiler.profiler` offer ProfilerActivity.CUDA, alone too; returns what takes it back.
+from torchdevice.patches.change import Undo, all_of, set_all
+
+
+def offer_cuda_activity() -> Undo:
+    """Let torch.profiler offer ProfilerActivity.CUDA, alone too; returns what takes it back.
 
     Without CUPTI torch takes device time for an attribute of operators that the CPU recorded: it does not offer the
     activity, and refuses it alone ("Legacy CUDA profiling requires use_cpu=True"). A GPU offers it and takes it alone.
     """
-    import torch
-
     cpu, cuda = torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA
     supported: Any = profiler.supported_activities
     kineto: Any = profiler._KinetoProfile
@@ -31,10 +32,8 @@ def offer_cuda_activity(profiler: ModuleType) -> Callable[[], None]:
         if cuda in self.activities:
             self.activities = {*self.activities, cpu}
 
-    def put(function: Any, constructor: Any) -> None:
-        profiler.supported_activities = function  # type: ignore[attr-defined]
-        torch.profiler.supported_activities = function
-        kineto.__init__ = constructor
-
-    put(supported_activities, __init__)
-    return lambda: put(supported, initialize)
+    return all_of(
+        set_all(profiler, {"supported_activities": supported_activities}),
+        set_all(torch.profiler, {"supported_activities": supported_activities}),
+        set_all(kineto, {"__init__": __init__}),
+    )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchdevice import torch_patches
+from torchdevice import patches
 
 
 def test_every_patch_says_why() -> None:
-    patches = list(torch_patches.patches())
-    assert len({patch.target for patch in patches}) == len(patches)
-    assert all(len(patch.reason) > 10 for patch in patches)
+    assert len({patch.target for patch in patches.PATCHES}) == len(patches.PATCHES)
+    assert all(len(patch.reason) > 10 for patch in patches.PATCHES)
 
 
 def test_classes_that_torch_captured_are_the_new_ones() -> None:
@@ -40,13 +39,13 @@ def test_undo_takes_everything_back(run_python) -> None:
         set_type, reducers = torch._C._set_default_tensor_type, dict(reduction.ForkingPickler._extra_reducers)
         new = torch.cuda.FloatTensor.__new__
         import torchdevice
-        from torchdevice import torch_patches
+        from torchdevice import patches
         torchdevice.activate()
         assert torch.UntypedStorage(4, device="cuda").device.type == "cuda"
-        torch_patches.apply()  # the second time does nothing
+        patches.apply()  # the second time does nothing
         assert torch.backends.cudnn is cudnn is __import__("sys").modules["torch.backends.cudnn"]
         assert cudnn.version() and cudnn.benchmark_limit == 10 and type(cudnn) is not kind
-        torch_patches.undo()
+        patches.undo()
         for module, names in zip(modules, before):
             now = vars(module)
             changed = {name for name in names.keys() | now.keys() if names.get(name) is not now.get(name)}
@@ -63,7 +62,7 @@ def test_undo_takes_everything_back(run_python) -> None:
             assert "Storage device not recognized: cuda" in str(error)
         else:
             raise AssertionError
-        torch_patches.apply()
+        patches.apply()
         assert torch.UntypedStorage(4, device="cuda").resize_(8).nbytes() == 8
         """,
         TORCH_DEVICE_BACKEND_AUTOLOAD="0",

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from torchdevice.on_import import when_imported
+from torchdevice.patches.change import when_imported
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,13 +22,13 @@ from torch._inductor.codegen.wrapper import PythonWrapperCodegen, SubgraphPython
 from torch._inductor.custom_graph_pass import CustomGraphModulePass, get_hash_for_files
 from torch._inductor.virtualized import V
 
+from torchdevice.patches.change import Undo, all_of, set_all
+
 _HOST_DEVICES = ("cpu", "cuda")
 
 
-def generate_cpp_for_cuda() -> Callable[[], None]:
+def generate_cpp_for_cuda() -> Undo:
     """Let inductor generate C++ for graphs on cuda; returns what takes it back."""
-    from torchdevice.torch_patches import set_all
-
     gpu_types = list(utils.GPU_TYPES)
     tables: list[dict[str, Any]] = [
         common.device_codegens,
@@ -41,7 +40,7 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
     # Inductor's word for devices whose kernels are Triton's: what it does for these alone (padding, aligned inputs,
     # device guards, orders of loops) is no use to C++ ...
     utils.GPU_TYPES.remove("cuda")
-    undos = [
+    undo = all_of(
         # ... except for the rule that the result of a CUDA tensor and a CPU scalar is on the GPU.
         set_all(lowering, {"is_gpu": lambda device: device in gpu_types}),
         # What it does for the CPU alone, as it knows only one device for which C++ is generated.
@@ -52,11 +51,10 @@ def generate_cpp_for_cuda() -> Callable[[], None]:
         set_all(lowering, {"use_two_step_variance": _use_two_step_variance}),
         # Processes that compile Triton's kernels are started for the first graph on cuda.
         set_all(async_compile.AsyncCompile, {"wakeup": lambda: None}),
-    ]
+    )
 
     def restore() -> None:
-        for undo in reversed(undos):
-            undo()
+        undo()
         utils.GPU_TYPES[:] = gpu_types
         for table, rows in zip(tables, before, strict=True):
             table.clear()
@@ -180,14 +178,15 @@ class _CudaCalls(PythonWrapperCodegen):
         if triton:
             super()._generate_kernel_call_helper(kernel_name, call_args, triton=True, arg_types=arg_types, **kwargs)
             return
-        # In a captured graph the call must come again at each replay.
-        self.add_import_once("from torchdevice.generated import capturing, captured")
+        # In a captured graph the call must come again at each replay. The module is spelled out, here and below: a new
+        # name changes this file, and with it the key under which inductor caches generated code.
+        self.add_import_once("from torchdevice.patches.inductor.runtime import capturing, captured")
         function = f"(captured({kernel_name}, {_uses(arg_types)!r}) if capturing() else {kernel_name})"
         call = self.wrap_kernel_call(function, call_args)
         if not any(_RETHROW in source for source, name in self.src_to_kernel.items() if name == kernel_name):
             self.writeline(call)
             return
-        self.add_import_once("from torchdevice.generated import raise_as_uncompiled")
+        self.add_import_once("from torchdevice.patches.inductor.runtime import raise_as_uncompiled")
         self.writelines(["try:", f"    {call}", "except RuntimeError as error:", "    raise_as_uncompiled(error)"])
 
 

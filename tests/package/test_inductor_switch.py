@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+from torchdevice.patches.inductor import switch
+
 UNCOMPILED = (
     "torchdevice runs such graphs through backend='aot_eager' instead: same results, no speed-up. Name that backend "
     "yourself to silence this."
@@ -119,9 +121,7 @@ def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python)
 def test_flex_attention_runs_uncompiled(monkeypatch) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
-    from torchdevice import compile as ours
-
-    monkeypatch.setattr(ours, "_warned", set())
+    monkeypatch.setattr(switch, "_warned", set())
     q = torch.randn(1, 2, 40, 16, device="cuda", requires_grad=True)
     with pytest.warns(
         UserWarning, match="kernels of flex_attention on device cuda in Triton only; torchdevice runs such"
@@ -160,8 +160,6 @@ def test_other_graphs_are_left_to_inductor() -> None:
 def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch) -> None:
     from torch._dynamo.backends import registry
 
-    from torchdevice import compile as ours
-
     def refuse(name: str):
         def backend(*_: object) -> None:
             raise NotImplementedError("not this graph")
@@ -169,13 +167,13 @@ def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch) -> None:
         return backend
 
     monkeypatch.setattr(registry, "lookup_backend", refuse)
-    monkeypatch.setattr(ours, "_warned", set())
+    monkeypatch.setattr(switch, "_warned", set())
     graph = torch.fx.symbolic_trace(torch.nn.Linear(2, 2).cuda())
     x = torch.ones(1, 2, device="cuda")
     with pytest.warns(
         UserWarning, match=r"does not take a graph on device cuda \(NotImplementedError: not this graph\)"
     ):
-        function = ours._run_uncompiled(graph, [x])
+        function = switch._run_uncompiled(graph, [x])
     torch.testing.assert_close(function(x), graph(x))
 
 

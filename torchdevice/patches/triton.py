@@ -10,11 +10,12 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
-from torchdevice.on_import import when_imported
+import torch
+
+from torchdevice.patches.change import Undo, set_all, unchanged, when_imported
 
 _INTERPRETED = (
     "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has Triton's interpreter run them, slowly: it "
@@ -26,15 +27,13 @@ _NOT_COMPILED = (
     "kernel: import torch before triton, and do not set TRITON_INTERPRET=0."
 )
 
-Undo = Callable[[], None]
-
 _said: set[str] = set()
 
 
 def interpret(knobs: ModuleType) -> Undo:
     """Switch Triton's interpreter on in `triton.knobs`, unless the environment has decided; returns the undo."""
     if "TRITON_INTERPRET" in os.environ:
-        return lambda: None
+        return unchanged
     settings = vars(knobs.runtime)
     settings["interpret"] = True  # an assignment would set the environment variable too, which child processes inherit
     take_back = when_imported("triton.runtime.interpreter", _wrap_launches)
@@ -71,7 +70,7 @@ def break_graphs(_dynamo: ModuleType) -> Undo:
     """Let torch._dynamo run launches of interpreted kernels as they are: it would trace the interpreter. The undo is
     that of the launches."""
     _keep_dynamo_out()
-    return lambda: None
+    return unchanged
 
 
 def _keep_dynamo_out() -> None:
@@ -90,12 +89,12 @@ def answer_for_driver(driver: ModuleType) -> Undo:
     def create_ours() -> Any:
         return create() if "TRITON_DEFAULT_BACKEND" in os.environ else _driver()
 
-    driver._create_driver = create_ours  # type: ignore[attr-defined]
+    return set_all(driver, {"_create_driver": create_ours})
 
-    def restore() -> None:
-        driver._create_driver = create  # type: ignore[attr-defined]
 
-    return restore
+def keep_kernels_out(common_utils: ModuleType) -> Undo:
+    """Let `torch._native.common_utils` say that kernels in Triton or CuTe are not to be used; returns the undo."""
+    return set_all(common_utils, {"check_native_jit_disabled": lambda: True})
 
 
 def _driver() -> Any:
@@ -118,8 +117,6 @@ class _Utilities:
 
     @staticmethod
     def get_device_properties(device: int) -> dict[str, int]:
-        import torch
-
         properties: Any = torch.cuda.get_device_properties(device)
         return {
             "max_shared_mem": properties.shared_memory_per_block_optin,

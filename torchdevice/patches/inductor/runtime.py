@@ -1,4 +1,4 @@
-"""What the code that inductor generates for cuda calls (torchdevice/inductor.py)."""
+"""What the code that inductor generates for cuda calls (codegen.py)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""torch.compile on cuda tensors: inductor generates C++ for them (torchdevice/inductor.py); what that needs, and what
-happens to graphs where it is missing.
+"""torch.compile on cuda tensors: inductor generates C++ for them (codegen.py); what that needs, and what happens to
+graphs where it is missing.
 
 Graphs without cuda tensors go to inductor as ever. Backends that a program names itself are left alone.
 """
@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from torchdevice import _C
+from torchdevice.patches.change import Undo, all_of, set_all
 
 _warned: set[str] = set()
 
 
-def configure(config: ModuleType) -> Callable[[], None]:
+def configure(config: ModuleType) -> Undo:
     """Tell torch._inductor.config that cuda's kernels are C++, and that Triton has no device; returns the undo."""
-    from torchdevice.torch_patches import set_all
-
     return set_all(config, {"cuda_backend": "cpp", "triton_disable_device_detection": True})
 
 
-def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
+def serve_cuda_graphs(compile_fx: ModuleType) -> Undo:
     """Put a switch before torch._inductor.compile_fx.compile_fx; returns what takes it away."""
-    from torchdevice.inductor import generate_cpp_for_cuda
-    from torchdevice.torch_patches import set_all
+    from torchdevice.patches.inductor.codegen import generate_cpp_for_cuda  # imports most of inductor
 
     inductor = compile_fx.compile_fx
 
@@ -45,21 +45,12 @@ def serve_cuda_graphs(compile_fx: ModuleType) -> Callable[[], None]:
             config_patches = _without_gpus_settings(compile_fx.config, config_patches)
         return inductor(model_, example_inputs_, *args, config_patches=config_patches, **kwargs)
 
-    take_back = generate_cpp_for_cuda()
-    restore = set_all(compile_fx, {"compile_fx": switch})
-
-    def undo() -> None:
-        restore()
-        take_back()
-
-    return undo
+    return all_of(generate_cpp_for_cuda(), set_all(compile_fx, {"compile_fx": switch}))
 
 
-def call_without_graphs(backend: ModuleType) -> Callable[[], None]:
+def call_without_graphs(backend: ModuleType) -> Undo:
     """Let torch._dynamo.backends.cudagraphs capture no CUDA graphs; returns what brings them back."""
     from torch._dynamo.backends.registry import lookup_backend
-
-    from torchdevice.torch_patches import set_all
 
     return set_all(backend, {"cudagraphs": lambda model, inputs: lookup_backend("aot_eager")(model, inputs)})
 
@@ -139,7 +130,6 @@ def _touches_cuda(model: Any, inputs: Iterable[Any]) -> bool:
 
 def _devices(model: Any, inputs: Iterable[Any]) -> Iterator[Any]:
     """The devices of a graph's inputs, parameters and intermediate values."""
-    import torch
     from torch.utils._pytree import tree_iter
 
     values: list[Any] = [inputs]

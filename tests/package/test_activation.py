@@ -104,10 +104,10 @@ def test_a_failure_half_way_leaves_torch_as_it_was(run_python) -> None:
     result = run_python(
         """
         import sys, types
-        patches = types.ModuleType("torchdevice.torch_patches")
+        patches = types.ModuleType("torchdevice.patches")
         patches.apply = lambda: 1 / 0
         import torchdevice
-        sys.modules["torchdevice.torch_patches"] = torchdevice.torch_patches = patches
+        sys.modules["torchdevice.patches"] = torchdevice.patches = patches
         import torch
         assert not torch.cuda.is_available()
         print(torch.ones(2).sum().item())

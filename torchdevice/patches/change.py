@@ -1,4 +1,7 @@
-"""Changes to modules that torch imports late: made when somebody imports them, so that `import torch` stays quick."""
+"""What the changes to torch are made of: attributes are set, now or once a module is there, and can be taken back.
+
+Nothing of torchdevice is imported here: every patch imports this.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,56 @@ from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, NamedTuple
 
+#: Takes a change back.
 Undo = Callable[[], None]
 
 
+class Patch(NamedTuple):
+    """One change of torch: `apply` makes it and returns what takes it back."""
+
+    target: str
+    reason: str
+    apply: Callable[[], Undo]
+
+
+_ABSENT = object()
+
+
+def set_all(owner: Any, values: dict[str, Any]) -> Undo:
+    """Set attributes of `owner`; returns what gives it back the ones that it had."""
+    before = {name: getattr(owner, name, _ABSENT) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+
+    def restore() -> None:
+        for name, value in before.items():
+            if value is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+    return restore
+
+
+def all_of(*undos: Undo) -> Undo:
+    """Several changes as one: takes back the last one first."""
+
+    def restore() -> None:
+        for undo in reversed(undos):
+            undo()
+
+    return restore
+
+
+def unchanged() -> None:
+    """The undo where there was nothing to change."""
+
+
 def when_imported(name: str, change: Callable[[ModuleType], Undo]) -> Undo:
-    """Call `change` with the module `name` now, or right after it has been executed; returns what takes it back."""
+    """Call `change` with the module `name` now, or right after it has been executed, so that `import torch` stays
+    quick; returns what takes it back."""
     watcher = _Watcher(name, change)
     if name in sys.modules:
         watcher.apply(sys.modules[name])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import NoReturn
 
+import torch
+
 from torchdevice import _C
+from torchdevice.patches.change import Undo, set_all
 
 #: In an ImportError: CUDA's libraries, those of a CUDA build of torch, and functions of the latter.
 _CUDA_LIBRARY = re.compile(
@@ -33,17 +35,20 @@ def _explain_sources(what: str) -> str:
     )
 
 
-def no_runtime_compiler() -> NoReturn:
-    """In place of torch.cuda._utils' functions that load NVRTC and the driver."""
-    raise RuntimeError(_explain_sources("torch.cuda._compile_kernel"))
+def refuse_kernels() -> Undo:
+    """Let torch.cuda._compile_kernel fail where it would load NVRTC or the driver; returns what takes it back."""
+
+    def no_library() -> NoReturn:
+        raise RuntimeError(_explain_sources("torch.cuda._compile_kernel"))
+
+    return set_all(torch.cuda._utils, {"_get_nvrtc_library": no_library, "_get_cuda_library": no_library})
 
 
-def refuse_extensions(cpp_extension: ModuleType) -> Callable[[], None]:
+def refuse_extensions(cpp_extension: ModuleType) -> Undo:
     """Let torch.utils.cpp_extension fail where it first asks for a CUDA toolkit; returns what takes it back.
 
     The error is an OSError, as torch's own for a missing toolkit: setup files that go on without one catch it.
     """
-    from torchdevice.torch_patches import set_all
 
     def no_toolkit(*paths: str) -> NoReturn:
         raise OSError(_explain_sources("torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_inline)"))
@@ -51,13 +56,11 @@ def refuse_extensions(cpp_extension: ModuleType) -> Callable[[], None]:
     return set_all(cpp_extension, {"_join_cuda_home": no_toolkit})
 
 
-def explain_binaries() -> Callable[[], None]:
+def explain_binaries() -> Undo:
     """Let extension modules that need CUDA's libraries say what to do instead; returns what takes it back.
 
     The error is an ImportError, as Python's own: programs that go on without such a module catch it.
     """
-    from torchdevice.torch_patches import set_all
-
     create = ExtensionFileLoader.create_module
 
     @functools.wraps(create)

@@ -1,0 +1,45 @@
+"""torch.distributed: the process group nccl, and gloo's collectives on CUDA tensors.
+
+Some builds of torch have no torch.distributed, or no gloo, over which both work: there nothing changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from torchdevice import _C
+from torchdevice.patches.change import Undo, all_of, set_all, unchanged
+
+
+def _has_gloo() -> bool:
+    return dist.is_available() and dist.is_gloo_available()
+
+
+def offer_nccl() -> Undo:
+    if not _has_gloo():
+        return unchanged
+    from torch.distributed import constants, distributed_c10d  # not importable without torch.distributed
+
+    c10d: Any = torch._C._distributed_c10d
+    group, timeout = c10d.ProcessGroupNCCL, c10d._DEFAULT_PG_NCCL_TIMEOUT
+    group.__module__ = distributed_c10d.__name__  # as torch does
+    return all_of(
+        set_all(dist, {"ProcessGroupNCCL": group}),
+        set_all(constants, {"default_pg_nccl_timeout": timeout}),
+        set_all(
+            distributed_c10d,
+            {
+                "ProcessGroupNCCL": group,
+                "_NCCL_AVAILABLE": True,
+                "default_pg_nccl_timeout": timeout,
+                "__all__": [*distributed_c10d.__all__, "ProcessGroupNCCL"],
+            },
+        ),
+    )
+
+
+def replace_gloos_methods() -> Undo:
+    return set_all(dist.ProcessGroupGloo, _C.gloo_methods()) if _has_gloo() else unchanged
