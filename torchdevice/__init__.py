@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torchdevice.activation import Status, activate, status
 
 if TYPE_CHECKING:
-    from torchdevice.fallbacks import Operator, Report, Tally, report
+    from torchdevice.reports.operators import Operator, Report, Tally, report
 
 __all__ = ["Operator", "Report", "Status", "Tally", "__version__", "activate", "report", "status"]
 
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """The report is loaded by those who ask for it: this module is part of every `import torch`."""
     if name in ("Operator", "Report", "Tally", "report"):
-        from torchdevice import fallbacks
+        from torchdevice.reports import operators
 
-        return getattr(fallbacks, name)
+        return getattr(operators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

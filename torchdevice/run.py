@@ -64,7 +64,7 @@ def _status_of(error: SystemExit) -> int:
 
 def _conclude(options: Options) -> bool:
     """Print and write what is asked; whether the program kept within its budget."""
-    from torchdevice.fallbacks import report
+    from torchdevice.reports.operators import report
 
     if not options.counts:
         return True

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from torchdevice.activation import status
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -120,12 +122,10 @@ def report() -> Report:
     Raises:
         RuntimeError: torchdevice is not active here.
     """
-    from torchdevice.activation import status
-
     state = status()
     if not state.active:
         raise RuntimeError(f"torchdevice is not active, so there is nothing to report: {state.reason}")
-    from torchdevice import _C
+    from torchdevice import _C  # loads only where torch is imported
 
     counts = _C.fallback_counts()
     return Report(
