@@ -1,66 +1,8 @@
-"""The command line: `python -m torchdevice info`, `… run`, `… doctor`."""
+"""`python -m torchdevice`: what the script `torchdevice` does."""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m torchdevice", description="CUDA programs without an NVIDIA GPU")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
-    _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
-    doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
-    doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
-    arguments = parser.parse_args()
-    if arguments.command == "run":
-        return _run(arguments)
-    if arguments.command == "doctor":
-        from torchdevice.doctor import doctor
-
-        return doctor(arguments.full)
-    from torchdevice.info import describe
-
-    print(describe())
-    return 0
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
-    parser.add_argument("--json", type=_new_file, metavar="FILE", help="the same as data")
-    budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
-    parser.add_argument("--max-fallbacks", type=_budget, metavar="N", help=budget)
-    program = parser.add_mutually_exclusive_group(required=True)
-    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
-    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-
-
-def _new_file(text: str) -> Path:
-    """A path that can be written to once the program has run."""
-    path = Path(text)
-    obstacle = "a folder" if path.is_dir() else None if path.parent.is_dir() else "no such folder"
-    if obstacle is not None:
-        raise argparse.ArgumentTypeError(f"cannot write to {text}: {obstacle}")
-    return path
-
-
-def _budget(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be 0 or more calls, got {text!r}")
-    return int(text)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from torchdevice.run import Options, run
-
-    options = Options(arguments.report, arguments.json, arguments.max_fallbacks)
-    if arguments.module is not None:
-        return run(arguments.module, is_module=True, options=options)
-    return run([arguments.script, *arguments.arguments], is_module=False, options=options)
-
+from torchdevice.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("python -m torchdevice"))

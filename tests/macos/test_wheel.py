@@ -30,11 +30,12 @@ def test_the_wheels_content(root: Path, extension: Path, tmp_path: Path) -> None
         # Reading compares with the hash in RECORD.
         content = {name: wheel.read(name).decode() for name in names}
     package = {name for name in names if name.startswith("torchdevice/")}
-    sources = {f"torchdevice/{source.name}" for source in (root / "torchdevice").glob("*.py")}
+    sources = {str(source.relative_to(root)) for source in (root / "torchdevice").rglob("*.py")}
     assert package == {*sources, "torchdevice/py.typed", "torchdevice/_C.pyi", f"torchdevice/{extension.name}"}
     assert {name for name in names if "/" not in name} == {"torchdevice_ext.py"}
     assert content[f"torchdevice/{extension.name}"] == extension.read_text()
     assert content[f"{information}/entry_points.txt"] == (
+        "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
         "[torch.backends]\ntorchdevice = torchdevice.activation:autoload\n"
     )
     assert "Tag: cp312-cp312-macosx_14_0_arm64\n" in content[f"{information}/WHEEL"]

@@ -1,4 +1,4 @@
-"""`python -m torchdevice doctor`: what this installation is and, with --full, whether each claim holds here.
+"""`torchdevice doctor`: what this installation is and, with --full, whether each claim holds here.
 
 Prints one block of text to paste into a report. Each claim is checked in a process of its own, so that one that
 crashes or hangs is a line in the block.
@@ -13,7 +13,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from torchdevice.info import describe
+import torchdevice
+from torchdevice.cli.info import describe
 
 #: A claim that takes longer hangs.
 SECONDS = 300
@@ -44,8 +45,6 @@ def doctor(full: bool) -> int:
 
 
 def machine() -> str:
-    import torchdevice
-
     system = f"macOS {platform.mac_ver()[0]}" if sys.platform == "darwin" else platform.platform()
     return (
         f"torchdevice-ext {torchdevice.__version__}, Python {platform.python_version()}\n"
@@ -55,13 +54,11 @@ def machine() -> str:
 
 def check_claims() -> int:
     """Check one after the other, printing each; returns how many failed."""
-    from torchdevice.activation import status
-
-    if not status().active:
+    if not torchdevice.status().active:
         print("FAIL  torchdevice is active")
         return 1
-    from torchdevice import _C
-    from torchdevice.claims import CLAIMS
+    from torchdevice import _C  # this and the claims load only where torch is imported
+    from torchdevice.cli.doctor.claims import CLAIMS
 
     backend = _C.native_backend_name()
     findings = []
@@ -82,7 +79,7 @@ def _check(name: str, environment: dict[str, str]) -> Finding:
     start = time.monotonic()
     try:
         process = subprocess.run(
-            [sys.executable, "-m", "torchdevice.doctor", name],
+            [sys.executable, "-m", "torchdevice.cli.doctor", name],
             env={**os.environ, **environment}, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -93,20 +90,3 @@ def _check(name: str, environment: dict[str, str]) -> Finding:
     if process.returncode < 0:
         return Finding(name, "FAIL", f"died of signal {-process.returncode}\n{process.stderr.strip()}", seconds)
     return Finding(name, "FAIL", process.stdout.strip() or process.stderr.strip(), seconds)
-
-
-def _check_here(name: str) -> int:
-    """In the process of one claim: print its figure, or the error on one line."""
-    from torchdevice.claims import CLAIMS
-
-    try:
-        figure = CLAIMS[name].check()
-    except Exception as error:
-        print(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
-        return 1
-    print(figure or "")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_check_here(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What `python -m torchdevice info` prints: whether torchdevice is active here, why or why not, and over what."""
+"""What `torchdevice info` prints: whether torchdevice is active here, why or why not, and over what."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def describe() -> str:
         f"torch           {torch.__version__}",
     ]
     if state.active:
-        from torchdevice import _C
+        from torchdevice import _C  # loads only where torch is imported
 
         lines.append(f"native backend  {_C.native_backend_name()}")
     lines.append(f"devices         {torch.cuda.device_count()}")

@@ -1,7 +1,6 @@
 """What torchdevice claims of a machine, as checks: each raises if the claim does not hold, and may return a figure.
 
-Run by `python -m torchdevice doctor --full`, each in a process of its own. docs/platforms.md has the same claims by
-name.
+Run by `torchdevice doctor --full`, each in a process of its own. docs/platforms.md has the same claims by name.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+import torchdevice
+from torchdevice import _C
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,9 @@ def _same(function: Callable[..., Tensor], *inputs: Tensor, tolerance: float = 1
     torch.testing.assert_close(answers[1], answers[0], rtol=tolerance, atol=tolerance)
 
 
-def _native(name: str) -> torch.device:
+def _native() -> torch.device:
     """The device that works for cuda."""
-    return torch.device("mps" if name == "mps" else "cpu")
-
-
-def _backend() -> str:
-    from torchdevice import _C
-
-    return _C.native_backend_name()
+    return torch.device("mps" if _C.native_backend_name() == "mps" else "cpu")
 
 
 @contextmanager
@@ -173,8 +169,6 @@ def _narrow_types() -> None:
 
 @claim("what the native backend lacks runs on the CPU, without copies", "mps")
 def _fallback() -> str:
-    import torchdevice
-
     before = torchdevice.report()
     x = torch.randn(6, 6, device="cuda")
     symmetric = x @ x.t()
@@ -354,8 +348,6 @@ def _profiler() -> None:
 
 @claim("the report counts every call", TORCHDEVICE_REPORT="1")
 def _report() -> None:
-    import torchdevice
-
     x = torch.ones(10, device="cuda")
     for _ in range(5):
         torch.mul(x, x)
@@ -366,7 +358,7 @@ def _report() -> None:
 @claim("figures: cuda beside the native device")
 def _speed() -> str:
     """No claim that could fail: what a Mac owner tells us of its speed."""
-    native = _native(_backend())
+    native = _native()
     small = {device: _time(device, 10, 2000, lambda x: x + x) for device in ("cuda", str(native))}
     large = {device: _time(device, 1024, 5, lambda x: x @ x) for device in ("cuda", str(native))}
     added = (small["cuda"] - small[str(native)]) * 1e9

@@ -1,4 +1,4 @@
-"""`python -m torchdevice doctor`: one block, in which every claim holds that is about this backend."""
+"""`torchdevice doctor`: one block, in which every claim holds that is about this backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import sys
 import pytest
 import torch  # noqa: F401  before _C, so that the backend is the activated one
 
-from torchdevice import _C, claims, doctor
+from torchdevice import _C
+from torchdevice.cli import doctor
+from torchdevice.cli.doctor import claims
 
 BACKEND = _C.native_backend_name()
 

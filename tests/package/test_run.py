@@ -1,4 +1,4 @@
-"""`python -m torchdevice run`: the program as without it, the report, and the budget."""
+"""`torchdevice run`: the program as without it, the report, and the budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ torch.linalg.eigh(torch.eye(3, device="cuda"))
 
 
 def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     return subprocess.run(
         [sys.executable, "-m", "torchdevice", "run", *arguments],
         env={**os.environ, "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"},

@@ -1,4 +1,4 @@
-"""`python -m torchdevice info` tells the state of this installation."""
+"""`torchdevice info` tells the state of this installation."""
 
 from __future__ import annotations
 

@@ -63,14 +63,14 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     assert process.returncode == 0, process.stderr
     (wheel,) = tmp_path.glob("torchdevice_ext-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    package = sorted(Path(name).name for name in names if name.startswith("torchdevice/"))
-    sources = sorted(path.name for path in (root / "torchdevice").glob("*.py"))
-    extension = [name for name in package if name.startswith("_C.") and name.endswith(".so")]
+    package = {name for name in names if name.startswith("torchdevice/")}
+    sources = {str(path.relative_to(root)) for path in (root / "torchdevice").rglob("*.py")}
+    extension = [name for name in package if name.startswith("torchdevice/_C.") and name.endswith(".so")]
     assert len(extension) == 1
-    assert set(package) == {*sources, *extension, "py.typed", "_C.pyi"}
+    assert package == {*sources, *extension, "torchdevice/py.typed", "torchdevice/_C.pyi"}
     assert [n for n in names if "/" not in n] == ["torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
-    assert (
-        "[torch.backends]\ntorchdevice = torchdevice.activation:autoload"
-        in zipfile.ZipFile(wheel).read(metadata).decode()
+    assert zipfile.ZipFile(wheel).read(metadata).decode() == (
+        "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
+        "[torch.backends]\ntorchdevice = torchdevice.activation:autoload\n"
     )

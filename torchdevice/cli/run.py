@@ -1,4 +1,4 @@
-"""`python -m torchdevice run`: a program with a report of its operators, and a limit to how many may fall back."""
+"""`torchdevice run`: a program with a report of its operators, and a limit to how many may fall back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from torchdevice.reports.operators import report
 
 #: Exit status of a program that did what it should, but on the CPU.
 OVER_BUDGET = 3
@@ -64,8 +66,6 @@ def _status_of(error: SystemExit) -> int:
 
 def _conclude(options: Options) -> bool:
     """Print and write what is asked; whether the program kept within its budget."""
-    from torchdevice.reports.operators import report
-
     if not options.counts:
         return True
     sys.stdout.flush()

@@ -1,0 +1,34 @@
+"""The command line: the same as a module and as a script, each under the name by which it was called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODULE = [sys.executable, "-m", "torchdevice"]
+#: What the script of an installation does.
+SCRIPT = [sys.executable, "-c", "import sys; from torchdevice.cli import main; sys.exit(main())"]
+
+
+@pytest.mark.parametrize(("command", "name"), [(MODULE, "python -m torchdevice"), (SCRIPT, "torchdevice")])
+def test_usage_names_the_program_as_it_was_called(command: list[str], name: str) -> None:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == (
+        f"usage: {name} [-h] {{info,run,doctor}} ...\n{name}: error: the following arguments are required: command\n"
+    )
+    process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)
+    assert process.stdout.startswith(f"usage: {name} run [-h]")
+
+
+@pytest.mark.parametrize("command", [MODULE, SCRIPT], ids=["module", "script"])
+def test_commands(command: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import sys, torch; print(sys.path[0], torch.ones(1).cuda().device); sys.exit(4)")
+    process = subprocess.run([*command, "run", str(program)], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (4, f"{tmp_path} cuda:0\n", "")
+    process = subprocess.run([*command, "info"], capture_output=True, text=True, check=True)
+    assert process.stdout.startswith("torchdevice     active: ")
