@@ -70,7 +70,7 @@ void add_gds(PyObject* torch_c);
 void add_inductor(PyObject* torch_c);
 
 /// Devices.cpp: cuda_version(), configured_device_count() and device_uuids() on torchdevice._C, for
-/// torchdevice/torch_patches.py.
+/// torchdevice/patches/.
 void add_device_patch(PyObject* torchdevice_c);
 
 /// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.
@@ -91,7 +91,7 @@ void add_report(PyObject* torchdevice_c);
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);
 
-/// Inductor.cpp: empty_strided_on(index), for torchdevice/inductor.py.
+/// Inductor.cpp: empty_strided_on(index), for torchdevice/patches/inductor/codegen.py.
 void add_inductor_patch(PyObject* torchdevice_c);
 
 }  // namespace torchdevice
