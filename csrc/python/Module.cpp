@@ -93,6 +93,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward_has_run", &backward_has_run);
   m.def("settle_backward", &settle_backward, py::call_guard<py::gil_scoped_release>());
   m.def("native_backend_name", [] { return native_backend().name(); });
+  m.def("native_backend_title", [] { return native_backend().title(); });
+  m.def("has_fallback", &forward::has_fallback);
   add_report(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ["tests/native/test_mps_backend.py", "tests/forward/test_refusal.py"]
+TESTS = ["tests/native/test_mps_backend.py", "tests/native/test_refusal.py"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@
 namespace torchdevice {
 namespace {
 
-/// The words of torch's MPS kernels; tests/forward/test_refusal.py has those of a release. What the CPU does
+/// The words of torch's MPS kernels; tests/native/test_refusal.py has those of a release. What the CPU does
 /// not have either comes back as the CPU's error.
 const std::regex& says_it_cannot() {
   static const auto* pattern = new std::regex(
