@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import tomllib
 import torch
+
+from torchdevice.testing import ledger
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class MpsEntry(ledger.Entry):
+    """Node ids of tests, without "tests/", that fail over MPS."""
+
+    skip: bool = field(default=False, kw_only=True)  #: would hang
+
+
+def mps_ledger() -> list[MpsEntry]:
+    """What tests/mps_ledger.toml lists."""
+    return ledger.load(ROOT / "tests" / "mps_ledger.toml", MpsEntry)
 
 
 @pytest.fixture(scope="session")
@@ -78,20 +91,17 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def _names(pattern: str, test: str) -> bool:
-    return test.startswith(pattern[:-1]) if pattern.endswith("*") else test == pattern
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Over MPS, what tests/mps_ledger.toml lists must fail, and nothing else may."""
     from torchdevice import _C
 
     if _C.native_backend_name() != "mps":
         return
-    entries = tomllib.loads((ROOT / "tests" / "mps_ledger.toml").read_text()).get("entry", [])
+    entries = mps_ledger()
     for item in items:
-        for entry in entries:
-            if any(_names(pattern, item.nodeid.removeprefix("tests/")) for pattern in entry["tests"]):
-                mark = pytest.mark.skip if entry.get("skip") else functools.partial(pytest.mark.xfail, strict=True)
-                item.add_marker(mark(reason=entry["reason"]))
-                break
+        if entry := ledger.find(entries, item.nodeid.removeprefix("tests/")):
+            item.add_marker(
+                pytest.mark.skip(reason=entry.reason)
+                if entry.skip
+                else pytest.mark.xfail(strict=not entry.sometimes, reason=entry.reason)
+            )

@@ -8,34 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import translate
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import tomllib
+from torchdevice.testing import ledger
 
 PATH = Path(__file__).with_name("ledger.toml")
 
 
-@dataclass
-class Entry:
-    """Findings that are expected; `ops` are shell patterns, the others regular expressions that match anywhere."""
+@dataclass(frozen=True)
+class Entry(ledger.Entry):
+    """Findings that are expected of subjects; the other keys are regular expressions that match anywhere."""
 
-    ops: list[str]
-    reason: str
     variant: str = ""
     check: str = ""
     got: str = ""
     dtypes: list[str] = field(default_factory=list)
-    #: It depends on what lay in memory, so that it may pass.
-    sometimes: bool = False
     #: The native backend that it is about; empty: all.
     native: str = ""
 
     def matches(self, result: dict[str, Any], finding: dict[str, Any]) -> bool:
         return (
-            any(_pattern(op).match(result["op"]) for op in self.ops)
+            self.covers(result["op"])
             and (not self.dtypes or result["dtype"] in self.dtypes)
             and re.search(self.variant, finding["variant"]) is not None
             and re.search(self.check, finding["check"]) is not None
@@ -43,19 +37,13 @@ class Entry:
         )
 
 
-@cache
-def _pattern(op: str) -> re.Pattern[str]:
-    return re.compile(translate(op.replace("[", "[[]")))
-
-
 def load(native: str, path: Path = PATH) -> list[Entry]:
     """The ledger's entries for a native backend, "cpu" or "mps".
 
     Raises:
-        TypeError: an entry has a key that is not one of Entry's, or lacks ops or a reason.
+        ValueError: an entry has a key that is not one of Entry's, or lacks names or a reason.
     """
-    entries = [Entry(**entry) for entry in tomllib.loads(path.read_text()).get("entry", [])]
-    return [entry for entry in entries if entry.native in ("", native)]
+    return [entry for entry in ledger.load(path, Entry) if entry.native in ("", native)]
 
 
 def unlisted(result: dict[str, Any], entries: list[Entry]) -> list[dict[str, Any]]:
@@ -64,15 +52,14 @@ def unlisted(result: dict[str, Any], entries: list[Entry]) -> list[dict[str, Any
 
 
 def passing(results: Iterable[dict[str, Any]], entries: list[Entry]) -> Iterator[str]:
-    """What the ledger says fails and did not, one line each: an op pattern or a dtype of an entry without a finding."""
+    """What the ledger says fails and did not, one line each: a name or a dtype of an entry without a finding."""
     found = [(result, finding) for result in results for finding in result["findings"]]
     for number, entry in enumerate(entries, 1):
         if entry.sometimes:
             continue
         matching = [result for result, finding in found if entry.matches(result, finding)]
-        for op in entry.ops:
-            if not any(_pattern(op).match(result["op"]) for result in matching):
-                yield f"entry {number} ({entry.reason}): {op} passes"
-        for dtype in entry.dtypes:
-            if not any(result["dtype"] == dtype for result in matching):
-                yield f"entry {number} ({entry.reason}): {dtype} passes"
+        dtypes = {result["dtype"] for result in matching}
+        without = entry.without_match(result["op"] for result in matching)
+        without += [dtype for dtype in entry.dtypes if dtype not in dtypes]
+        for name in without:
+            yield f"entry {number} ({entry.reason}): {name} passes"
