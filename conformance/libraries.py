@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+
+from torchdevice.testing.suite import Outcomes, Suite, compare
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,63 +30,24 @@ ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = "conformance.default_device"
 
 
-def run(files: list[Path], device: str, options: argparse.Namespace, only: set[str] | None = None) -> dict[str, str]:
-    """The outcome of each test, "passed", "skipped" or the failure's first line, by pytest's name of it."""
-    outcomes: dict[str, str] = {}
-    for file in files:
-        chosen = sorted(name for name in only or () if name.startswith((f"{file.name}::", f"{file.name}/")))
-        if only is None or chosen:
-            outcomes |= _run_file(file, device, options, chosen or [file.name])
-    return outcomes
-
-
-def _run_file(file: Path, device: str, options: argparse.Namespace, tests: list[str]) -> dict[str, str]:
-    environment = {
-        **os.environ,
-        "TORCHDEVICE": "1" if device == "cuda" else "0",
-        "TORCHDEVICE_TEST_DEFAULT": device if options.default_device else "",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "HF_HUB_OFFLINE": "1",
-        "EINOPS_TEST_BACKENDS": "numpy,torch",
-        "TORCH_DEVICE": device,  # timm asks for it
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        junit = Path(scratch, "junit.xml")
-        arguments = [
-            *("-p", PLUGIN, "-p", "no:cacheprovider", "-q", "--tb=short", "--timeout=300"),
-            *("-o", "addopts=", "-o", "junit_family=xunit1", f"--junitxml={junit}", f"--rootdir={file.parent}"),
-            *("-k", options.tests),
-            *(["-x"] if options.first else []),
+def suite(file: Path, device: str, options: argparse.Namespace) -> Suite:
+    """A library's tests on a device, without torchdevice unless that is cuda."""
+    return Suite(
+        file.parent,
+        options=[
+            *("-p", PLUGIN, "--tb=short", "--timeout=300", "-o", "addopts=", f"--rootdir={file.parent}"),
             *(["--doctest-modules", "--import-mode=importlib"] if options.doctests else []),
-        ]
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments, *tests],
-            cwd=file.parent,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if not junit.exists():
-            said = f"{done.stdout}{done.stderr}"[-3000:]
-            raise SystemExit(f"{file} on {device}: pytest ended with {done.returncode}\n{said}")
-        if options.verbose:
-            print(done.stdout, file=sys.stderr)
-        return {_name(case): _outcome(case) for case in ElementTree.parse(junit).iter("testcase")}
-
-
-def _name(case: ElementTree.Element) -> str:
-    """The test's name as pytest takes it: of the class name, "tests.test_x.TestX", the class alone is of interest."""
-    file = case.get("file", "")
-    classes = case.get("classname", "").removeprefix(file.removesuffix(".py").replace("/", "."))
-    return "::".join([file, *filter(None, classes.split(".")), case.get("name", "")])
-
-
-def _outcome(case: ElementTree.Element) -> str:
-    for kind in ("failure", "error"):
-        if (found := case.find(kind)) is not None:
-            return (found.get("message") or kind).strip().partition("\n")[0][:200]
-    return "passed" if case.find("skipped") is None else "skipped"
+        ],
+        environment={
+            "TORCHDEVICE": "1" if device == "cuda" else "0",
+            "TORCHDEVICE_TEST_DEFAULT": device if options.default_device else "",
+            "HF_HUB_OFFLINE": "1",
+            "EINOPS_TEST_BACKENDS": "numpy,torch",
+            "TORCH_DEVICE": device,  # timm asks for it
+        },
+        search=[ROOT],
+        verbose=options.verbose,
+    )
 
 
 def main() -> int:
@@ -101,15 +60,17 @@ def main() -> int:
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
     options = parser.parse_args()
     files = [file.resolve() for file in options.files]
-    on_cuda = run(files, "cuda", options)
-    failed = {name for name, outcome in on_cuda.items() if outcome not in ("passed", "skipped")}
-    on_cpu = run(files, "cpu", options, failed) if failed else {}
-    ours = {name: on_cuda[name] for name in sorted(failed) if on_cpu.get(name) in ("passed", "skipped")}
-    counts = Counter(outcome if outcome in ("passed", "skipped") else "failed" for outcome in on_cuda.values())
+    choice = ["-k", options.tests, *(["-x"] if options.first else [])]
+    counts: Counter[str] = Counter()
+    ours: Outcomes = {}
+    for file in files:
+        found = compare(suite(file, "cuda", options), suite(file, "cpu", options), [file.name], choice=choice)
+        counts.update(outcome.status for outcome in found.outcomes.values())
+        counts["fail on the CPU too"] += len(found.on_both)
+        ours |= found.on_cuda_alone
     report = {
-        **{kind: counts[kind] for kind in ("passed", "skipped")},
-        "fail on the CPU too": len(failed) - len(ours),
-        "fail on cuda alone": ours,
+        **{kind: counts[kind] for kind in ("passed", "skipped", "fail on the CPU too")},
+        "fail on cuda alone": {name: outcome.headline() for name, outcome in sorted(ours.items())},
     }
     print(json.dumps(report, indent=1))
     return bool(ours)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.upstream.__main__ import File, check, twin
+from conformance.upstream.__main__ import LEDGER, check, twin
+from torchdevice.testing.ledger import Entry, load
 
 TESTS = """
     import torch
@@ -39,16 +40,17 @@ TESTS = """
     instantiate_device_type_tests(TestThings, globals())
 """
 ENTRIES = [
-    {"file": "test_things.py", "tests": ["*::test_impossible_cuda", "*::test_listed_*"], "reason": "cannot be"},
-    {"file": "test_others.py", "tests": ["*"], "reason": "another file"},
+    Entry(["test_things.py::*::test_impossible_cuda"], "cannot be"),
+    Entry(["test_things.py::*::test_listed_*", "test_things.py::*::test_gone"], "not so"),
+    Entry(["test_others.py::*"], "another file"),
 ]
 
 
 @pytest.mark.parametrize(
     ("test", "name"),
     [
-        ("TestThingsCUDA::test_add_cuda_float32", "TestThingsCPU::test_add_cpu_float32"),
-        ("TestCommon::test_cat", "TestCommon::test_cat"),
+        ("test_cuda.py::TestThingsCUDA::test_add_cuda_float32", "test_cuda.py::TestThingsCPU::test_add_cpu_float32"),
+        ("test_ops.py::TestCommon::test_cat", "test_ops.py::TestCommon::test_cat"),
     ],
 )
 def test_twins(test: str, name: str) -> None:
@@ -57,9 +59,18 @@ def test_twins(test: str, name: str) -> None:
 
 def test_what_counts_against_cuda(tmp_path: Path) -> None:
     (tmp_path / "test_things.py").write_text(textwrap.dedent(TESTS))
-    report = check(File(tmp_path, "test_things.py", argparse.Namespace(tests="", jobs=1, timeout=100)), ENTRIES)
+    options = argparse.Namespace(folder=tmp_path, tests="", jobs=1, timeout=100)
+    report = check("test_things.py", options, ENTRIES)
     assert report.counts == {"passed": 2, "skipped": 1, "fails without torchdevice too": 1}
-    assert report.listed == {"TestThingsCUDA::test_impossible_cuda": "cannot be"}
-    assert list(report.unlisted) == ["TestThingsCUDA::test_fails_on_cuda_cuda"]
-    assert "only the CPU" in report.unlisted["TestThingsCUDA::test_fails_on_cuda_cuda"]
-    assert report.passing == ["TestThingsCUDA::test_listed_and_passing_cuda"]
+    assert report.skipped == {"not today": 1}
+    assert report.listed == {"test_things.py::TestThingsCUDA::test_impossible_cuda": "cannot be"}
+    assert list(report.unlisted) == ["test_things.py::TestThingsCUDA::test_fails_on_cuda_cuda"]
+    assert "only the CPU" in report.unlisted["test_things.py::TestThingsCUDA::test_fails_on_cuda_cuda"]
+    assert report.untrue == [
+        "test_things.py::TestThingsCUDA::test_listed_and_passing_cuda: passes, but the ledger says: not so",
+        "test_things.py::*::test_gone: names nothing, but the ledger says: not so",
+    ]
+
+
+def test_the_ledger_loads() -> None:
+    assert load(LEDGER, Entry)
