@@ -15,11 +15,11 @@ from pathlib import Path
 import torchgen
 from operators import Operators
 from rules import (
-    LINALG_DRIVERS,
     FLOAT8,
-    INTEGER_DIVISIONS,
-    NONDETERMINISTIC,
     HOST_SYNCS,
+    INTEGER_DIVISIONS,
+    LINALG_DRIVERS,
+    NONDETERMINISTIC,
     WIDER_TYPES,
     Mixing,
     mixing_of,
