@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.ci.conftest import LoadScript
+
 FOLDERS = ["top/plugin", "top", "middle", "bottom"]
 
 
-@pytest.fixture(scope="module")
-def check(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("arrows", root / ".ci" / "arrows.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def check(load_script: LoadScript) -> ModuleType:
+    return load_script("arrows")
 
 
 @pytest.fixture
