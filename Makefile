@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 # torch is named exactly: a plain "torch" would fetch gigabytes of CUDA.
 TORCH := torch==2.13.0
 BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
-LINT_TOOLS := ruff==0.17.5 mypy==2.4.1 clang-format==23.1.5 clang-tidy==23.1.4 types-PyYAML
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so' -not -path '*/__pycache__/*') \
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
-.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint format bench clean wheel-macos
+.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint lint-python lint-cpp format \
+        bench clean wheel-macos
 
 install: $(STAMP)
 
@@ -79,21 +79,51 @@ conformance: install
 	$(BIN)/python -m conformance.operators --jobs $(WORKERS) --docs
 	$(BIN)/python -m conformance.programs --count 10000
 
-$(VENV)/.lint: Makefile | install
-	$(BIN)/pip install -q $(LINT_TOOLS)
+# The tools of lint have an environment of their own, so that Python is checked without torch and without a build.
+LINT := build/lint
+PYTHON_TOOLS := ruff==0.17.5 mypy==2.4.1 types-PyYAML codespell==2.4.1 pre-commit-hooks==6.0.0
+CPP_TOOLS := clang-format==23.1.5 clang-tidy==23.1.4
+FILES = $$(git ls-files)
+CPP_FILES = $$(git ls-files '*.h' '*.cpp')
+
+$(LINT)/.python: Makefile
+	$(PYTHON) -m venv $(LINT)
+	$(LINT)/bin/pip install -q $(PYTHON_TOOLS)
 	touch $@
 
-lint: $(VENV)/.lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp')
-	$(BIN)/python .ci/clang_tidy.py
+$(LINT)/.cpp: $(LINT)/.python
+	$(LINT)/bin/pip install -q $(CPP_TOOLS)
+	touch $@
 
-format: $(VENV)/.lint
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
+# Without torch mypy knows nothing of its types: what only these could tell is left to a run that has them.
+MYPY_WITHOUT_TORCH := --ignore-missing-imports --allow-subclassing-any --allow-untyped-decorators \
+                      --no-warn-return-any --no-warn-unused-ignores --disable-error-code=has-type
+MYPY = $(LINT)/bin/mypy $(if $(wildcard $(STAMP)),--python-executable $(BIN)/python,$(MYPY_WITHOUT_TORCH))
+
+# Everything that needs no build: seconds.
+lint-python: $(LINT)/.python
+	$(LINT)/bin/ruff check .
+	$(LINT)/bin/ruff format --check .
+	$(MYPY)
+	$(LINT)/bin/codespell $(FILES)
+	$(LINT)/bin/end-of-file-fixer $(FILES)
+	$(LINT)/bin/trailing-whitespace-fixer $(FILES)
+	$(LINT)/bin/check-merge-conflict $(FILES)
+	$(LINT)/bin/check-toml $$(git ls-files '*.toml')
+	$(LINT)/bin/check-yaml $$(git ls-files '*.yml' '*.yaml')
+
+# clang-tidy takes the flags of the build.
+lint-cpp: $(LINT)/.cpp install
+	$(LINT)/bin/python .ci/arrows.py
+	$(LINT)/bin/clang-format --dry-run --Werror $(CPP_FILES)
+	$(LINT)/bin/python .ci/clang_tidy.py
+
+lint: lint-python lint-cpp
+
+format: $(LINT)/.cpp
+	$(LINT)/bin/ruff check --fix .
+	$(LINT)/bin/ruff format .
+	$(LINT)/bin/clang-format -i $(CPP_FILES)
 
 bench: install
 	$(BIN)/python -m benchmarks
