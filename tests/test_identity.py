@@ -9,6 +9,8 @@ import pickle
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 CUDA = torch.device("cuda:0")
 
 
@@ -89,7 +91,7 @@ def test_storage() -> None:
     assert torch.ones(4, device="cuda").untyped_storage().nbytes() == 16
 
 
-def test_several_devices(run_python) -> None:
+def test_several_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch

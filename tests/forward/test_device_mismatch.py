@@ -7,6 +7,8 @@ import re
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 
 def on_cuda(*shape: int) -> torch.Tensor:
     return torch.ones(*shape, device="cuda")
@@ -103,7 +105,7 @@ def test_generator_of_another_device() -> None:
         torch.randn(2, device="cuda", generator=torch.Generator())
 
 
-def test_two_cuda_devices(run_python) -> None:
+def test_two_cuda_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch

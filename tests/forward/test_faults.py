@@ -10,6 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 CUDA = torch.device("cuda:0")
 
 
@@ -201,14 +203,14 @@ EXITS = {
 
 
 @pytest.mark.parametrize("left", EXITS)
-def test_the_interpreter_may_exit_with(left: str, run_python) -> None:
+def test_the_interpreter_may_exit_with(left: str, run_python: RunPython) -> None:
     code = "import atexit, gc, sys, threading, time, torch\n" + textwrap.dedent(EXITS[left])
     process = run_python(code, check=False)
     assert process.returncode == (int(left.startswith("an error"))), process.stderr
     assert process.stderr == ""
 
 
-def test_an_interrupt_from_the_keyboard_reaches_python(run_python) -> None:
+def test_an_interrupt_from_the_keyboard_reaches_python(run_python: RunPython) -> None:
     """SIGINT while operators run on the main thread: KeyboardInterrupt, and the device works on."""
     run_python(
         """

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 
+from tests.conftest import RunPython
 from torchdevice import _C
 
 
@@ -38,7 +39,7 @@ def test_a_kernel_registered_after_the_first_call_is_called_until_it_is_taken_ba
     assert torch.equal(torch.special.erfcx(x), expected)
 
 
-def test_threads_that_call_an_operator_for_the_first_time(run_python) -> None:
+def test_threads_that_call_an_operator_for_the_first_time(run_python: RunPython) -> None:
     run_python(
         """
         import threading

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RunPython
+
 NAME = "import torch; from torchdevice import _C; print(_C.native_backend_name())"
 
 
-def test_the_cpu_by_name(run_python) -> None:
+def test_the_cpu_by_name(run_python: RunPython) -> None:
     assert run_python(NAME, TORCHDEVICE_BACKEND="cpu").stdout == "cpu\n"
 
 
-def test_the_cpu_where_there_is_no_mps(run_python) -> None:
+def test_the_cpu_where_there_is_no_mps(run_python: RunPython) -> None:
     assert run_python(NAME, TORCHDEVICE_BACKEND=None, PYTHONPATH=None).stdout == "cpu\n"
 
 
@@ -22,7 +24,7 @@ def test_the_cpu_where_there_is_no_mps(run_python) -> None:
         ("mps", "TORCHDEVICE_BACKEND=mps, but MPS does not work here"),
     ],
 )
-def test_one_that_is_not_there(run_python, name: str, message: str) -> None:
+def test_one_that_is_not_there(run_python: RunPython, name: str, message: str) -> None:
     process = run_python("import torch; print(torch.cuda.is_available())", TORCHDEVICE_BACKEND=name, PYTHONPATH=None)
     assert process.stdout == "False\n"
     assert message in process.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 # The number of the processor that MKL's vector functions run on is a static of the function that finds it out, which
 # begins by loading it: `mov kept(%rip), %eax`.
 PROCESSOR = """
@@ -21,5 +23,5 @@ print(kept.value == find_out())
 
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch is built without MKL")
-def test_mkl_knows_its_processor_before_threads_use_it(run_python) -> None:
+def test_mkl_knows_its_processor_before_threads_use_it(run_python: RunPython) -> None:
     assert run_python(PROCESSOR).stdout == "True\n"

@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 
+from tests.conftest import RunPython
 from torchdevice import _C
 
 pytestmark = pytest.mark.skipif(_C.native_backend_name() != "mps", reason="for the MPS backend: make test-mps")
@@ -278,7 +279,7 @@ def test_threads_go_over_and_back() -> None:
     assert errors == []
 
 
-def test_an_access_to_the_data_pointer_faults(run_python) -> None:
+def test_an_access_to_the_data_pointer_faults(run_python: RunPython) -> None:
     process = run_python(
         """
         import ctypes, torch
@@ -292,7 +293,7 @@ def test_an_access_to_the_data_pointer_faults(run_python) -> None:
 
 
 @pytest.mark.parametrize("forced", ["mul.Tensor", "aten::mul", "add,mul", "other::later,mul"])
-def test_operators_forced_to_the_cpu(run_python, forced: str) -> None:
+def test_operators_forced_to_the_cpu(run_python: RunPython, forced: str) -> None:
     run_python(
         """
         import torch
@@ -304,7 +305,7 @@ def test_operators_forced_to_the_cpu(run_python, forced: str) -> None:
     )
 
 
-def test_the_limit_of_memory_holds_for_what_kernels_return_too(run_python) -> None:
+def test_the_limit_of_memory_holds_for_what_kernels_return_too(run_python: RunPython) -> None:
     run_python(
         """
         import torch

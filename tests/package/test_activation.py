@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RunPython
+
 ACTIVE = "import torchdevice; assert torchdevice.status().active, torchdevice.status()\n"
 INACTIVE = "import torchdevice; assert not torchdevice.status().active\n"
 
 
-def test_import_torch_is_enough(run_python) -> None:
+def test_import_torch_is_enough(run_python: RunPython) -> None:
     result = run_python("import torch; assert torch.cuda.is_available(); print(torch.ones(2).cuda())")
     assert result.stdout == "tensor([1., 1.], device='cuda:0')\n"
     assert result.stderr == ""
@@ -24,11 +26,11 @@ def test_import_torch_is_enough(run_python) -> None:
         "import torchdevice",
     ],
 )
-def test_any_order_of_imports(run_python, imports: str) -> None:
+def test_any_order_of_imports(run_python: RunPython, imports: str) -> None:
     run_python(f"{imports}\nimport torch\nassert torch.ones(1).cuda().is_cuda\n{ACTIVE}")
 
 
-def test_explicit_import_without_autoload(run_python) -> None:
+def test_explicit_import_without_autoload(run_python: RunPython) -> None:
     run_python(
         f"import torch; assert not torch.cuda.is_available()\nimport torchdevice_ext\n"
         f"assert torch.ones(1, device='cuda').is_cuda\n{ACTIVE}",
@@ -36,12 +38,12 @@ def test_explicit_import_without_autoload(run_python) -> None:
     )
 
 
-def test_torchs_own_switch_keeps_it_out(run_python) -> None:
+def test_torchs_own_switch_keeps_it_out(run_python: RunPython) -> None:
     code = f"import torch; assert not torch.cuda.is_available()\n{INACTIVE}"
     assert run_python(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stderr == ""
 
 
-def test_switched_off(run_python) -> None:
+def test_switched_off(run_python: RunPython) -> None:
     result = run_python(
         "import torch, torchdevice_ext, torchdevice; print(torch.cuda.is_available(), torchdevice.status())",
         TORCHDEVICE="0",
@@ -50,7 +52,7 @@ def test_switched_off(run_python) -> None:
     assert result.stderr == ""
 
 
-def test_activation_from_many_threads_happens_once(run_python) -> None:
+def test_activation_from_many_threads_happens_once(run_python: RunPython) -> None:
     run_python(
         """
         import threading, torch, torchdevice
@@ -67,7 +69,7 @@ def test_activation_from_many_threads_happens_once(run_python) -> None:
     )
 
 
-def test_another_torch_minor_gives_one_warning_and_no_activation(run_python) -> None:
+def test_another_torch_minor_gives_one_warning_and_no_activation(run_python: RunPython) -> None:
     result = run_python(
         """
         import torch, torchdevice
@@ -84,7 +86,7 @@ def test_another_torch_minor_gives_one_warning_and_no_activation(run_python) -> 
     ) in result.stderr
 
 
-def test_a_failure_inside_never_breaks_import_torch(run_python) -> None:
+def test_a_failure_inside_never_breaks_import_torch(run_python: RunPython) -> None:
     result = run_python(
         """
         import sys, types
@@ -100,7 +102,7 @@ def test_a_failure_inside_never_breaks_import_torch(run_python) -> None:
     assert result.stderr.count("torchdevice is not active: activation failed: ZeroDivisionError") == 1
 
 
-def test_a_failure_half_way_leaves_torch_as_it_was(run_python) -> None:
+def test_a_failure_half_way_leaves_torch_as_it_was(run_python: RunPython) -> None:
     result = run_python(
         """
         import sys, types
@@ -130,13 +132,13 @@ def test_a_failure_half_way_leaves_torch_as_it_was(run_python) -> None:
         ("TORCHDEVICE_PROFILE", "geforce", "TORCHDEVICE_PROFILE"),
     ],
 )
-def test_bad_settings_are_named(run_python, variable: str, value: str, message: str) -> None:
+def test_bad_settings_are_named(run_python: RunPython, variable: str, value: str, message: str) -> None:
     result = run_python("import torch; assert not torch.cuda.is_available()", **{variable: value})
     assert "torchdevice is not active: activation failed: ValueError" in result.stderr
     assert message in result.stderr
 
 
-def test_late_import_after_a_backward_is_refused(run_python) -> None:
+def test_late_import_after_a_backward_is_refused(run_python: RunPython) -> None:
     result = run_python(
         """
         import torch
@@ -154,7 +156,7 @@ def test_late_import_after_a_backward_is_refused(run_python) -> None:
     )
 
 
-def test_stays_out_where_a_gpu_works(run_python) -> None:
+def test_stays_out_where_a_gpu_works(run_python: RunPython) -> None:
     run_python(
         f"""
         import torch
@@ -168,7 +170,7 @@ def test_stays_out_where_a_gpu_works(run_python) -> None:
     )
 
 
-def test_tensors_outlive_the_interpreter(run_python) -> None:
+def test_tensors_outlive_the_interpreter(run_python: RunPython) -> None:
     result = run_python(
         """
         import atexit, torch

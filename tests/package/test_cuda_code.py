@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import RunPython
 from torchdevice import _C
 
 REASON = (
@@ -23,7 +24,7 @@ EXTENSION = "torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_i
 
 
 @pytest.mark.parametrize("environment", [{"CUDA_HOME": None, "CUDA_PATH": None}, {"CUDA_HOME": "/opt/cuda"}])
-def test_extensions(run_python, tmp_path, environment: dict[str, str | None]) -> None:
+def test_extensions(run_python: RunPython, tmp_path, environment: dict[str, str | None]) -> None:
     (tmp_path / "a.cu").write_text("")
     process = run_python(
         f"""

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch._inductor import config
 from torch.nn import functional
 
+from tests.conftest import RunPython
+
 pytestmark = [
     pytest.mark.usefixtures("fresh_dynamo"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),
@@ -156,7 +158,7 @@ def test_a_wrong_index_raises_as_uncompiled(program) -> None:
     assert_same(compiled(x, right), program(x, right))
 
 
-def test_a_wrong_index_raises_from_any_thread(run_python) -> None:
+def test_a_wrong_index_raises_from_any_thread(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -176,7 +178,7 @@ def test_a_wrong_index_raises_from_any_thread(run_python) -> None:
     )
 
 
-def test_each_buffer_is_on_its_device(run_python) -> None:
+def test_each_buffer_is_on_its_device(run_python: RunPython) -> None:
     run_python(
         """
         import torch

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tests.conftest import RunPython
 from torchdevice.patches.inductor import switch
 
 UNCOMPILED = (
@@ -21,7 +22,7 @@ pytestmark = [
 ]
 
 
-def test_torch_is_imported_without_dynamo(run_python) -> None:
+def test_torch_is_imported_without_dynamo(run_python: RunPython) -> None:
     run_python("import torch, sys; assert not {'torch._dynamo', 'torch._inductor'} & sys.modules.keys()")
 
 
@@ -100,7 +101,7 @@ def test_the_old_entry_point() -> None:
     torch.testing.assert_close(torch._dynamo.optimize("inductor")(model)(x), model(x))
 
 
-def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python) -> None:
+def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python: RunPython) -> None:
     process = run_python(
         """
         import torch
@@ -206,7 +207,7 @@ def test_torchscript_modules_on_cuda(tmp_path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="collect_env asks other tools there")
-def test_collect_env(run_python) -> None:
+def test_collect_env(run_python: RunPython) -> None:
     process = run_python("import runpy; runpy.run_module('torch.utils.collect_env', run_name='__main__')")
     assert "CUDA used to build PyTorch: 12.6" in process.stdout
     assert "Is CUDA available: True" in process.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
 from torchdevice import patches
 
 
@@ -24,7 +25,7 @@ def test_classes_that_torch_captured_are_the_new_ones() -> None:
     assert torch._C._cuda_getDevice.__module__ == "torch._C"
 
 
-def test_undo_takes_everything_back(run_python) -> None:
+def test_undo_takes_everything_back(run_python: RunPython) -> None:
     run_python(
         """
         import torch, torch.multiprocessing

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 import torchdevice
+from tests.conftest import RunPython
 from torchdevice import _C
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 over_mps = pytest.mark.skipif(_C.native_backend_name() != "mps", reason="nothing falls back over the CPU")
 

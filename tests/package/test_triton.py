@@ -8,6 +8,8 @@ import os
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 NOTICE = "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has Triton's interpreter run them"
 
 try:
@@ -23,7 +25,7 @@ pytestmark = [
 ]
 
 
-def test_the_setting_is_made_when_triton_is_imported(run_python, tmp_path) -> None:
+def test_the_setting_is_made_when_triton_is_imported(run_python: RunPython, tmp_path) -> None:
     """With a package that has Triton's names, as CI installs none."""
     package = tmp_path / "triton"
     package.mkdir()
@@ -35,7 +37,7 @@ def test_the_setting_is_made_when_triton_is_imported(run_python, tmp_path) -> No
     assert run_python(code, **paths, TRITON_INTERPRET="0").stdout == "False 0\n"
 
 
-def test_torchs_own_kernels_in_triton_are_not_used(run_python, tmp_path) -> None:
+def test_torchs_own_kernels_in_triton_are_not_used(run_python: RunPython, tmp_path) -> None:
     """torch/_native has a few for device cuda, and takes them where a package triton of version 3.6 is installed."""
     (tmp_path / "triton").mkdir()
     (tmp_path / "triton" / "__init__.py").write_text("raise ImportError('nobody may ask')\n")
@@ -168,7 +170,7 @@ def test_the_driver_answers_as_torch_does() -> None:
 
 
 @needs_triton
-def test_said_once(run_python, tmp_path) -> None:
+def test_said_once(run_python: RunPython, tmp_path) -> None:
     (tmp_path / "kernels.py").write_text(
         """
 import torch, triton, triton.language as tl

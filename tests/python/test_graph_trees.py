@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 _C = torch._C
 
 
@@ -82,7 +84,7 @@ def test_checkpoints_say_that_they_are_missing() -> None:
         _C._cuda_getCheckpointState(0, pool.id)
 
 
-def test_dynamo_can_be_reset(run_python) -> None:
+def test_dynamo_can_be_reset(run_python: RunPython) -> None:
     run_python("""
         import torch, torch._dynamo
         import torch._inductor.cudagraph_trees

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from tests.conftest import RunPython
+
 STATS = ("allocations", "active_requests", "allocated_bytes", "active_bytes")
 
 
@@ -18,7 +20,7 @@ def test_every_key_of_a_cuda_build() -> None:
     assert torch.cuda.memory._host_allocator() > 0
 
 
-def test_figures_of_a_known_sequence(run_python) -> None:
+def test_figures_of_a_known_sequence(run_python: RunPython) -> None:
     run_python("""
         import torch
         torch.cuda.init()
@@ -55,5 +57,5 @@ def test_figures_of_a_known_sequence(run_python) -> None:
     """)
 
 
-def test_statistics_are_empty_before_cuda_is_used(run_python) -> None:
+def test_statistics_are_empty_before_cuda_is_used(run_python: RunPython) -> None:
     run_python("import torch; assert torch.cuda.host_memory_stats() == {}")

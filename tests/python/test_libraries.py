@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 
 @pytest.fixture
 def workspaces():
@@ -36,7 +38,7 @@ def test_workspace_sizes_have_cublas_defaults_and_are_settable(workspaces) -> No
         ({"TORCHDEVICE_PROFILE": "h100"}, "33554432 33554432"),
     ],
 )
-def test_workspace_sizes_from_the_environment(run_python, environment: dict[str, str], sizes: str) -> None:
+def test_workspace_sizes_from_the_environment(run_python: RunPython, environment: dict[str, str], sizes: str) -> None:
     code = "import torch; c = torch.backends.cuda; print(c.cublas_workspace_size(), c.cublaslt_workspace_size())"
     assert run_python(code, **environment).stdout.strip() == sizes
 

@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch.cuda import _memory_viz
 
+from tests.conftest import RunPython
+
 MIB = 1 << 20
 HERE = Path(__file__).name
 
@@ -290,7 +292,7 @@ def test_torchs_profiler_plot_opens() -> None:
     del x
 
 
-def test_observers_are_called_before_memory_runs_out(run_python) -> None:
+def test_observers_are_called_before_memory_runs_out(run_python: RunPython) -> None:
     run_python("""
         import torch
         seen = []
@@ -317,7 +319,7 @@ def test_observers_are_called_before_memory_runs_out(run_python) -> None:
     """)
 
 
-def test_history_of_several_devices_and_threads(run_python) -> None:
+def test_history_of_several_devices_and_threads(run_python: RunPython) -> None:
     process = run_python(
         """
         import threading, torch

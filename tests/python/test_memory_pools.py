@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 MIB = 1 << 20
 
 pytestmark = pytest.mark.usefixtures("_clean")
@@ -235,7 +237,7 @@ def test_a_pool_may_help_out_before_memory_runs_out() -> None:
         del pool
 
 
-def test_pools_are_per_device(run_python) -> None:
+def test_pools_are_per_device(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -250,7 +252,7 @@ def test_pools_are_per_device(run_python) -> None:
     )
 
 
-def test_a_private_pool_survives_a_fork_and_the_end_of_the_process(run_python) -> None:
+def test_a_private_pool_survives_a_fork_and_the_end_of_the_process(run_python: RunPython) -> None:
     process = run_python(
         """
         import builtins, os, torch
@@ -298,7 +300,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(built)
 
 
-def test_a_pool_takes_its_segments_from_a_custom_allocator(run_python, library: str) -> None:
+def test_a_pool_takes_its_segments_from_a_custom_allocator(run_python: RunPython, library: str) -> None:
     run_python(f"""
         import ctypes, torch
         MIB = 1 << 20
@@ -342,7 +344,7 @@ def test_a_pool_takes_its_segments_from_a_custom_allocator(run_python, library: 
     """)
 
 
-def test_python_functions_can_serve_a_pool_from_several_threads(run_python) -> None:
+def test_python_functions_can_serve_a_pool_from_several_threads(run_python: RunPython) -> None:
     run_python("""
         import ctypes, threading, torch
         libc = ctypes.CDLL(None)
@@ -376,7 +378,7 @@ def test_python_functions_can_serve_a_pool_from_several_threads(run_python) -> N
     """)
 
 
-def test_the_current_allocator_can_be_changed_before_cuda_is_used(run_python, library: str) -> None:
+def test_the_current_allocator_can_be_changed_before_cuda_is_used(run_python: RunPython, library: str) -> None:
     run_python(f"""
         import ctypes, torch
         counters = ctypes.CDLL({library!r})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tests.conftest import RunPython
 
-def test_collectives_and_errors(run_python) -> None:
+
+def test_collectives_and_errors(run_python: RunPython) -> None:
     run_python(
         """
         import torch

@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 QUERIES = ("utilization", "temperature", "power_draw", "clock_rate", "memory_usage", "device_memory_used")
 
 try:
@@ -28,7 +30,7 @@ def test_processes_without_the_package() -> None:
     assert torch.cuda.list_gpu_processes() == "pynvml module not found, please install nvidia-ml-py"
 
 
-def test_with_the_package_and_no_driver(run_python, tmp_path) -> None:
+def test_with_the_package_and_no_driver(run_python: RunPython, tmp_path) -> None:
     """A package as nvidia-ml-py is, on a machine whose driver is not loaded."""
     (tmp_path / "pynvml.py").write_text(
         """

@@ -8,6 +8,8 @@ import io
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 CUDA = torch.device("cuda:0")
 
 
@@ -116,7 +118,7 @@ def test_subclasses_are_made_as_such() -> None:
     assert storage.device == CUDA
 
 
-def test_storages_of_several_devices(run_python) -> None:
+def test_storages_of_several_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch

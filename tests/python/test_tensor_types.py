@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 CUDA = torch.device("cuda:0")
 
 TYPES = {
@@ -48,7 +50,7 @@ def test_construction_from_storage_and_tensor() -> None:
         torch.cuda.FloatTensor(2, device="cpu")
 
 
-def test_the_constructor_warns_as_cuda(run_python) -> None:
+def test_the_constructor_warns_as_cuda(run_python: RunPython) -> None:
     process = run_python("import torch; torch.cuda.FloatTensor(2)")
     assert "The torch.cuda.*DtypeTensor constructors are no longer recommended." in process.stderr
 
@@ -79,7 +81,7 @@ DEFAULT = """
         ("torch.set_default_tensor_type('torch.cuda.DoubleTensor')", "DoubleTensor", "float64"),
     ],
 )
-def test_default_tensor_type(run_python, setting: str, name: str, dtype: str) -> None:
+def test_default_tensor_type(run_python: RunPython, setting: str, name: str, dtype: str) -> None:
     run_python(DEFAULT.format(setting=setting, name=name, dtype=dtype))
 
 

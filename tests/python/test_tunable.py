@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import torch
 
+from tests.conftest import RunPython
+
 LINE = "GemmTunableOp_float_NT,nt_8_8_8_ld_8_8_8,Gemm_Rocblas_1,0.5\n"
 
 
-def test_defaults_and_settings(run_python) -> None:
+def test_defaults_and_settings(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -47,7 +49,7 @@ def test_defaults_and_settings(run_python) -> None:
     )
 
 
-def test_the_environment_wins(run_python) -> None:
+def test_the_environment_wins(run_python: RunPython) -> None:
     process = run_python(
         """
         from torch.cuda import tunable as t
@@ -62,7 +64,7 @@ def test_the_environment_wins(run_python) -> None:
     assert process.stdout == f"True False 55 {3 * 1024 * 1024}\n"
 
 
-def test_a_file_of_results_is_validated_and_read(run_python, tmp_path) -> None:
+def test_a_file_of_results_is_validated_and_read(run_python: RunPython, tmp_path) -> None:
     version = torch.__version__.partition("+")[0]
     (tmp_path / "good.csv").write_text(f"Validator,PT_VERSION,{version}\n{LINE}")
     (tmp_path / "old.csv").write_text(f"Validator,PT_VERSION,1.0\n{LINE}")

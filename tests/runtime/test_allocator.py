@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 MIB = 1 << 20
 
 
@@ -69,7 +71,7 @@ def test_peak_survives_a_release_and_a_reset_forgets_it() -> None:
     assert torch.cuda.max_memory_allocated() == before
 
 
-def test_segments_have_cudas_sizes(run_python) -> None:
+def test_segments_have_cudas_sizes(run_python: RunPython) -> None:
     run_python("""
         import torch
         MIB = 1 << 20
@@ -90,7 +92,7 @@ def test_segments_have_cudas_sizes(run_python) -> None:
     """)
 
 
-def test_every_statistic_equals_cudas_after_any_sequence(run_python) -> None:
+def test_every_statistic_equals_cudas_after_any_sequence(run_python: RunPython) -> None:
     """Random sequences against a transcription of CUDA's algorithm, addresses included."""
     here = Path(__file__).parent
     run_python(
@@ -240,7 +242,7 @@ def test_exhaustion_gives_the_cache_back_first() -> None:
     assert torch.cuda.memory_stats()["num_alloc_retries"] == retries + 1
 
 
-def test_settings_of_pytorch_cuda_alloc_conf_are_followed(run_python) -> None:
+def test_settings_of_pytorch_cuda_alloc_conf_are_followed(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -264,7 +266,7 @@ def test_settings_of_pytorch_cuda_alloc_conf_are_followed(run_python) -> None:
     )
 
 
-def test_without_caching_memory_goes_straight_back(run_python) -> None:
+def test_without_caching_memory_goes_straight_back(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -276,7 +278,7 @@ def test_without_caching_memory_goes_straight_back(run_python) -> None:
     )
 
 
-def test_devices_account_separately(run_python) -> None:
+def test_devices_account_separately(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -317,7 +319,7 @@ def test_threads_share_a_device() -> None:
     assert torch.cuda.memory_allocated() == before
 
 
-def test_children_of_a_busy_process_can_allocate(run_python) -> None:
+def test_children_of_a_busy_process_can_allocate(run_python: RunPython) -> None:
     run_python(
         """
         import os, threading, time, torch
@@ -342,7 +344,7 @@ def test_children_of_a_busy_process_can_allocate(run_python) -> None:
     )
 
 
-def test_tensors_may_outlive_the_interpreter(run_python) -> None:
+def test_tensors_may_outlive_the_interpreter(run_python: RunPython) -> None:
     process = run_python("""
         import builtins, torch
         class Holder:

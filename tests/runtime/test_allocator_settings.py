@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 BAD = [
     ("nonsense:1", "Unrecognized key 'nonsense' in Accelerator allocator config."),
     ("backend:foo", "Unknown allocator backend, options are native and cudaMallocAsync"),
@@ -23,7 +25,7 @@ BAD = [
 ]
 
 
-def test_bad_settings_raise_torchs_errors(run_python) -> None:
+def test_bad_settings_raise_torchs_errors(run_python: RunPython) -> None:
     run_python(f"""
         import torch
         torch.cuda.init()
@@ -37,7 +39,7 @@ def test_bad_settings_raise_torchs_errors(run_python) -> None:
 
 
 @pytest.mark.parametrize("variable", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
-def test_bad_settings_of_the_environment_raise_at_the_first_allocation(run_python, variable: str) -> None:
+def test_bad_settings_of_the_environment_raise_at_the_first_allocation(run_python: RunPython, variable: str) -> None:
     run_python(
         """
         import torch
@@ -52,7 +54,7 @@ def test_bad_settings_of_the_environment_raise_at_the_first_allocation(run_pytho
     )
 
 
-def test_settings_can_change_while_the_program_runs(run_python) -> None:
+def test_settings_can_change_while_the_program_runs(run_python: RunPython) -> None:
     run_python("""
         import torch, warnings
         with warnings.catch_warnings(record=True) as caught:
@@ -72,7 +74,7 @@ def test_settings_can_change_while_the_program_runs(run_python) -> None:
     """)
 
 
-def test_garbage_is_collected_above_the_threshold(run_python) -> None:
+def test_garbage_is_collected_above_the_threshold(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -99,7 +101,7 @@ def test_garbage_is_collected_above_the_threshold(run_python) -> None:
     )
 
 
-def test_only_the_oldest_garbage_goes(run_python) -> None:
+def test_only_the_oldest_garbage_goes(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -127,7 +129,7 @@ def test_only_the_oldest_garbage_goes(run_python) -> None:
     )
 
 
-def test_oversize_blocks_are_given_back_before_everything_else(run_python) -> None:
+def test_oversize_blocks_are_given_back_before_everything_else(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -148,7 +150,7 @@ def test_oversize_blocks_are_given_back_before_everything_else(run_python) -> No
     )
 
 
-def test_rejections_are_counted(run_python) -> None:
+def test_rejections_are_counted(run_python: RunPython) -> None:
     run_python(
         """
         import torch

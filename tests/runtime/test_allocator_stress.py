@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tests.conftest import RunPython
 
-def test_ten_thousand_operators_leave_nothing_behind(run_python) -> None:
+
+def test_ten_thousand_operators_leave_nothing_behind(run_python: RunPython) -> None:
     """Half of them fail; afterwards memory_allocated() and the process's size are what they were."""
     run_python("""
         import gc, resource, torch
@@ -46,7 +48,7 @@ def test_ten_thousand_operators_leave_nothing_behind(run_python) -> None:
     """)
 
 
-def test_threads_streams_devices_and_pools_at_once(run_python) -> None:
+def test_threads_streams_devices_and_pools_at_once(run_python: RunPython) -> None:
     run_python(
         """
         import random, threading, time, torch

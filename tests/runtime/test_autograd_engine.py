@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RunPython
+
 QUESTION = """
     import os, torch
     from torchdevice import _C
@@ -28,11 +30,11 @@ QUESTION = """
         "import threading; t = threading.Thread(target=lambda: x.sum().backward()); t.start(); t.join()",
     ],
 )
-def test_whether_backward_has_run(run_python, backward: str) -> None:
+def test_whether_backward_has_run(run_python: RunPython, backward: str) -> None:
     run_python(QUESTION.format(backward=backward), TORCH_DEVICE_BACKEND_AUTOLOAD="0")
 
 
-def test_asking_leaves_the_guard_table_alone(run_python) -> None:
+def test_asking_leaves_the_guard_table_alone(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -52,7 +54,7 @@ def test_asking_leaves_the_guard_table_alone(run_python) -> None:
 
 
 @pytest.mark.parametrize("_attempt", range(8))
-def test_a_process_may_end_right_after_backward(run_python, _attempt: int) -> None:
+def test_a_process_may_end_right_after_backward(run_python: RunPython, _attempt: int) -> None:
     """Each thread of the engine lets go of the caller's context while the interpreter still runs, or not at all."""
     run_python(
         """
@@ -64,7 +66,7 @@ def test_a_process_may_end_right_after_backward(run_python, _attempt: int) -> No
     )
 
 
-def test_contexts_do_not_pile_up(run_python) -> None:
+def test_contexts_do_not_pile_up(run_python: RunPython) -> None:
     run_python(
         """
         import contextvars, gc, torch, weakref
@@ -86,7 +88,7 @@ def test_contexts_do_not_pile_up(run_python) -> None:
 
 
 @pytest.mark.parametrize("thread", ["main", "other"])
-def test_backward_runs_on_the_thread_that_calls_it(run_python, thread: str) -> None:
+def test_backward_runs_on_the_thread_that_calls_it(run_python: RunPython, thread: str) -> None:
     run_python(
         f"""
         import threading, torch

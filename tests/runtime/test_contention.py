@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RunPython
+
 #: Operators from several threads at once: TorchScript lets go of Python's lock.
 CHAINS = """
     import threading, torch
@@ -32,7 +34,7 @@ CHAINS = """
 """
 
 
-def test_every_allocation_is_counted(run_python) -> None:
+def test_every_allocation_is_counted(run_python: RunPython) -> None:
     run_python(
         CHAINS
         + """
@@ -53,7 +55,7 @@ def test_every_allocation_is_counted(run_python) -> None:
     )
 
 
-def test_results_are_those_of_one_thread(run_python) -> None:
+def test_results_are_those_of_one_thread(run_python: RunPython) -> None:
     run_python(
         CHAINS
         + """
@@ -65,7 +67,7 @@ def test_results_are_those_of_one_thread(run_python) -> None:
     )
 
 
-def test_what_threads_keep_is_given_back(run_python) -> None:
+def test_what_threads_keep_is_given_back(run_python: RunPython) -> None:
     """By whatever needs memory or looks at it."""
     run_python(
         CHAINS
@@ -97,7 +99,7 @@ def test_what_threads_keep_is_given_back(run_python) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_a_fork(run_python, when: str) -> None:
+def test_a_fork(run_python: RunPython, when: str) -> None:
     """The child finds every lock free, whatever the threads were doing."""
     run_python(
         CHAINS
@@ -119,7 +121,7 @@ def test_a_fork(run_python, when: str) -> None:
     )
 
 
-def test_threads_that_end(run_python) -> None:
+def test_threads_that_end(run_python: RunPython) -> None:
     """What a thread kept when it ended belongs to everybody again."""
     run_python("""
         import threading, torch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import RunPython
+
 
 @pytest.mark.parametrize(
     ("setting", "nbytes"),
@@ -14,7 +16,7 @@ import pytest
         ("70000000", 70_000_000),
     ],
 )
-def test_total_memory_follows_the_setting(run_python, setting: str, nbytes: int) -> None:
+def test_total_memory_follows_the_setting(run_python: RunPython, setting: str, nbytes: int) -> None:
     run_python(
         f"""
         import torch
@@ -27,14 +29,14 @@ def test_total_memory_follows_the_setting(run_python, setting: str, nbytes: int)
     )
 
 
-def test_more_than_the_machine_has_is_what_it_has(run_python) -> None:
+def test_more_than_the_machine_has_is_what_it_has(run_python: RunPython) -> None:
     code = "import torch; print(torch.cuda.get_device_properties(0).total_memory)"
     plain = run_python(code, TORCHDEVICE_MEMORY=None).stdout
     assert run_python(code, TORCHDEVICE_MEMORY="1000TiB").stdout == plain
 
 
 @pytest.mark.parametrize("setting", ["", "8 Gigabytes", "-1GiB", "1MiB", "1e9"])
-def test_a_bad_setting_keeps_torchdevice_out_and_says_why(run_python, setting: str) -> None:
+def test_a_bad_setting_keeps_torchdevice_out_and_says_why(run_python: RunPython, setting: str) -> None:
     process = run_python("import torch; assert not torch.cuda.is_available()", TORCHDEVICE_MEMORY=setting)
     assert (
         "torchdevice is not active: activation failed: ValueError: TORCHDEVICE_MEMORY must be a size of at least 2MiB, "
@@ -42,7 +44,7 @@ def test_a_bad_setting_keeps_torchdevice_out_and_says_why(run_python, setting: s
     ) in process.stderr
 
 
-def test_an_explicit_activation_raises_for_a_bad_setting(run_python) -> None:
+def test_an_explicit_activation_raises_for_a_bad_setting(run_python: RunPython) -> None:
     process = run_python(
         "import torchdevice_ext", check=False, TORCHDEVICE_MEMORY="lots", TORCH_DEVICE_BACKEND_AUTOLOAD="0"
     )
@@ -50,7 +52,7 @@ def test_an_explicit_activation_raises_for_a_bad_setting(run_python) -> None:
     assert process.returncode != 0
 
 
-def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python) -> None:
+def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -100,7 +102,7 @@ def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python) -> Non
     )
 
 
-def test_memory_around_the_cache_is_limited_too(run_python) -> None:
+def test_memory_around_the_cache_is_limited_too(run_python: RunPython) -> None:
     run_python(
         """
         import torch

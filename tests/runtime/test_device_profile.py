@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import RunPython
+
 PROFILES = ["v100", "t4", "a100", "a100-40gb", "a10g", "rtx3090", "l4", "l40s", "rtx4090", "h100", "h200", "rtx5090"]
 
 #: How programs choose between kernels, data types and libraries.
@@ -38,7 +40,7 @@ TAKEN = {
 }
 
 
-def ask(run_python, expressions: dict[str, str], profile: str | None, **environment: str) -> dict[str, Any]:
+def ask(run_python: RunPython, expressions: dict[str, str], profile: str | None, **environment: str) -> dict[str, Any]:
     """The values of expressions in a process under a profile; `capability` and `properties` are at hand."""
     code = f"""
         import json, warnings
@@ -51,7 +53,7 @@ def ask(run_python, expressions: dict[str, str], profile: str | None, **environm
     return json.loads(run_python(code, TORCHDEVICE_PROFILE=profile, **environment).stdout)
 
 
-def test_figures_of_a_profile(run_python) -> None:
+def test_figures_of_a_profile(run_python: RunPython) -> None:
     figures = {
         "name": "NVIDIA A100-SXM4-80GB",
         "major": 8,
@@ -88,7 +90,7 @@ AGREEMENT = {
 
 
 @pytest.mark.parametrize("profile", TAKEN)
-def test_branches_that_programs_take_and_nothing_contradicts(run_python, profile: str | None) -> None:
+def test_branches_that_programs_take_and_nothing_contradicts(run_python: RunPython, profile: str | None) -> None:
     """No warning either: torch itself compares the capability with the architectures when CUDA is initialised."""
     seen = ask(run_python, BRANCHES | AGREEMENT, profile)
     assert ", ".join(name for name in BRANCHES if seen.pop(name)) == TAKEN[profile]
@@ -98,7 +100,7 @@ def test_branches_that_programs_take_and_nothing_contradicts(run_python, profile
     assert all(value is True for value in seen.values()), seen
 
 
-def test_the_capability_setting_wins(run_python) -> None:
+def test_the_capability_setting_wins(run_python: RunPython) -> None:
     asked = {
         "name": "properties.name",
         "capability": "capability",
@@ -108,13 +110,13 @@ def test_the_capability_setting_wins(run_python) -> None:
     assert seen == {"name": "NVIDIA A100-SXM4-80GB", "capability": [8, 6], "threads": 1536}
 
 
-def test_a_capability_that_no_wheel_serves_is_in_the_list_itself(run_python) -> None:
+def test_a_capability_that_no_wheel_serves_is_in_the_list_itself(run_python: RunPython) -> None:
     """Jetson's chips: NVIDIA's own wheels for them are compiled for nothing else."""
     seen = ask(run_python, {"list": "torch.cuda.get_arch_list()"}, None, TORCHDEVICE_CAPABILITY="8.7")
     assert seen["list"][-1] == "sm_87"
 
 
-def test_an_unknown_name_lists_the_known_ones(run_python) -> None:
+def test_an_unknown_name_lists_the_known_ones(run_python: RunPython) -> None:
     process = run_python("import torch; print(torch.cuda.is_available())", TORCHDEVICE_PROFILE="b1000")
     assert process.stdout == "False\n"
     known = ", ".join(PROFILES)

@@ -8,6 +8,8 @@ import threading
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 BAD_ORDINAL = (
     "CUDA error: invalid device ordinal\n"
     "GPU device may be out of range, do you have enough GPUs?\n"
@@ -128,7 +130,7 @@ def test_nvtx_ranges_nest() -> None:
         pass
 
 
-def test_current_device_is_the_threads_own(run_python) -> None:
+def test_current_device_is_the_threads_own(run_python: RunPython) -> None:
     run_python(
         """
         import threading, torch
@@ -142,7 +144,7 @@ def test_current_device_is_the_threads_own(run_python) -> None:
     )
 
 
-def test_several_devices(run_python) -> None:
+def test_several_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -184,7 +186,7 @@ def test_several_devices(run_python) -> None:
         ("none", []),
     ],
 )
-def test_cuda_visible_devices(run_python, visible: str, uuids: list[str]) -> None:
+def test_cuda_visible_devices(run_python: RunPython, visible: str, uuids: list[str]) -> None:
     """The count is the same before and after initialisation, from torch's parser and from ours."""
     run_python(
         f"""
@@ -212,7 +214,7 @@ def test_cuda_visible_devices(run_python, visible: str, uuids: list[str]) -> Non
     )
 
 
-def test_visible_devices_set_after_import(run_python) -> None:
+def test_visible_devices_set_after_import(run_python: RunPython) -> None:
     run_python(
         """
         import os, torch
@@ -225,13 +227,13 @@ def test_visible_devices_set_after_import(run_python) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "65", "-1", "two", ""])
-def test_bad_count_is_one_clear_warning(run_python, count: str) -> None:
+def test_bad_count_is_one_clear_warning(run_python: RunPython, count: str) -> None:
     process = run_python("import torch; print(torch.cuda.is_available())", TORCHDEVICE_COUNT=count)
     assert process.stdout == "False\n"
     assert f"TORCHDEVICE_COUNT must be an integer from 1 to 64, but it is '{count}'" in process.stderr
 
 
-def test_capability_setting(run_python) -> None:
+def test_capability_setting(run_python: RunPython) -> None:
     process = run_python(
         """
         import warnings
@@ -263,18 +265,18 @@ FORKED = """
 """
 
 
-def test_forked_child_is_refused_as_by_cuda(run_python) -> None:
+def test_forked_child_is_refused_as_by_cuda(run_python: RunPython) -> None:
     assert run_python(FORKED).stdout == (
         "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the 'spawn' "
         "start method\n"
     )
 
 
-def test_forked_child_may_be_allowed(run_python) -> None:
+def test_forked_child_may_be_allowed(run_python: RunPython) -> None:
     assert run_python(FORKED, TORCHDEVICE_FORK="allow").stdout == "[2.0, 2.0]\n"
 
 
-def test_primary_context_follows_use(run_python) -> None:
+def test_primary_context_follows_use(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -291,7 +293,7 @@ def test_primary_context_follows_use(run_python) -> None:
     )
 
 
-def test_many_threads_change_devices_at_once(run_python) -> None:
+def test_many_threads_change_devices_at_once(run_python: RunPython) -> None:
     run_python(
         """
         import threading, torch
@@ -313,7 +315,7 @@ def test_many_threads_change_devices_at_once(run_python) -> None:
     )
 
 
-def test_initialisation_from_many_threads_happens_once(run_python) -> None:
+def test_initialisation_from_many_threads_happens_once(run_python: RunPython) -> None:
     run_python(
         """
         import threading, torch
@@ -327,7 +329,7 @@ def test_initialisation_from_many_threads_happens_once(run_python) -> None:
     )
 
 
-def test_seeds_set_before_initialisation_survive(run_python) -> None:
+def test_seeds_set_before_initialisation_survive(run_python: RunPython) -> None:
     run_python("import torch; torch.manual_seed(5); assert torch.cuda.initial_seed() == 5")
 
 

@@ -7,6 +7,8 @@ import time
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 
 def test_type_hierarchy_is_a_cuda_builds() -> None:
     names = [f"{c.__module__}.{c.__qualname__}" for c in torch.cuda.Event.__mro__]
@@ -119,7 +121,7 @@ def test_arguments() -> None:
         torch.cuda.Event(timing=True)
 
 
-def test_events_of_several_devices(run_python) -> None:
+def test_events_of_several_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -144,7 +146,7 @@ def test_events_of_several_devices(run_python) -> None:
     )
 
 
-def test_events_may_outlive_the_interpreter(run_python) -> None:
+def test_events_may_outlive_the_interpreter(run_python: RunPython) -> None:
     run_python(
         """
         import sys, torch

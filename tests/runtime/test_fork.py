@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from typing import Any
 
-RunPython = Callable[..., Any]
+from tests.conftest import RunPython
 
 FORK = """
     import os, sys, torch, torch.multiprocessing as mp

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tests.conftest import RunPython
+
 
 def numbers(count: int = 1000) -> torch.Tensor:
     return torch.rand(count, device="cuda")
@@ -171,7 +173,7 @@ def test_the_seed_alone_is_a_state() -> None:
     assert generator.get_offset() == 0
 
 
-def test_every_device_has_its_own_default_generator(run_python) -> None:
+def test_every_device_has_its_own_default_generator(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -187,6 +189,6 @@ def test_every_device_has_its_own_default_generator(run_python) -> None:
     )
 
 
-def test_processes_start_with_different_seeds(run_python) -> None:
+def test_processes_start_with_different_seeds(run_python: RunPython) -> None:
     code = "import torch; torch.cuda.init(); print(torch.cuda.initial_seed())"
     assert run_python(code).stdout != run_python(code).stdout

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 INCLUDE = Path(torch.__file__).parent / "include"
 
 
@@ -149,7 +151,7 @@ FAKE = """
 """
 
 
-def test_the_conflict_that_the_proxy_resolves(run_python, fake_mps: Path) -> None:
+def test_the_conflict_that_the_proxy_resolves(run_python: RunPython, fake_mps: Path) -> None:
     """Without the proxy torch refuses: hooks that come after activation are not ours to answer."""
     run_python(
         FAKE.format(library=str(fake_mps))
@@ -164,7 +166,7 @@ def test_the_conflict_that_the_proxy_resolves(run_python, fake_mps: Path) -> Non
     )
 
 
-def test_mps_and_cuda_in_one_torch(run_python, fake_mps: Path) -> None:
+def test_mps_and_cuda_in_one_torch(run_python: RunPython, fake_mps: Path) -> None:
     run_python(
         FAKE.format(library=str(fake_mps))
         + """

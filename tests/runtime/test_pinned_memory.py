@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.conftest import RunPython
+
 
 def test_pin_memory_makes_a_pinned_copy() -> None:
     x = torch.arange(6.0)
@@ -80,7 +82,7 @@ def test_data_loader_pins_its_batches(workers: int) -> None:
     assert batches[0][0].to("cuda", non_blocking=True).sum().item() == 28.0
 
 
-def test_a_killed_worker_of_a_data_loader_is_an_error_and_leaves_nothing(run_python) -> None:
+def test_a_killed_worker_of_a_data_loader_is_an_error_and_leaves_nothing(run_python: RunPython) -> None:
     process = run_python(
         """
         import gc, multiprocessing, os, signal, torch
@@ -137,7 +139,7 @@ def test_many_threads_pin_at_once() -> None:
     assert not errors
 
 
-def test_forking_while_other_threads_pin(run_python) -> None:
+def test_forking_while_other_threads_pin(run_python: RunPython) -> None:
     run_python(
         """
         import os, threading, torch
@@ -161,5 +163,5 @@ def test_forking_while_other_threads_pin(run_python) -> None:
     )
 
 
-def test_pinned_tensors_may_outlive_the_interpreter(run_python) -> None:
+def test_pinned_tensors_may_outlive_the_interpreter(run_python: RunPython) -> None:
     run_python("import sys, torch; sys.keep = torch.empty(3, pin_memory=True)")

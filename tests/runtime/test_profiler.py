@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from tests.conftest import RunPython
+
 
 @pytest.fixture(autouse=True)
 def no_warnings():
@@ -75,7 +77,7 @@ def test_the_old_profilers() -> None:
         train_step()
 
 
-def test_several_devices(run_python) -> None:
+def test_several_devices(run_python: RunPython) -> None:
     process = run_python(
         """
         import torch

@@ -8,6 +8,8 @@ import threading
 import pytest
 import torch
 
+from tests.conftest import RunPython
+
 
 def test_type_hierarchy_is_a_cuda_builds() -> None:
     names = [f"{c.__module__}.{c.__qualname__}" for c in torch.cuda.Stream.__mro__]
@@ -140,7 +142,7 @@ def test_generic_stream() -> None:
     assert torch.accelerator.current_stream() != stream
 
 
-def test_streams_of_several_devices(run_python) -> None:
+def test_streams_of_several_devices(run_python: RunPython) -> None:
     run_python(
         """
         import torch
@@ -165,7 +167,7 @@ def test_streams_of_several_devices(run_python) -> None:
     )
 
 
-def test_sanitizer_callbacks(run_python) -> None:
+def test_sanitizer_callbacks(run_python: RunPython) -> None:
     """torch.cuda._sanitizer hears of streams and events."""
     run_python(
         """
