@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -71,13 +73,13 @@ def test_custom_forward_and_backward() -> None:
     class Product(torch.autograd.Function):
         @staticmethod
         @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
-        def forward(ctx, x):
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
             ctx.save_for_backward(x)
             return x @ x
 
         @staticmethod
         @torch.amp.custom_bwd(device_type="cuda")
-        def backward(ctx, grad):
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
             (x,) = ctx.saved_tensors
             return grad @ x.t() + x.t() @ grad
 

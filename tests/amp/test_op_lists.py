@@ -71,7 +71,7 @@ def test_operators_run_in_the_type_of_their_list(lists: AutocastTestLists, name:
             if isinstance(result, torch.Tensor):
                 assert (operator, result.dtype, result.device.type) == (operator, expected, "cuda")
             for a, b in zip(tensors(result), tensors(by_hand), strict=True):
-                torch.testing.assert_close(a, b.to(a.dtype), equal_nan=True, msg=lambda m, o=operator: f"{o}: {m}")
+                torch.testing.assert_close(a, b.to(a.dtype), equal_nan=True, msg=lambda m, o=operator: f"{o}: {m}")  # type: ignore[misc]
         checked += 1
     assert checked == sum(entry[0] not in LEFT_OUT for entry in getattr(lists, name))
 
@@ -105,11 +105,11 @@ def test_regions_nest_and_casts_are_cached_within_the_outermost() -> None:
     (gradient,) = torch.autograd.grad((first + second).float().sum(), weight)
     assert (gradient.dtype, gradient.shape) == (torch.float32, weight.shape)
     # One cached cast of the leaf serves both products: their graphs meet in one node.
-    casts = {first.grad_fn.next_functions[1][0], second.grad_fn.next_functions[1][0]}  # type: ignore[union-attr]
+    casts = {first.grad_fn.next_functions[1][0], second.grad_fn.next_functions[1][0]}
     assert len(casts) == 1
     with torch.autocast("cuda", cache_enabled=False):
         a, b = x @ weight, x @ weight
-    assert a.grad_fn.next_functions[1][0] is not b.grad_fn.next_functions[1][0]  # type: ignore[union-attr]
+    assert a.grad_fn.next_functions[1][0] is not b.grad_fn.next_functions[1][0]
     assert not torch.is_autocast_enabled("cuda")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -30,7 +32,7 @@ CUDA = torch.device("cuda:0")
         lambda **k: torch._efficientzerotensor((2,), **k),
     ],
 )
-def test_device_argument(make) -> None:
+def test_device_argument(make: Callable[..., torch.Tensor]) -> None:
     ours, reference = make(device="cuda"), make(device="cpu")
     assert ours.device == CUDA
     assert ours.shape == reference.shape

@@ -144,6 +144,6 @@ def test_convolution_takes_the_kernel_that_the_cpu_takes() -> None:
     ]
     for module, shape in modules:
         x = torch.ones(shape)
-        native = {name for name in operators(lambda m=module, x=x: m(x)) if "conv" in name}
+        native = {name for name in operators(lambda m=module, x=x: m(x)) if "conv" in name}  # type: ignore[misc]
         ours = {name for name in operators(inference(module, x.cuda())) if "conv" in name}
         assert ours == native

@@ -46,7 +46,7 @@ def test_varlen_attn(window: tuple[int, int]) -> None:
     lengths = [(3, 5), (4, 4)]
     q, k, v = tokens(7, 9, 9)
     leaves = [t.half().requires_grad_() for t in (q, k, v)]
-    y = varlen_attn(*leaves, ends(3, 4), ends(5, 4), 4, 5, window_size=window)
+    y = varlen_attn(*leaves, ends(3, 4), ends(5, 4), 4, 5, window_size=window)  # type: ignore[misc]
     y.float().square().sum().backward()
     mine = [t.detach().half().float().cpu().requires_grad_() for t in (q, k, v)]
     parts, q_start, k_start = [], 0, 0
@@ -101,7 +101,8 @@ def test_efficient_bias_gets_its_gradient(dropout: float) -> None:
     with torch.no_grad():  # by differences
         step = torch.zeros_like(bias)
         step[1, 2, 0, 3] = 1e-2
-        before, after = [], []
+        before: list[torch.Tensor] = []
+        after: list[torch.Tensor] = []
         for sign, into in ((-1, before), (1, after)):
             bias += sign * step
             into.append(attend().square().sum())

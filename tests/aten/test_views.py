@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
-def test_equals_the_cpu_and_shares_memory(view) -> None:
+def test_equals_the_cpu_and_shares_memory(view: Callable[[torch.Tensor], torch.Tensor]) -> None:
     reference = torch.arange(12.0).view(4, 3).clone()
     base = reference.cuda()
     ours, expected = view(base), view(reference)

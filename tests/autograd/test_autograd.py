@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_backward_equals_the_cpus() -> None:
 def test_hooks_see_cuda_gradients() -> None:
     seen: list[torch.device] = []
     x = torch.ones(3, device="cuda", requires_grad=True)
-    x.register_hook(lambda grad: (seen.append(grad.device), grad * 2)[1])
+    x.register_hook(lambda grad: (seen.append(grad.device), grad * 2)[1])  # type: ignore[func-returns-value]
     y = x * 3
     y.register_hook(lambda grad: seen.append(grad.device))
     y.sum().backward()
@@ -56,12 +57,12 @@ def test_gradcheck() -> None:
 def test_custom_function() -> None:
     class Twice(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x):
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
             ctx.save_for_backward(x)
             return x * 2
 
         @staticmethod
-        def backward(ctx, grad):
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
             (x,) = ctx.saved_tensors
             assert x.is_cuda
             assert grad.is_cuda
@@ -83,7 +84,7 @@ def test_in_place_modification_of_a_saved_tensor_is_noticed() -> None:
 
 def test_forward_mode_and_function_transforms() -> None:
     x = torch.arange(3.0, device="cuda")
-    value, tangent = torch.func.jvp(torch.sin, (x,), (torch.ones_like(x),))
+    value, tangent = torch.func.jvp(torch.sin, (x,), (torch.ones_like(x),))  # type: ignore[misc]
     torch.testing.assert_close(tangent, x.cos())
     torch.testing.assert_close(torch.func.vmap(torch.func.grad(lambda t: t.sin()))(x), x.cos())
     assert value.is_cuda

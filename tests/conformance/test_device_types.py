@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.testing._internal import common_cuda
 from torch.testing._internal.common_cuda import TEST_CUDA, tf32_on_and_off
@@ -59,13 +61,13 @@ class TestFramework(TestCase):
 
     @ops([op for op in unary_ufuncs if "jiterator" not in op.name], allowed_dtypes=(torch.float32,))
     @toleranceOverride({torch.float32: tol(atol=1e-4, rtol=1e-4)})
-    def test_operators(self, device: str, dtype: torch.dtype, op) -> None:
+    def test_operators(self, device: str, dtype: torch.dtype, op: Any) -> None:
         sample = next(iter(op.sample_inputs(device, dtype)))
         result = op(sample.input, *sample.args, **sample.kwargs)
         assert (result[0] if isinstance(result, tuple) else result).device.type == "cuda"
 
     @modules([info for info in module_db if info.module_cls in {torch.nn.Linear, torch.nn.GELU}])
-    def test_modules(self, device: str, dtype: torch.dtype, module_info, training: bool) -> None:
+    def test_modules(self, device: str, dtype: torch.dtype, module_info: Any, training: bool) -> None:
         for given in module_info.module_inputs_func(
             module_info, device=device, dtype=dtype, requires_grad=False, training=training
         ):
@@ -73,7 +75,7 @@ class TestFramework(TestCase):
             module.to(device, dtype)(*given.forward_input.args, **given.forward_input.kwargs)
 
     @optims([info for info in optim_db if info.optim_cls is torch.optim.AdamW], dtypes=[torch.float32])
-    def test_optimizers(self, device: str, dtype: torch.dtype, optim_info) -> None:
+    def test_optimizers(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
         for given in optim_info.optim_inputs_func(device=device):
             parameter = torch.nn.Parameter(torch.ones(3, device=device, dtype=dtype))
             parameter.grad = torch.ones_like(parameter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from conformance.operators import ledger
 from conformance.operators.ledger import Entry
 
 
-def result(op: str = "add", dtype: str = "float32", check: str = "result values", got: str = "[1.0]") -> dict:
+def result(op: str = "add", dtype: str = "float32", check: str = "result values", got: str = "[1.0]") -> dict[str, Any]:
     finding = {"variant": "forward", "check": check, "count": 1, "calls": 1, "examples": [{"sample": 0, "got": got}]}
     return {"op": op, "dtype": dtype, "findings": [finding]}
 
@@ -23,7 +24,7 @@ def test_an_entry_excuses_what_it_names() -> None:
 @pytest.mark.parametrize(
     "other", [result(op="addmm"), result(dtype="int64"), result(check="result strides")], ids=["op", "dtype", "check"]
 )
-def test_an_entry_excuses_nothing_else(other: dict) -> None:
+def test_an_entry_excuses_nothing_else(other: dict[str, Any]) -> None:
     entries = [Entry(["add"], "why", check="^result values$", dtypes=["float32"])]
     assert ledger.unlisted(other, entries) == other["findings"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def test_what_failed_once(seed: int) -> None:
 def test_a_difference_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     real = programs.Machine._compare
 
-    def compare(self: programs.Machine, what, cpu, cuda, exact=True) -> None:
+    def compare(self: programs.Machine, what: str, cpu: torch.Tensor, cuda: torch.Tensor, exact: bool = True) -> None:
         if cpu.dim() == 3:
             self._differ(what, "three dimensions", "none")
         real(self, what, cpu, cuda, exact)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def worker(tmp_path: Path):
+def worker(tmp_path: Path) -> Iterator[runner.Worker]:
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     worker = runner.Worker(2, [sys.executable, str(script)])

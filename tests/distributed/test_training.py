@@ -82,7 +82,7 @@ def ddp_fp16_hook(device: str) -> list[torch.Tensor]:
 
 
 def ddp_own_hook(device: str) -> list[torch.Tensor]:
-    def halve(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def halve(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]
         reduced = dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
         return reduced.then(lambda done: done.value()[0])
 
@@ -130,13 +130,13 @@ def sharded(device: str, **options: Any) -> nn.Module:
     for layer in model:
         if isinstance(layer, nn.Linear):
             fully_shard(layer, mesh=mesh, **options)
-    return fully_shard(model, mesh=mesh, **options)
+    return fully_shard(model, mesh=mesh, **options)  # type: ignore[return-value]
 
 
 def fsdp2(device: str) -> list[torch.Tensor]:
     model = sharded(device)
     losses = train(model, torch.optim.AdamW(model.parameters(), lr=0.01), device)
-    return [*losses, *(parameter.full_tensor() for parameter in model.parameters())]  # type: ignore[attr-defined]
+    return [*losses, *(parameter.full_tensor() for parameter in model.parameters())]
 
 
 def fsdp2_mixed_precision(device: str) -> list[torch.Tensor]:
@@ -145,7 +145,7 @@ def fsdp2_mixed_precision(device: str) -> list[torch.Tensor]:
     model = sharded(device, mp_policy=MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32))
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     losses = train(model, torch.optim.SGD(model.parameters(), lr=0.01), device)
-    return [*losses, *(parameter.full_tensor() for parameter in model.parameters())]  # type: ignore[attr-defined]
+    return [*losses, *(parameter.full_tensor() for parameter in model.parameters())]
 
 
 def tensor_parallel(device: str) -> list[torch.Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +35,7 @@ def test_result_is_a_plain_cuda_tensor() -> None:
         lambda x: torch.frexp(x),
     ],
 )
-def test_every_kind_of_result_equals_the_cpus(operator) -> None:
+def test_every_kind_of_result_equals_the_cpus(operator: Callable[..., Any]) -> None:
     x = torch.tensor([3.0, 1.0, 2.0, 6.0, 5.0, 4.0])
     for ours, reference in zip(operator(x.cuda()), operator(x), strict=True):
         assert ours.device == CUDA

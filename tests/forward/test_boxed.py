@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ CUDA = torch.device("cuda:0")
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory):
+def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An operator library in C++ that knows the CPU only."""
     source = Path(__file__).parent.parent / "extensions" / "cpu_operator.cpp"
     load(
@@ -27,27 +28,27 @@ def library(tmp_path_factory: pytest.TempPathFactory):
     return torch.ops.cpu_operator
 
 
-def test_functional_operator_of_a_compiled_library(library) -> None:
+def test_functional_operator_of_a_compiled_library(library: Any) -> None:
     y = library.twice(torch.ones(3, device="cuda"))
     assert y.device == CUDA
     assert y.tolist() == [2.0] * 3
 
 
-def test_in_place_operator_returns_the_callers_tensor(library) -> None:
+def test_in_place_operator_returns_the_callers_tensor(library: Any) -> None:
     x = torch.zeros(3, device="cuda")
     y = library.increment_(x)
     assert y.data_ptr() == x.data_ptr()
     assert x.tolist() == [1.0] * 3
 
 
-def test_results_that_are_arguments_are_those_arguments(library) -> None:
+def test_results_that_are_arguments_are_those_arguments(library: Any) -> None:
     a, b = torch.ones(1, device="cuda"), torch.zeros(1, device="cuda")
     second, first = library.reversed([a, b])
     assert (first.data_ptr(), second.data_ptr()) == (a.data_ptr(), b.data_ptr())
     assert first.device == second.device == CUDA
 
 
-def test_an_operator_that_throws_half_way_leaves_nothing_behind(library) -> None:
+def test_an_operator_that_throws_half_way_leaves_nothing_behind(library: Any) -> None:
     x = torch.ones(3, device="cuda")
     before = torch.cuda.memory_allocated()
     with pytest.raises(ValueError, match="half-way: 3"):
@@ -57,7 +58,7 @@ def test_an_operator_that_throws_half_way_leaves_nothing_behind(library) -> None
     assert (x + 1).tolist() == [2.0] * 3
 
 
-def test_no_cuda_kernel_and_no_native_kernel(library) -> None:
+def test_no_cuda_kernel_and_no_native_kernel(library: Any) -> None:
     message = (
         "Could not run 'cpu_operator::homeless' with arguments from the 'CUDA' backend: it has neither a CUDA kernel "
         "nor a cpu kernel that torchdevice could forward to. Register one of them, for instance with "
@@ -68,7 +69,7 @@ def test_no_cuda_kernel_and_no_native_kernel(library) -> None:
     assert message in str(caught.value)
 
 
-def test_devices_are_checked(library) -> None:
+def test_devices_are_checked(library: Any) -> None:
     with pytest.raises(RuntimeError, match="found at least two devices, cuda:0 and cpu!"):
         library.reversed([torch.ones(2, device="cuda"), torch.ones(2)])
 

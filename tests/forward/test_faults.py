@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def usable() -> bool:
 
 
 @pytest.fixture
-def fresh_memory():
+def fresh_memory() -> Iterator[None]:
     """The test ends with as much memory allocated on the device as it began with."""
     gc.collect()
     before = torch.cuda.memory_allocated()
@@ -110,12 +111,12 @@ def test_a_hook_that_runs_backward_within_backward(device: str) -> None:
 
     class Deeper(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x: torch.Tensor, level: int) -> torch.Tensor:
+        def forward(ctx: Any, x: torch.Tensor, level: int) -> torch.Tensor:
             ctx.level = level
             return x * 2
 
         @staticmethod
-        def backward(ctx, gradient: torch.Tensor):
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
             if ctx.level:
                 inner = torch.ones(2, device=device, requires_grad=True)
                 with torch.enable_grad():

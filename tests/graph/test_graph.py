@@ -29,7 +29,7 @@ def _default_stream() -> Iterator[None]:
 
 def capture(work: Callable[[], object], **options: object) -> torch.cuda.CUDAGraph:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, **options):  # type: ignore[arg-type]
+    with torch.cuda.graph(graph, **options):
         work()
     return graph
 

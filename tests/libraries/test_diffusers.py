@@ -59,7 +59,7 @@ def test_training_with_accelerate_and_ema(precision: str) -> None:
     noises = diffusers.DDPMScheduler(num_train_timesteps=50)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = diffusers.optimization.get_cosine_schedule_with_warmup(optimizer, 1, 6)
-    data = torch.utils.data.DataLoader(torch.randn(12, 3, 8, 8), batch_size=2)
+    data: Any = torch.utils.data.DataLoader(torch.randn(12, 3, 8, 8), batch_size=2)
     model, optimizer, data, schedule = accelerator.prepare(model, optimizer, data, schedule)
     averaged.to(accelerator.device)
     for images in data:

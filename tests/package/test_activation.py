@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import RunPython
@@ -187,7 +189,7 @@ def test_tensors_outlive_the_interpreter(run_python: RunPython) -> None:
     assert result.stderr == ""
 
 
-def test_version_pin_matches_the_package_metadata(root) -> None:
+def test_version_pin_matches_the_package_metadata(root: Path) -> None:
     from torchdevice.activation import TORCH_MINOR
 
     text = (root / "pyproject.toml").read_text()

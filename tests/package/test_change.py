@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,14 +13,14 @@ from torchdevice.patches.change import when_imported
 
 
 @pytest.fixture
-def module_name(tmp_path, monkeypatch):
+def module_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "imported_late.py").write_text("value = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield "imported_late"
     sys.modules.pop("imported_late", None)
 
 
-def double(module: ModuleType):
+def double(module: ModuleType) -> Callable[[], None]:
     before = module.value
     module.value = before * 2
 
@@ -65,7 +67,7 @@ def test_a_search_alone_changes_nothing(module_name: str) -> None:
     undo()
 
 
-def test_a_module_that_fails_can_be_imported_again(module_name: str, tmp_path) -> None:
+def test_a_module_that_fails_can_be_imported_again(module_name: str, tmp_path: Path) -> None:
     (tmp_path / "imported_late.py").write_text("raise ValueError\n")
     undo = when_imported(module_name, double)
     with pytest.raises(ValueError):  # noqa: PT011
@@ -75,7 +77,7 @@ def test_a_module_that_fails_can_be_imported_again(module_name: str, tmp_path) -
     undo()
 
 
-def test_a_module_that_does_not_exist(tmp_path) -> None:
+def test_a_module_that_does_not_exist(tmp_path: Path) -> None:
     undo = when_imported("there_is_no_such_module", double)
     with pytest.raises(ModuleNotFoundError):
         __import__("there_is_no_such_module")

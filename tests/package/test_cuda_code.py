@@ -24,7 +24,7 @@ EXTENSION = "torch.utils.cpp_extension (CUDAExtension, or cuda_sources of load_i
 
 
 @pytest.mark.parametrize("environment", [{"CUDA_HOME": None, "CUDA_PATH": None}, {"CUDA_HOME": "/opt/cuda"}])
-def test_extensions(run_python: RunPython, tmp_path, environment: dict[str, str | None]) -> None:
+def test_extensions(run_python: RunPython, tmp_path: Path, environment: dict[str, str | None]) -> None:
     (tmp_path / "a.cu").write_text("")
     process = run_python(
         f"""
@@ -58,7 +58,9 @@ def test_extensions(run_python: RunPython, tmp_path, environment: dict[str, str 
         (None, "something_else", None),
     ],
 )
-def test_binaries(tmp_path: Path, needs: str | None, function: str, loader: str | None, monkeypatch) -> None:
+def test_binaries(
+    tmp_path: Path, needs: str | None, function: str, loader: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, library, name = tmp_path / "a.c", tmp_path / str(needs), f"compiled_{function}"
     cc = ["cc", "-shared", "-fPIC", "-nostdlib"]
     if needs is not None:

@@ -146,7 +146,7 @@ def test_cached_code_is_for_one_number_of_threads() -> None:
     ],
     ids=["index", "embedding", "index_put", "cross_entropy"],
 )
-def test_a_wrong_index_raises_as_uncompiled(program) -> None:
+def test_a_wrong_index_raises_as_uncompiled(program: str) -> None:
     compiled = torch.compile(program)
     x = torch.rand(5, device="cuda")
     right, wrong = (torch.tensor([value], device="cuda") for value in (4, 5))
@@ -252,7 +252,7 @@ def test_a_capture_takes_a_compiled_training_step() -> None:
         network(x).square().mean().backward()
         with torch.no_grad():
             for parameter in parameters.parameters():
-                parameter -= 0.1 * parameter.grad
+                parameter -= 0.1 * parameter.grad  # type: ignore[misc]
                 parameter.grad.zero_()
 
     side = torch.cuda.Stream()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +121,7 @@ def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python:
     assert UNCOMPILED in process.stderr
 
 
-def test_flex_attention_runs_uncompiled(monkeypatch) -> None:
+def test_flex_attention_runs_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     monkeypatch.setattr(switch, "_warned", set())
@@ -133,7 +135,7 @@ def test_flex_attention_runs_uncompiled(monkeypatch) -> None:
     assert q.grad is not None
 
 
-def test_no_library_ahead_of_time(tmp_path) -> None:
+def test_no_library_ahead_of_time(tmp_path: Path) -> None:
     x = torch.ones(3, device="cuda")
     exported = torch.export.export(torch.nn.ReLU(), (x,))
     assert torch.equal(exported.module()(x), x)
@@ -147,7 +149,7 @@ def test_other_graphs_are_left_to_inductor() -> None:
 
     seen = []
 
-    def spy(graph: torch.fx.GraphModule, inputs: list[torch.Tensor], **_: object):
+    def spy(graph: torch.fx.GraphModule, inputs: list[torch.Tensor], **_: object) -> Any:
         seen.append(torch._inductor.config.triton.cudagraphs)
         return make_boxed_func(graph.forward)
 
@@ -158,10 +160,10 @@ def test_other_graphs_are_left_to_inductor() -> None:
     assert seen == [True, False]
 
 
-def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch) -> None:
+def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.backends import registry
 
-    def refuse(name: str):
+    def refuse(name: str) -> Any:
         def backend(*_: object) -> None:
             raise NotImplementedError("not this graph")
 
@@ -179,7 +181,7 @@ def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_modules_on_cuda(tmp_path) -> None:
+def test_torchscript_modules_on_cuda(tmp_path: Path) -> None:
     class Model(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

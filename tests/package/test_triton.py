@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ pytestmark = [
 ]
 
 
-def test_the_setting_is_made_when_triton_is_imported(run_python: RunPython, tmp_path) -> None:
+def test_the_setting_is_made_when_triton_is_imported(run_python: RunPython, tmp_path: Path) -> None:
     """With a package that has Triton's names, as CI installs none."""
     package = tmp_path / "triton"
     package.mkdir()
@@ -37,7 +38,7 @@ def test_the_setting_is_made_when_triton_is_imported(run_python: RunPython, tmp_
     assert run_python(code, **paths, TRITON_INTERPRET="0").stdout == "False 0\n"
 
 
-def test_torchs_own_kernels_in_triton_are_not_used(run_python: RunPython, tmp_path) -> None:
+def test_torchs_own_kernels_in_triton_are_not_used(run_python: RunPython, tmp_path: Path) -> None:
     """torch/_native has a few for device cuda, and takes them where a package triton of version 3.6 is installed."""
     (tmp_path / "triton").mkdir()
     (tmp_path / "triton" / "__init__.py").write_text("raise ImportError('nobody may ask')\n")
@@ -56,13 +57,13 @@ def test_torchs_own_kernels_in_triton_are_not_used(run_python: RunPython, tmp_pa
 if triton is not None:
 
     @triton.jit
-    def add_kernel(x, y, out, count, block: tl.constexpr):
+    def add_kernel(x, y, out, count, block: tl.constexpr):  # type: ignore[no-untyped-def]
         at = tl.program_id(0) * block + tl.arange(0, block)
         mask = at < count
         tl.store(out + at, tl.load(x + at, mask=mask) + tl.load(y + at, mask=mask), mask=mask)
 
     @triton.jit
-    def softmax_kernel(x, out, stride, columns, block: tl.constexpr):
+    def softmax_kernel(x, out, stride, columns, block: tl.constexpr):  # type: ignore[no-untyped-def]
         at = tl.arange(0, block)
         row = tl.load(x + tl.program_id(0) * stride + at, mask=at < columns, other=-float("inf"))
         row = tl.exp(row - tl.max(row, 0))
@@ -70,7 +71,7 @@ if triton is not None:
 
     @triton.autotune([triton.Config({"block": 16}), triton.Config({"block": 32})], key=["inner"])
     @triton.jit
-    def product_kernel(a, b, out, rows, columns, inner, block: tl.constexpr):
+    def product_kernel(a, b, out, rows, columns, inner, block: tl.constexpr):  # type: ignore[no-untyped-def]
         row = tl.program_id(0) * block + tl.arange(0, block)
         column = tl.program_id(1) * block + tl.arange(0, block)
         total = tl.zeros((block, block), tl.float32)
@@ -84,7 +85,7 @@ if triton is not None:
         tl.store(out + row[:, None] * columns + column, total, mask=(row[:, None] < rows) & (column < columns))
 
     @triton.jit
-    def attention_kernel(q, k, v, out, length, scale, features: tl.constexpr, block: tl.constexpr):
+    def attention_kernel(q, k, v, out, length, scale, features: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
         """One block of queries of one head; keys block by block, with a running maximum and sum."""
         head = tl.program_id(1) * length * features
         row = tl.program_id(0) * block + tl.arange(0, block)
@@ -170,7 +171,7 @@ def test_the_driver_answers_as_torch_does() -> None:
 
 
 @needs_triton
-def test_said_once(run_python: RunPython, tmp_path) -> None:
+def test_said_once(run_python: RunPython, tmp_path: Path) -> None:
     (tmp_path / "kernels.py").write_text(
         """
 import torch, triton, triton.language as tl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.cuda import gds
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> str:
     """A file on a file system that takes O_DIRECT, which torch insists on."""
     path = tmp_path / "data"
     try:
@@ -21,7 +22,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 1000, 4096])
-def test_round_trip(path, count: int) -> None:
+def test_round_trip(path: str, count: int) -> None:
     source, other = torch.randn(count, device="cuda"), torch.arange(3, device="cuda")
     file = gds.GdsFile(path, os.O_CREAT | os.O_RDWR)
     file.save_storage(source.untyped_storage(), offset=0)
@@ -34,7 +35,7 @@ def test_round_trip(path, count: int) -> None:
     assert torch.equal(other_back, other)
 
 
-def test_errors_are_cufiles(path) -> None:
+def test_errors_are_cufiles(path: str) -> None:
     file = gds.GdsFile(path, os.O_CREAT | os.O_RDWR)
     file.save_storage(torch.ones(2, device="cuda").untyped_storage())
     with pytest.raises(RuntimeError, match="cuFileRead partial read: expected 40 bytes, got 8"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -58,8 +60,8 @@ def test_access_can_be_forbidden() -> None:
 
 
 def test_addresses_are_compared_where_asked() -> None:
-    tensors: list = [torch.empty(3, device="cuda"), 5, torch.empty(4, device="cuda")]
-    addresses: list = [tensors[0].data_ptr(), None, 0]
+    tensors: list[Any] = [torch.empty(3, device="cuda"), 5, torch.empty(4, device="cuda")]
+    addresses: list[Any] = [tensors[0].data_ptr(), None, 0]
     assert _C._tensors_data_ptrs_at_indices_equal(tensors, addresses, [0])
     assert not _C._tensors_data_ptrs_at_indices_equal(tensors, addresses, [0, 2])
     assert _C._tensors_data_ptrs_at_indices_equal(tensors, addresses, [])

@@ -5,6 +5,8 @@ Sizes and texts are those of torch's sources; they were not compared with a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -12,13 +14,13 @@ from tests.conftest import RunPython
 
 
 @pytest.fixture
-def workspaces():
+def workspaces() -> Iterator[None]:
     yield
     torch._C._cuda_resetCublasWorkspaceSize()
     torch._C._cuda_resetCublasLtWorkspaceSize()
 
 
-def test_workspace_sizes_have_cublas_defaults_and_are_settable(workspaces) -> None:
+def test_workspace_sizes_have_cublas_defaults_and_are_settable(workspaces: None) -> None:
     cuda = torch.backends.cuda
     assert cuda.cublas_workspace_size() == cuda.cublaslt_workspace_size() == 4096 * 1024 * 2 + 16 * 1024 * 8
     assert cuda.cublaslt_workspace_size(1024) == 1024

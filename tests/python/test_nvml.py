@@ -3,6 +3,8 @@ and what the package itself says without a driver, reaches the user unchanged.""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -30,7 +32,7 @@ def test_processes_without_the_package() -> None:
     assert torch.cuda.list_gpu_processes() == "pynvml module not found, please install nvidia-ml-py"
 
 
-def test_with_the_package_and_no_driver(run_python: RunPython, tmp_path) -> None:
+def test_with_the_package_and_no_driver(run_python: RunPython, tmp_path: Path) -> None:
     """A package as nvidia-ml-py is, on a machine whose driver is not loaded."""
     (tmp_path / "pynvml.py").write_text(
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
-def test_construction(kind) -> None:
+def test_construction(kind: Any) -> None:
     x = kind(2, 3)
     assert x.shape == (2, 3)
     assert x.dtype == TYPES[kind]

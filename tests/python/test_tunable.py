@@ -5,6 +5,8 @@ The defaults and the file format are those of torch's sources; they were not com
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from tests.conftest import RunPython
@@ -64,7 +66,7 @@ def test_the_environment_wins(run_python: RunPython) -> None:
     assert process.stdout == f"True False 55 {3 * 1024 * 1024}\n"
 
 
-def test_a_file_of_results_is_validated_and_read(run_python: RunPython, tmp_path) -> None:
+def test_a_file_of_results_is_validated_and_read(run_python: RunPython, tmp_path: Path) -> None:
     version = torch.__version__.partition("+")[0]
     (tmp_path / "good.csv").write_text(f"Validator,PT_VERSION,{version}\n{LINE}")
     (tmp_path / "old.csv").write_text(f"Validator,PT_VERSION,1.0\n{LINE}")

@@ -87,13 +87,13 @@ class Batch:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_loader_pins_nested_and_own_batches(workers: int) -> None:
     samples = [(torch.full((2,), float(i)), i) for i in range(4)]
-    pinned = DataLoader(samples, batch_size=2, num_workers=workers, pin_memory=True)  # type: ignore[arg-type]
+    pinned: DataLoader[Any] = DataLoader(samples, batch_size=2, num_workers=workers, pin_memory=True)
     for x, y in pinned:
         assert x.is_pinned()
         assert y.is_pinned()
         assert torch.equal(x.to("cuda", non_blocking=True).cpu()[:, 0].long(), y)
-    own = DataLoader(
-        samples,  # type: ignore[arg-type]
+    own: DataLoader[Any] = DataLoader(
+        samples,
         batch_size=2,
         num_workers=workers,
         pin_memory=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def test_cuda_is_there() -> None:
 
 
 @pytest.mark.parametrize("action", [lambda: torch.ones(1, device="cuda:1"), lambda: torch.cuda.set_device(1)])
-def test_bad_ordinal_raises_as_cuda(action) -> None:
+def test_bad_ordinal_raises_as_cuda(action: Callable[[], object]) -> None:
     with pytest.raises(torch.AcceleratorError) as caught:
         action()
     assert str(caught.value) == BAD_ORDINAL

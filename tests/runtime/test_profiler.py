@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from tests.conftest import RunPython
 
 
 @pytest.fixture(autouse=True)
-def no_warnings():
+def no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -24,14 +27,14 @@ def train_step() -> None:
     model(x).sum().backward()
 
 
-def events(result) -> dict[str, object]:
+def events(result: Any) -> dict[str, object]:
     return {event.key: event for event in result.key_averages()}
 
 
 @pytest.mark.parametrize(
     "activities", [None, [ProfilerActivity.CPU, ProfilerActivity.CUDA], [ProfilerActivity.CUDA]], ids=str
 )
-def test_operators_have_device_time(activities) -> None:
+def test_operators_have_device_time(activities: Any) -> None:
     with profile(activities=activities, record_shapes=True) as result, record_function("step"):
         train_step()
     seen = events(result)
@@ -55,7 +58,7 @@ def test_tables_sort_by_device_time(key: str) -> None:
     assert "aten::addmm" in table
 
 
-def test_a_trace_has_no_device_events(tmp_path) -> None:
+def test_a_trace_has_no_device_events(tmp_path: Path) -> None:
     with profile() as result:
         train_step()
     result.export_chrome_trace(str(tmp_path / "trace.json"))

@@ -64,7 +64,7 @@ DRAWS: dict[str, Draw] = {
     "_sample_dirichlet": lambda d: torch._sample_dirichlet(ones(d)),
     "fractional_max_pool2d": lambda d: F.fractional_max_pool2d(torch.ones(1, 2, 8, 8, device=d), 2, (4, 4)),
     "fractional_max_pool3d": lambda d: F.fractional_max_pool3d(torch.ones(1, 2, 8, 8, 8, device=d), 2, (4, 4, 4)),
-    "attention with dropout": lambda d: F.scaled_dot_product_attention(
+    "attention with dropout": lambda d: F.scaled_dot_product_attention(  # type: ignore[misc]
         *[torch.ones(1, 1, 3, 4, device=d)] * 3, dropout_p=0.5
     ),
     "gumbel_softmax": lambda d: F.gumbel_softmax(ones(d)),
@@ -135,7 +135,7 @@ def test_generators_of_another_device_are_refused(name: str) -> None:
 def test_fork_rng_leaves_no_trace() -> None:
     before = states()
     for options in ({}, {"devices": [0]}, {"device_type": "cuda"}, {"devices": ["cuda:0"]}):
-        with torch.random.fork_rng(**options):  # type: ignore[arg-type]
+        with torch.random.fork_rng(**options):
             torch.manual_seed(1)
             torch.rand(3, device="cuda")
             torch.rand(3)

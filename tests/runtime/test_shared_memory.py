@@ -281,7 +281,7 @@ def train(model: torch.nn.Linear, results: Any, done: Any) -> None:
         loss.backward()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter -= parameter.grad
+                parameter -= parameter.grad  # type: ignore[misc]
     results.put(model.weight.detach().clone())
     done.wait(60)
 

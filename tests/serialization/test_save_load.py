@@ -94,7 +94,7 @@ def rezipped(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for info in archive.infolist():
             with archive.open(info) as member:
-                member._expected_crc = None  # type: ignore[attr-defined]
+                member._expected_crc = None
                 names.append((info.filename, member.read()))
     result = io.BytesIO()
     with zipfile.ZipFile(result, "w", zipfile.ZIP_STORED) as archive:

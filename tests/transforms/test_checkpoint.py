@@ -43,7 +43,7 @@ def test_gradients(way: Callable[..., Tensor]) -> None:
         with torch.autocast("cuda", dtype=torch.bfloat16):
             loss = run(block, x).square().sum()
         loss.backward()
-        return [x.grad, *(parameter.grad for parameter in block.parameters())]
+        return [x.grad, *(parameter.grad for parameter in block.parameters())]  # type: ignore[list-item]
 
     torch.testing.assert_close(gradients(way), gradients(lambda block, x: block(x)), rtol=0, atol=0)
 

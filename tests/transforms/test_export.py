@@ -88,7 +88,7 @@ def test_training() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("features", [8, 6])
 def test_traced_attention_is_laid_out_as_its_trace_says(dtype: torch.dtype, features: int) -> None:
-    def heads_together(q: Tensor) -> Tensor:
+    def heads_together(q: Tensor) -> tuple[Tensor, Tensor]:
         y = nn.functional.scaled_dot_product_attention(q, q, q)
         return (y.transpose(1, 2).reshape(2, 5, -1), y.reshape(2, -1))
 

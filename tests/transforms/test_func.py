@@ -192,6 +192,6 @@ def test_functionalize_replaces_writes(same_as_cpu: SameAsCpu) -> None:
 
 def test_a_level_does_not_outlive_its_transform() -> None:
     kept: list[Tensor] = []
-    grad(lambda x: (kept.append(x), x.sum())[1])(torch.ones(2, device="cuda"))
+    grad(lambda x: (kept.append(x), x.sum())[1])(torch.ones(2, device="cuda"))  # type: ignore[func-returns-value]
     assert torch._C._functorch.is_dead_tensor_wrapper(kept[0])
     assert (kept[0] + 1).tolist() == [2.0, 2.0]
