@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def run_python() -> RunPython:
         inherited = dict(os.environ)
         if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
             inherited.pop("TORCHDEVICE_BACKEND", None)  # the simulated MPS is kept out too
-        merged = {**inherited, **environment}
+        # Code may import what tests share, as a last resort: an instrumented torchdevice comes first.
+        search = os.pathsep.join(filter(None, [inherited.get("PYTHONPATH"), str(ROOT)]))
+        merged = {**inherited, "PYTHONPATH": search, **environment}
         process = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
             env={name: value for name, value in merged.items() if value is not None},
@@ -72,6 +75,16 @@ def root() -> Path:
 def same_random_numbers() -> None:
     """A test sees the same weights and inputs in every run, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """Nothing is cached when the test begins, and no limit of memory is left behind."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.fixture

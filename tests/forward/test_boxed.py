@@ -16,7 +16,7 @@ CUDA = torch.device("cuda:0")
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An operator library in C++ that knows the CPU only."""
-    source = Path(__file__).parent.parent / "extensions" / "cpu_operator.cpp"
+    source = Path(__file__).with_name("cpu_operator.cpp")
     load(
         name="cpu_operator",
         sources=[str(source)],

@@ -309,22 +309,20 @@ def test_the_limit_of_memory_holds_for_what_kernels_return_too(run_python: RunPy
     run_python(
         """
         import torch
-        MIB = 1 << 20
+        from tests.memory import MIB, raw_mib
         def raises(make):
             try:
                 make()
             except torch.OutOfMemoryError as error:
                 return str(error).startswith("CUDA out of memory. MPS backend out of memory")
-        def raw(mib, device="cuda"):
-            return torch.empty(mib * MIB, dtype=torch.uint8, device=device)
         assert torch.cuda.mem_get_info() == (50 * MIB, 50 * MIB)
-        x = raw(60, "cuda:1")  # all devices together
+        x = raw_mib(60, "cuda:1")  # all devices together
         x.zero_()  # no memory to save it first
         ooms = torch.cuda.memory_stats()["num_ooms"]
-        cached = raw(30)
+        cached = raw_mib(30)
         del cached
-        y = raw(35)  # after the cache has been given back
-        assert raises(lambda: raw(6))
+        y = raw_mib(35)  # after the cache has been given back
+        assert raises(lambda: raw_mib(6))
         del y
         assert raises(lambda: x + 1), "made by a native kernel"
         assert raises(lambda: x[:20 * MIB].double()), "made by a kernel of the CPU"
@@ -332,9 +330,9 @@ def test_the_limit_of_memory_holds_for_what_kernels_return_too(run_python: RunPy
         assert x.max().item() == 0
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(0.5)
-        assert raises(lambda: raw(6))
+        assert raises(lambda: raw_mib(6))
         torch.cuda.set_per_process_memory_fraction(1.0)
-        raw(6)
+        raw_mib(6)
         """,
         TORCHDEVICE_MEMORY="50MiB",
         TORCHDEVICE_COUNT="2",

@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-MIB = 1 << 20
+from tests.memory import MIB
 
 
 def test_memory_stats_have_every_key_of_a_cuda_build() -> None:

@@ -5,7 +5,6 @@ Entries and their order follow c10/cuda/CUDACachingAllocator.cpp; they were not 
 
 from __future__ import annotations
 
-import gc
 import pickle
 import threading
 from collections.abc import Iterator
@@ -17,24 +16,18 @@ import torch
 from torch.cuda import _memory_viz
 
 from tests.conftest import RunPython
+from tests.memory import MIB, raw
 
-MIB = 1 << 20
 HERE = Path(__file__).name
 
 record = torch.cuda.memory._record_memory_history
 
 
 @pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    gc.collect()
-    torch.cuda.empty_cache()
+def _no_history(empty_cache: None) -> Iterator[None]:
     yield
     record(None)
     torch.cuda.memory._set_memory_metadata("")
-
-
-def raw(nbytes: int) -> torch.Tensor:
-    return torch.empty(nbytes, dtype=torch.uint8, device="cuda")
 
 
 def trace() -> list[dict[str, Any]]:
@@ -111,7 +104,7 @@ def test_blocks_and_segments_carry_the_frames_of_their_allocation() -> None:
     segments = {s["address"]: s for s in torch.cuda.memory_snapshot()}
     block = segments[x.data_ptr()]["blocks"][0]
     for frames in (block["frames"], segments[x.data_ptr()]["frames"]):
-        mine = [f for f in frames if f["filename"].endswith(HERE)]
+        mine = [f for f in frames if f["filename"].endswith((HERE, "tests/memory.py"))]
         assert [f["name"] for f in mine] == ["raw", "test_blocks_and_segments_carry_the_frames_of_their_allocation"]
         assert all(set(f) >= {"filename", "line", "name"} for f in frames)
     assert segments[before.data_ptr()]["blocks"][0]["frames"] == []

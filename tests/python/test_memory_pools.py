@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import RunPython
+from tests.memory import MIB, raw
 
-MIB = 1 << 20
-
-pytestmark = pytest.mark.usefixtures("_clean")
-
-
-@pytest.fixture
-def _clean() -> Iterator[None]:
-    gc.collect()
-    torch.cuda.empty_cache()
-    yield
-    torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-def raw(nbytes: int) -> torch.Tensor:
-    return torch.empty(nbytes, dtype=torch.uint8, device="cuda")
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def pool_of(tensor: torch.Tensor) -> tuple[int, int]:
@@ -303,7 +288,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_pool_takes_its_segments_from_a_custom_allocator(run_python: RunPython, library: str) -> None:
     run_python(f"""
         import ctypes, torch
-        MIB = 1 << 20
+        from tests.memory import MIB
         counters = ctypes.CDLL({library!r})
         value = lambda name: ctypes.c_long.in_dll(counters, name).value
         allocator = torch.cuda.memory.CUDAPluggableAllocator({library!r}, "take", "give")

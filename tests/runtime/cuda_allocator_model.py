@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MIB = 1 << 20
+from tests.memory import MIB
 
 
 @dataclass

@@ -5,28 +5,14 @@ from __future__ import annotations
 import gc
 import re
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import RunPython
+from tests.memory import MIB, raw
 
-MIB = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    yield
-    torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-def raw(nbytes: int) -> torch.Tensor:
-    return torch.empty(nbytes, dtype=torch.uint8, device="cuda")
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +60,7 @@ def test_peak_survives_a_release_and_a_reset_forgets_it() -> None:
 def test_segments_have_cudas_sizes(run_python: RunPython) -> None:
     run_python("""
         import torch
-        MIB = 1 << 20
+        from tests.memory import MIB
         def reserved_for(nbytes):
             tensor = torch.empty(nbytes, dtype=torch.uint8, device="cuda")
             reserved = torch.cuda.memory_reserved()
@@ -94,18 +80,17 @@ def test_segments_have_cudas_sizes(run_python: RunPython) -> None:
 
 def test_every_statistic_equals_cudas_after_any_sequence(run_python: RunPython) -> None:
     """Random sequences against a transcription of CUDA's algorithm, addresses included."""
-    here = Path(__file__).parent
     run_python(
-        f"""
-        import contextlib, random, sys
-        sys.path.insert(0, {str(here)!r})
+        """
+        import contextlib, random
         import torch
-        from cuda_allocator_model import METRICS, MIB, Model
+        from tests.memory import MIB
+        from tests.runtime.cuda_allocator_model import METRICS, Model
         torch.cuda.init()
         side = torch.cuda.Stream()
-        streams = {{0: torch.cuda.default_stream(), 1: side}}
+        streams = {0: torch.cuda.default_stream(), 1: side}
         for seed in range(3):
-            rng, model, live, bases = random.Random(seed), Model(), [], {{}}
+            rng, model, live, bases = random.Random(seed), Model(), [], {}
             pool = None  # the last sequence's, if any, goes before the figures are reset
             pool = torch.cuda.MemPool() if seed else None
             torch.cuda.empty_cache()
@@ -150,7 +135,7 @@ def test_every_statistic_equals_cudas_after_any_sequence(run_python: RunPython) 
                         model.release(block)
                 if step % 5 == 0:
                     stats = torch.cuda.memory_stats_as_nested_dict()
-                    assert {{m: stats[m] for m in METRICS}} == model.as_dict(), (seed, step)
+                    assert {m: stats[m] for m in METRICS} == model.as_dict(), (seed, step)
             tensor = None
             live.clear()
         """

@@ -78,20 +78,18 @@ def test_garbage_is_collected_above_the_threshold(run_python: RunPython) -> None
     run_python(
         """
         import torch
-        MIB = 1 << 20
-        def raw(mib):
-            return torch.empty(mib * MIB, dtype=torch.uint8, device="cuda")
+        from tests.memory import MIB, raw_mib
         torch.cuda.set_per_process_memory_fraction(1.0)
-        old, young = raw(20), raw(30)
+        old, young = raw_mib(20), raw_mib(30)
         del old
         for _ in range(3):
             del young
-            young = raw(30)
+            young = raw_mib(30)
         del young
         assert torch.cuda.memory_reserved() == 50 * MIB
-        x = raw(40)  # 50 of 100 MiB do not exceed the threshold
+        x = raw_mib(40)  # 50 of 100 MiB do not exceed the threshold
         assert torch.cuda.memory_reserved() == 90 * MIB
-        y = raw(42)  # 30 MiB must go: the older block is not enough, the younger follows
+        y = raw_mib(42)  # 30 MiB must go: the older block is not enough, the younger follows
         assert torch.cuda.memory_reserved() == 82 * MIB
         stats = torch.cuda.memory_stats()
         assert stats["num_device_free"] == 2 and stats["num_alloc_retries"] == 0
@@ -105,24 +103,22 @@ def test_only_the_oldest_garbage_goes(run_python: RunPython) -> None:
     run_python(
         """
         import torch
-        MIB = 1 << 20
-        def raw(mib):
-            return torch.empty(mib * MIB, dtype=torch.uint8, device="cuda")
+        from tests.memory import MIB, raw_mib
         torch.cuda.set_per_process_memory_fraction(1.0)
-        old, young = raw(30), raw(20)
+        old, young = raw_mib(30), raw_mib(20)
         del old
         for _ in range(3):
             del young
-            young = raw(20)
+            young = raw_mib(20)
         address = young.data_ptr()
         del young
-        kept = raw(10 * 2)
+        kept = raw_mib(10 * 2)
         assert kept.data_ptr() == address
         del kept
-        x = raw(34)
+        x = raw_mib(34)
         assert torch.cuda.memory_reserved() == 84 * MIB
-        y = raw(36)
-        assert raw(20).data_ptr() == address, "the younger block stays"
+        y = raw_mib(36)
+        assert raw_mib(20).data_ptr() == address, "the younger block stays"
         """,
         TORCHDEVICE_MEMORY="200MiB",
         PYTORCH_CUDA_ALLOC_CONF="garbage_collection_threshold:0.3",
@@ -133,14 +129,12 @@ def test_oversize_blocks_are_given_back_before_everything_else(run_python: RunPy
     run_python(
         """
         import torch
-        MIB = 1 << 20
-        def raw(mib):
-            return torch.empty(mib * MIB, dtype=torch.uint8, device="cuda")
-        small_cache = raw(1)
-        a, b = raw(50), raw(30)
+        from tests.memory import MIB, raw_mib
+        small_cache = raw_mib(1)
+        a, b = raw_mib(50), raw_mib(30)
         del a, b, small_cache
         assert torch.cuda.memory_reserved() == 82 * MIB
-        x = raw(76)  # needs both oversize blocks; the small segment stays in the cache
+        x = raw_mib(76)  # needs both oversize blocks; the small segment stays in the cache
         stats = torch.cuda.memory_stats()
         assert stats["num_alloc_retries"] == 0 and stats["num_device_free"] == 2
         assert torch.cuda.memory_reserved() == 78 * MIB

@@ -56,18 +56,16 @@ def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python: RunPyt
     run_python(
         """
         import torch
-        MIB = 1 << 20
-        def raw(mib, device="cuda"):
-            return torch.empty(mib * MIB, dtype=torch.uint8, device=device)
-        kept = raw(50).fill_(7)
-        cached = raw(30)
+        from tests.memory import MIB, raw_mib
+        kept = raw_mib(50).fill_(7)
+        cached = raw_mib(30)
         del cached
         assert torch.cuda.mem_get_info() == (20 * MIB, 100 * MIB)
-        x = raw(40)  # only after the cache has been given back
+        x = raw_mib(40)  # only after the cache has been given back
         assert torch.cuda.memory_stats()["num_alloc_retries"] == 1
         assert torch.cuda.memory_reserved() == 90 * MIB
         try:
-            raw(20)
+            raw_mib(20)
             raise SystemExit("no error")
         except torch.OutOfMemoryError as error:
             assert str(error) == (
@@ -80,7 +78,7 @@ def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python: RunPyt
             ), error
         assert torch.cuda.memory_stats()["num_ooms"] == 1
         del x
-        assert raw(20).numel() == 20 * MIB and kept[::1000].sum().item() == 7 * 52429
+        assert raw_mib(20).numel() == 20 * MIB and kept[::1000].sum().item() == 7 * 52429
         big = torch.ones(4 * MIB, device="cuda")  # 16 MiB
         try:
             torch.cat([big] * 4)
@@ -88,11 +86,11 @@ def test_the_limit_raises_cudas_error_and_the_program_goes_on(run_python: RunPyt
         except torch.OutOfMemoryError:
             pass
         assert big.sum().item() == 4 * MIB
-        other = raw(90, "cuda:1")  # the other device has its own
+        other = raw_mib(90, "cuda:1")  # the other device has its own
         torch.cuda.set_per_process_memory_fraction(0.75)
         assert torch.cuda.get_per_process_memory_fraction() == 0.75
         try:
-            raw(26)
+            raw_mib(26)
             raise SystemExit("no error")
         except torch.OutOfMemoryError as error:
             assert " is free. 75.00 MiB allowed; Of the allocated memory" in str(error), error

@@ -123,7 +123,7 @@ def test_device_of_a_foreign_pointer() -> None:
 
 
 @pytest.fixture(scope="module")
-def fake_mps(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+def fake_mps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that makes this torch look like one built with MPS."""
     compiler = shutil.which("c++")
     if compiler is None:
@@ -133,7 +133,7 @@ def fake_mps(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     subprocess.run(
         [
             compiler, "-std=c++20", "-O0", "-shared", "-fPIC", "-isystem", str(INCLUDE),
-            str(root / "tests" / "extensions" / "fake_mps_hooks.cpp"), "-o", str(library),
+            str(Path(__file__).with_name("fake_mps_hooks.cpp")), "-o", str(library),
             f"-L{libraries}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{libraries}",
         ],
         check=True,

@@ -1,4 +1,4 @@
-// tests/extensions/cpu_operator.cpp: a library that knows the CPU only, as many do.
+// tests/forward/cpu_operator.cpp: a library that knows the CPU only, as many do.
 
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>

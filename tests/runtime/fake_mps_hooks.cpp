@@ -1,4 +1,4 @@
-// tests/extensions/fake_mps_hooks.cpp: MPS hooks that say isBuilt(), as on a Mac, to test how torchdevice shares torch
+// tests/runtime/fake_mps_hooks.cpp: MPS hooks that say isBuilt(), as on a Mac, to test how torchdevice shares torch
 // with them.
 
 #include <ATen/detail/MPSHooksInterface.h>
