@@ -7,24 +7,12 @@ CUDA errors are those of the CUDA runtime's documentation of stream capture, not
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
-
-@pytest.fixture(autouse=True)
-def _default_stream() -> Iterator[None]:
-    """torch.cuda.graph leaves its stream current when capture_end() raises, also on a GPU."""
-    yield
-    torch.cuda.set_stream(torch.cuda.default_stream())
-
-
-def capture(work: Callable[[], object], **options: str) -> torch.cuda.CUDAGraph:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, **options):
-        work()
-    return graph
+from tests.graph.conftest import capture
 
 
 @pytest.mark.parametrize(
