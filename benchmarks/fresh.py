@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
 
 
 def run_fresh(code: str, **environment: str) -> str:
@@ -31,7 +30,7 @@ class FreshProcess:
         print(question, file=self._process.stdin, flush=True)
         return self._process.stdout.readline()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FreshProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
