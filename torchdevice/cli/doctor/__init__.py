@@ -63,7 +63,7 @@ def check_claims() -> int:
     backend = _C.native_backend_name()
     findings = []
     for claim in CLAIMS.values():
-        if backend in claim.backends:
+        if claim.applies():
             findings.append(_check(claim.name, claim.environment))
         else:
             findings.append(Finding(claim.name, "-", f"not over {backend}"))

@@ -25,9 +25,13 @@ from torchdevice import _C
 class Claim:
     name: str
     check: Callable[[], str | None]
-    #: Native backends that it is about.
-    backends: frozenset[str] = frozenset({"cpu", "mps"})
+    #: It is about a native backend that falls back to the CPU, and says nothing of the CPU as backend.
+    about_fallback: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+
+    def applies(self) -> bool:
+        """Whether it is about the native backend at hand."""
+        return _C.has_fallback() or not self.about_fallback
 
 
 CLAIMS: dict[str, Claim] = {}
@@ -35,10 +39,9 @@ CLAIMS: dict[str, Claim] = {}
 Check = Callable[[], str | None]
 
 
-def claim(name: str, *backends: str, **environment: str) -> Callable[[Check], Check]:
+def claim(name: str, *, about_fallback: bool = False, **environment: str) -> Callable[[Check], Check]:
     def register(check: Check) -> Check:
-        scope = frozenset(backends) if backends else Claim.backends
-        CLAIMS[name] = Claim(name, check, scope, environment)
+        CLAIMS[name] = Claim(name, check, about_fallback, environment)
         return check
 
     return register
@@ -59,7 +62,7 @@ def _same(function: Callable[..., Tensor], *inputs: Tensor, tolerance: float = 1
 
 def _native() -> torch.device:
     """The device that works for cuda."""
-    return torch.device("mps" if _C.native_backend_name() == "mps" else "cpu")
+    return torch.device(_C.native_backend_name())
 
 
 @contextmanager
@@ -167,7 +170,7 @@ def _narrow_types() -> None:
         torch.testing.assert_close((x.cuda() @ x.cuda()).cpu(), x @ x, rtol=2e-2, atol=2e-2)
 
 
-@claim("what the native backend lacks runs on the CPU, without copies", "mps")
+@claim("what the native backend lacks runs on the CPU, without copies", about_fallback=True)
 def _fallback() -> str:
     before = torchdevice.report()
     x = torch.randn(6, 6, device="cuda")
@@ -180,7 +183,7 @@ def _fallback() -> str:
     return f"{after.fallbacks - before.fallbacks} calls, {after.transitions - before.transitions} waits"
 
 
-@claim("TORCHDEVICE_FALLBACK=error forbids it", "mps", TORCHDEVICE_FALLBACK="error")
+@claim("TORCHDEVICE_FALLBACK=error forbids it", about_fallback=True, TORCHDEVICE_FALLBACK="error")
 def _forbidden_fallback() -> None:
     x = torch.eye(3, device="cuda")
     with _raises(NotImplementedError, "TORCHDEVICE_FALLBACK=error"):
@@ -206,11 +209,11 @@ def _failure() -> None:
     assert x.tolist() == [0, 1, 2, 3]
 
 
-@claim('tensors go to device "mps" and come back', "mps")
+@claim("tensors go to the native device and come back", about_fallback=True)
 def _proxy() -> None:
     x = torch.randn(100)
-    native = x.cuda().to("mps")
-    assert native.device.type == "mps"
+    native = x.cuda().to(_native())
+    assert native.device.type == _native().type
     torch.testing.assert_close((native + 1).to("cuda").cpu(), x + 1)
 
 
@@ -371,7 +374,7 @@ def _speed() -> str:
 def _time(device: str, size: int, repeats: int, function: Callable[[Tensor], Tensor]) -> float:
     """Seconds a call, the best of five rounds."""
     x = torch.rand(size, size, device=device)
-    wait = torch.mps.synchronize if device == "mps" else torch.cuda.synchronize
+    wait = torch.get_device_module(device).synchronize
     rounds = []
     for _ in range(5):
         wait()
