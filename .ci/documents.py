@@ -1,0 +1,67 @@
+"""Writes the parts of the documents that come from the code: `documents.py`, or `documents.py --check` to compare."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+#: A path, a function with its parentheses, or a name with a dot or an underscore in it.
+_CODE = re.compile(r"(?<![\w/.`])(?=\w*(?:[_./]\w|_\b|\(\)))[A-Za-z_][\w./]*\w(?:\(\))?")
+
+
+def patches() -> str:
+    """The table of torchdevice/patches/."""
+    from torchdevice.patches import PATCHES
+
+    rows = [f"| {_marked(patch.target)} | {_marked(patch.reason)} |" for patch in PATCHES]
+    return "\n".join(["| changed | why |", "|---|---|", *rows])
+
+
+def _marked(text: str) -> str:
+    """With the names of code in backticks."""
+    return _CODE.sub(lambda name: f"`{name[0]}`", text)
+
+
+#: The document, the name of its part, and what belongs there.
+PARTS: list[tuple[str, str, Callable[[], str]]] = [
+    ("docs/patches.md", "patches", patches),
+]
+
+
+def replaced(document: str, name: str, text: str) -> str:
+    """`document` with `text` between the marks `<!-- name -->` and `<!-- end of name -->`."""
+    part = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+    fresh, count = part.subn(lambda _: text + "\n", document)
+    if count != 1:
+        raise ValueError(f"<!-- {name} --> must stand once in the document, but stands {count} times")
+    return fresh
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a document is out of date")
+    check = parser.parse_args().check
+    stale = False
+    for name, part, make in PARTS:
+        path = ROOT / name
+        before = path.read_text()
+        after = replaced(before, part, make())
+        if check:
+            difference = difflib.unified_diff(before.splitlines(), after.splitlines(), name, "the code", lineterm="")
+            for line in difference:
+                print(line)
+                stale = True
+        elif after != before:
+            path.write_text(after)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
