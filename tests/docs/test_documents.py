@@ -1,4 +1,4 @@
-"""The documents say what the repository has: files, commands, Notes, links, and lists that the code could contradict."""
+"""The documents name files, commands, Notes and links that exist, and lists that the code does not contradict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ every_document = pytest.mark.parametrize("document", documents(), ids=lambda doc
 BASES = ("", "csrc/", "torchdevice/")
 #: Folders that a build or a run makes.
 MADE = ("build", "out", "dist")
-#: Files of torch that the documents name.
-TORCHS = {"native_functions.yaml", "DistributionTemplates.h", "Dropout.cu"}
-SOURCE = re.compile(r"\.(h|cpp|inc|py|pyi|toml|cmake|md|txt|svg|yml|yaml)$")
+#: Files of torch and of Python that the documents name.
+FOREIGN = {"native_functions.yaml", "DistributionTemplates.h", "Dropout.cu", "Python.h"}
+SOURCE = re.compile(r"[\w*>]\.(h|cpp|inc|py|pyi|toml|cmake|md|txt|svg|yml|yaml)$")
 
 PATH = re.compile(r"[\w.*{},/<>-]+")
 NAMED_IN_SOURCE = re.compile(
@@ -53,7 +53,7 @@ def alternatives(text: str) -> list[str]:
 
 
 def looks_like_a_path(document: Document, span: str) -> bool:
-    if PATH.fullmatch(span) is None or span in TORCHS:
+    if PATH.fullmatch(span) is None or span in FOREIGN:
         return False
     first, slash, _ = span.partition("/")
     if not slash:
@@ -65,7 +65,7 @@ def looks_like_a_path(document: Document, span: str) -> bool:
 
 
 def exists(document: Document, path: str) -> bool:
-    path = re.sub(r"<.*", "", path).rstrip("/")  # csrc/native/<name>/X.cpp: the folder that is there
+    path = re.sub(r"<\w+>", "*", path).rstrip("/")  # csrc/native/<name>/
     own = str(document.folder.relative_to(ROOT)).removeprefix(".")
     names = [f"{base}{path}" for base in BASES] + [f"{own}/{path}".lstrip("/")]
     if "/" not in path:
@@ -83,8 +83,9 @@ def test_files_that_sources_name_exist() -> None:
     missing = []
     for name in tracked():
         if SOURCE.search(name) and not name.endswith(".md"):
+            folder = Path(name).parent
             paths = NAMED_IN_SOURCE.findall((ROOT / name).read_text())
-            missing += [f"{name}: {path}" for path in paths if path not in tracked()]
+            missing += [f"{name}: {path}" for path in paths if not {path, str(folder / path)} & set(tracked())]
     assert missing == []
 
 
