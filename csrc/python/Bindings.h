@@ -36,7 +36,7 @@ void add_communication(PyObject* torch_c);
 /// GraphTrees.cpp: what torch's CUDA graph trees ask of the allocator and of storages.
 void add_graph_trees(PyObject* torch_c);
 
-/// HostMemory.cpp: the pinned memory allocator's statistics and cache.
+/// PinnedMemory.cpp: the pinned memory allocator's statistics and cache.
 void add_pinned_memory(PyObject* torch_c);
 
 /// MemoryPools.cpp: _MemPool, custom allocators, and the functions that route allocations.
