@@ -151,3 +151,10 @@ def test_counts_say_when_they_were_taken(document: Document) -> None:
     for section in document.sections():
         counts = COUNT.findall(section)
         assert not counts or DATE.search(section), f"{document.name}: {counts} without a date in the section"
+
+
+def test_each_room_of_csrc_has_a_readme_that_the_architecture_links() -> None:
+    rooms = {str(Path(name).parent) for name in tracked() if name.startswith("csrc/")}
+    (architecture,) = (document for document in documents() if document.name == "docs/architecture.md")
+    linked = {link.removeprefix("../") for link in architecture.links() if link.endswith("/README.md")}
+    assert linked == {f"{room}/README.md" for room in rooms}
