@@ -15,7 +15,6 @@ function(add_extensions)
     set(target _C_${tag})
     string(REPLACE cp cpython- soabi ${tag})
     add_library(${target} MODULE ${ARGN})
-    target_precompile_headers(${target} PRIVATE <torch/csrc/utils/pybind.h>)
     target_include_directories(${target} SYSTEM PRIVATE ${MACOS_ROOT}/${tag}/include)
     # Of undefined symbols only those that this Python's headers declare are left to be found when it loads.
     target_link_options(${target} PRIVATE @${MACOS_ROOT}/${tag}/python_api.rsp)

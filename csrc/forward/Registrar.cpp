@@ -13,4 +13,8 @@ void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::Ke
                                                               /*inferred_function_schema=*/nullptr, "torchdevice"));
 }
 
+void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {
+  add({name, overload}, c10::DispatchKey::CUDA, std::move(kernel));
+}
+
 }  // namespace torchdevice::forward

@@ -5,6 +5,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "forward/Forward.h"
+#include "forward/SharedBoxing.h"
 #include "forward/fallback/WithFallback.h"
 
 namespace torchdevice::forward {
@@ -21,27 +22,38 @@ class Registrar {
   /// A kernel that forwards, also to the CPU where the native backend cannot.
   template <class Op, class Kernel>
   void forward_by() {
+    using Signature = typename Op::schema;
     if (C10_UNLIKELY(has_choice())) {
-      add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, by_pointer(&WithFallback<Op, Kernel>::call));
+      add(Op::name, Op::overload_name, with_fallback<Signature>(Op::name, Op::overload_name, &Kernel::call));
     } else {
-      implement<Op>(TORCH_FN(Kernel::call));
+      add(Op::name, Op::overload_name, directly<TypedFunctor<Kernel, Signature>>());
     }
   }
 
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
   template <class Op, class Function>
   void implement(Function function) {
-    add({Op::name, Op::overload_name}, c10::DispatchKey::CUDA, c10::KernelFunction::makeFromUnboxedFunction(function));
+    add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(function));
   }
 
   /// Any kernel for any operator under any key.
   void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 
  private:
-  /// One boxing wrapper a signature, not one an operator: this is not the library's hot path.
-  template <class Function>
-  [[gnu::noinline]] static c10::KernelFunction by_pointer(Function* function) {
-    return c10::KernelFunction::makeFromUnboxedRuntimeFunction(function);
+  void add(const char* name, const char* overload, c10::KernelFunction kernel);
+
+  // Not inline: there are thousands of calls.
+  template <class Functor>
+  [[gnu::noinline]] static c10::KernelFunction directly() {
+    return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(
+        std::make_unique<Functor>());
+  }
+  template <class Signature>
+  [[gnu::noinline]] static c10::KernelFunction with_fallback(const char* name, const char* overload,
+                                                             typename WithFallback<Signature>::Kernel kernel) {
+    using Functor = WithFallback<Signature>;
+    return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(
+        std::make_unique<Functor>(name, overload, kernel));
   }
 };
 

@@ -6,8 +6,10 @@
 #include <memory>
 #include <optional>
 #include <type_traits>
+#include <utility>
 
 #include "forward/Masquerade.h"
+#include "forward/SharedBoxing.h"
 #include "forward/fallback/Fallback.h"
 
 namespace torchdevice::forward {
@@ -17,25 +19,38 @@ void see_argument(CallKind& call, const void* argument) {
   call.see(*static_cast<const T*>(argument), is_written);
 }
 
-template <class Op, class Kernel, class Signature = Op::schema>
-struct WithFallback;
+template <class Signature>
+class WithFallback;
 
-/// `Kernel`, run where Note [Falling back to the CPU] says. Registered in place of `Kernel` where there is a choice.
-template <class Op, class Kernel, class R, class... A>
-struct WithFallback<Op, Kernel, R(A...)> {
-  static R call(A... arguments) {
+/// A kernel, run where Note [Falling back to the CPU] says. Registered in its place where there is a choice; there the
+/// call of a pointer does not matter.
+template <class R, class... A>
+class WithFallback<R(A...)> final : public SharesBoxing {
+ public:
+  using Kernel = R (*)(A...);
+
+  WithFallback(const char* name, const char* overload, Kernel kernel)
+      : choosable_(choosable(name, overload)), kernel_(kernel) {}
+
+  R operator()(A... arguments) { return call(choosable_, kernel_, std::forward<A>(arguments)...); }
+
+  static R call(ChoosableKernel& choosable, Kernel kernel, A... arguments) {
     const std::array<const void*, sizeof...(A)> addresses{std::addressof(arguments)...};
     if constexpr (std::is_void_v<R>) {
-      run_with_fallback(choosable, addresses.data(), [&] { Kernel::call(arguments...); });
+      run_with_fallback(choosable, addresses.data(), [&] { kernel(arguments...); });
     } else if constexpr (std::is_reference_v<R>) {
       std::remove_reference_t<R>* result = nullptr;
-      run_with_fallback(choosable, addresses.data(), [&] { result = &Kernel::call(arguments...); });
+      run_with_fallback(choosable, addresses.data(), [&] { result = &kernel(arguments...); });
       return *result;
     } else {
       std::optional<R> result;
-      run_with_fallback(choosable, addresses.data(), [&] { result.emplace(Kernel::call(arguments...)); });
+      run_with_fallback(choosable, addresses.data(), [&] { result.emplace(kernel(arguments...)); });
       return std::move(*result);
     }
+  }
+
+  static constexpr ChoosableKernel choosable(const char* name, const char* overload) {
+    return {name, overload, kSee.data(), sizeof...(A), {}};
   }
 
  private:
@@ -48,7 +63,9 @@ struct WithFallback<Op, Kernel, R(A...)> {
 
   static constexpr std::array<ChoosableKernel::See, sizeof...(A)> kSee{
       &see_argument<std::remove_cvref_t<A>, kIsWritten<A>>...};
-  static inline constinit ChoosableKernel choosable{Op::name, Op::overload_name, kSee.data(), sizeof...(A), {}};
+
+  ChoosableKernel choosable_;
+  const Kernel kernel_;
 };
 
 /// For kernels that call another one: `Kernel` where there is no choice, else WithFallback.
@@ -58,9 +75,13 @@ struct WithFallbackIfAny;
 template <class Op, class Kernel, class R, class... A>
 struct WithFallbackIfAny<Op, Kernel, R(A...)> {
   static R call(A... arguments) {
-    return C10_UNLIKELY(has_choice()) ? WithFallback<Op, Kernel>::call(std::forward<A>(arguments)...)
-                                      : Kernel::call(std::forward<A>(arguments)...);
+    return C10_UNLIKELY(has_choice())
+               ? WithFallback<R(A...)>::call(choosable, &Kernel::call, std::forward<A>(arguments)...)
+               : Kernel::call(std::forward<A>(arguments)...);
   }
+
+ private:
+  static inline constinit ChoosableKernel choosable = WithFallback<R(A...)>::choosable(Op::name, Op::overload_name);
 };
 
 }  // namespace torchdevice::forward
