@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# torch is named exactly: a plain "torch" would fetch gigabytes of CUDA.
-TORCH := torch==2.13.0
+# The exact one that pyproject.toml builds with: a plain "torch" would fetch gigabytes of CUDA.
+TORCH := $(shell sed -n 's/^requires = .*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so' -not -path '*/__pycache__/*') \

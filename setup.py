@@ -12,6 +12,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+#: Says which torch the extension was compiled for; a file of the build, as the extension is.
+BUILT_FOR = "torchdevice/_built_for.py"
 
 
 class CMakeBuild(build_ext):
@@ -44,6 +46,12 @@ class CMakeBuild(build_ext):
         fresh = target.with_suffix(".fresh")
         shutil.copy2(staging / "torchdevice" / target.name, fresh)
         fresh.replace(target)
+        shutil.copy2(staging / BUILT_FOR, target.parent)
+
+    def copy_extensions_to_source(self) -> None:
+        """Of an editable install; setuptools knows of the extension alone."""
+        super().copy_extensions_to_source()
+        self.copy_file(str(Path(self.build_lib, BUILT_FOR)), str(ROOT / BUILT_FOR))
 
 
 setup(ext_modules=[Extension("torchdevice._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from macos.mach_o import MachO
 
-TORCH = "2.13.0"
+ROOT = Path(__file__).resolve().parent.parent
+#: The torch that pyproject.toml builds with, as 2.13.0.
+TORCH = re.findall(r'"torch==([^"]+)"', (ROOT / "pyproject.toml").read_text())[0]
 ZIG = "0.17.0"
 #: macOS's name in wheels: the only one that torch's has.
 PLATFORM = "macosx_14_0_arm64"

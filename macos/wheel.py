@@ -16,9 +16,7 @@ from wheel.wheelfile import WheelFile
 
 from macos.check import faults_of
 from macos.mach_o import MachO
-from macos.sysroot import PLATFORM, MissingError, TargetPython, lay_out, target_python
-
-ROOT = Path(__file__).resolve().parent.parent
+from macos.sysroot import PLATFORM, ROOT, MissingError, TargetPython, lay_out, target_python
 
 #: Exit status where a compiler, linker, torch or headers cannot be had.
 NOTHING_TO_BUILD_WITH = 3
@@ -88,6 +86,8 @@ def pack(extension: Path, python: TargetPython, root: Path, output: Path) -> Pat
     ):
         subprocess.run([sys.executable, "setup.py", "-q", *command], cwd=ROOT, check=True)
     shutil.copy2(extension, content / "torchdevice")
+    # Over the one of an editable install, which build_py took along.
+    shutil.copy2(root / "cmake/_built_for.py", content / "torchdevice")
     (information,) = content.glob("*.dist-info")
     tag = f"{python.tag}-{python.tag}-{PLATFORM}"
     (information / "WHEEL").write_text(

@@ -12,9 +12,6 @@ import threading
 import warnings
 from typing import NamedTuple
 
-#: The extension is compiled against this minor version's C++ interface.
-TORCH_MINOR = "2.13"
-
 
 class LateActivationError(RuntimeError):
     """Activation came after the first backward pass of the process."""
@@ -98,6 +95,12 @@ def _reason_to_stay_out() -> str | None:
 def _install() -> None:
     import torch
 
+    try:
+        from torchdevice._built_for import TORCH_MINOR, TORCH_VERSION
+    except ModuleNotFoundError:
+        raise _UnavailableError(
+            "it has not been built (torchdevice/_built_for.py is missing); reinstall torchdevice-ext"
+        ) from None
     if not torch.__version__.startswith(TORCH_MINOR + "."):
         raise _UnavailableError(
             f"it was built for torch {TORCH_MINOR} and this is torch {torch.__version__}; "
@@ -106,7 +109,7 @@ def _install() -> None:
     if hasattr(torch._C, "_cuda_getDeviceCount"):
         raise _UnavailableError(
             "this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU build "
-            f"(pip install torch=={TORCH_MINOR}.0 --index-url https://download.pytorch.org/whl/cpu)"
+            f"(pip install torch=={TORCH_VERSION} --index-url https://download.pytorch.org/whl/cpu)"
         )
     try:
         from torchdevice import _C

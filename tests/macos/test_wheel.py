@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from wheel.wheelfile import WheelFile
 
-from macos.sysroot import TargetPython
+from macos.sysroot import TORCH, TargetPython
 from macos.wheel import deliver, pack
 
 PYTHON = TargetPython("cp312", Path("headers are not looked at"))
@@ -22,6 +22,9 @@ def extension(tmp_path: Path) -> Path:
 
 
 def test_the_wheels_content(root: Path, extension: Path, tmp_path: Path) -> None:
+    built_for = tmp_path / "cmake/_built_for.py"
+    built_for.parent.mkdir()
+    built_for.write_text('TORCH_VERSION = "of the headers for macOS"\n')
     path = pack(extension, PYTHON, tmp_path, tmp_path / "dist")
     assert path.name.endswith("-cp312-cp312-macosx_14_0_arm64.whl")
     with WheelFile(path) as wheel:
@@ -31,16 +34,19 @@ def test_the_wheels_content(root: Path, extension: Path, tmp_path: Path) -> None
         content = {name: wheel.read(name).decode() for name in names}
     package = {name for name in names if name.startswith("torchdevice/")}
     sources = {str(source.relative_to(root)) for source in (root / "torchdevice").rglob("*.py")}
-    assert package == {*sources, "torchdevice/py.typed", "torchdevice/_C.pyi", f"torchdevice/{extension.name}"}
+    built = {f"torchdevice/{extension.name}", "torchdevice/_built_for.py"}
+    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi", "torchdevice/_built_for.pyi"}
     assert {name for name in names if "/" not in name} == {"torchdevice_ext.py"}
     assert content[f"torchdevice/{extension.name}"] == extension.read_text()
+    assert content["torchdevice/_built_for.py"] == built_for.read_text()
     assert content[f"{information}/entry_points.txt"] == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
         "[torch.backends]\ntorchdevice = torchdevice.activation:autoload\n"
     )
     assert "Tag: cp312-cp312-macosx_14_0_arm64\n" in content[f"{information}/WHEEL"]
     assert "Root-Is-Purelib: false\n" in content[f"{information}/WHEEL"]
-    assert "Requires-Dist: torch<2.14,>=2.13.0\n" in content[f"{information}/METADATA"]
+    major, minor, _ = TORCH.split(".")
+    assert f"Requires-Dist: torch<{major}.{int(minor) + 1},>={TORCH}\n" in content[f"{information}/METADATA"]
     recorded = {line.split(",")[0] for line in content[f"{information}/RECORD"].splitlines()}
     assert recorded == names
 

@@ -45,7 +45,9 @@ def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
     if tracked.returncode == 0:
         assert set(tracked.stdout.split()) <= names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "torchdevice_ext.py", "LICENSE"} <= names
-    assert not [name for name in names if name.endswith((".so", ".pyc")) or name.startswith(("build", ".venv"))]
+    assert not [
+        name for name in names if name.endswith((".so", ".pyc", "_built_for.py")) or name.startswith(("build", ".venv"))
+    ]
 
 
 def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> None:
@@ -67,7 +69,8 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     sources = {str(path.relative_to(root)) for path in (root / "torchdevice").rglob("*.py")}
     extension = [name for name in package if name.startswith("torchdevice/_C.") and name.endswith(".so")]
     assert len(extension) == 1
-    assert package == {*sources, *extension, "torchdevice/py.typed", "torchdevice/_C.pyi"}
+    built = {*extension, "torchdevice/_built_for.py"}
+    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi", "torchdevice/_built_for.pyi"}
     assert [n for n in names if "/" not in n] == ["torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
     assert zipfile.ZipFile(wheel).read(metadata).decode() == (
