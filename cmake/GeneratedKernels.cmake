@@ -15,7 +15,7 @@ add_custom_command(
   COMMAND ${CMAKE_COMMAND} -E env TORCH_DEVICE_BACKEND_AUTOLOAD=0
           ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/codegen/kernels.py ${KERNEL_DIR} ${KERNEL_SHARDS}
   COMMAND ${CMAKE_COMMAND} -E touch ${KERNEL_DIR}/stamp
-  DEPENDS codegen/kernels.py codegen/operators.py codegen/rules.py
+  DEPENDS codegen/kernels.py codegen/names.py codegen/operators.py codegen/rules.py
   COMMENT "Generating typed kernels"
   VERBATIM)
 add_custom_target(generate_kernels DEPENDS ${KERNEL_DIR}/stamp)

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import rules
 import torchgen
+from names import check_names
 from operators import Operators
 from rules import (
     FLOAT8,
@@ -20,10 +22,10 @@ from rules import (
     INTEGER_DIVISIONS,
     LINALG_DRIVERS,
     NONDETERMINISTIC,
-    WIDER_TYPES,
     Mixing,
     mixing_of,
     must_compose,
+    wider_types_of,
     writes_elements_only,
 )
 from torchgen.api import cpp, dispatcher
@@ -131,11 +133,9 @@ class Kernel:
             yield "checks/LinalgDrivers", f"Driven<{op}, {LINALG_DRIVERS[name]}, {{}}>"
         if INTEGER_DIVISIONS.match(name):
             yield "checks/IntegerDivision", f"IntegerDivision<{op}, {{}}>"
-        if name in WIDER_TYPES:
-            yield (
-                "checks/WiderTypes",
-                f"WiderTypes<{op}, {{}}, NarrowTypes<{', '.join(f'at::k{dtype}' for dtype in WIDER_TYPES[name])}>>",
-            )
+        if types := wider_types_of(name):
+            narrow = ", ".join(f"at::k{dtype}" for dtype in types)
+            yield "checks/WiderTypes", f"WiderTypes<{op}, {{}}, NarrowTypes<{narrow}>>"
 
     def registration(self) -> str:
         op = f"at::_ops::{self.struct}"
@@ -180,6 +180,7 @@ def write_if_changed(path: Path, text: str) -> None:
 def main(output: Path, shards: int) -> None:
     output.mkdir(parents=True, exist_ok=True)
     operators = Operators.from_yaml(Path(torchgen.__file__).parent / "packaged/ATen/native")
+    check_names(vars(rules), operators)
     kernels = sorted(select_kernels(operators), key=lambda kernel: (cpp.name(kernel.function.func), kernel.struct))
     for shard in range(shards):
         mine = kernels[len(kernels) * shard // shards : len(kernels) * (shard + 1) // shards]

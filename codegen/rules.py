@@ -83,6 +83,9 @@ METADATA_ONLY = {
     "unsafe_split_with_sizes",
 }
 
+#: Composite operators that only sparse tensors have; those are served by csrc/aten/Layouts.cpp.
+SPARSE_PARTS = {"dense_dim", "is_coalesced", "indices_copy", "values_copy", "_indices_copy", "_values_copy"}
+
 #: torch registers its composite kernel under CUDA's own key, also in a CPU build.
 REGISTERED_BY_TORCH = {"_foreach_mm"}
 
@@ -204,35 +207,43 @@ _ALL_HALVES = ("Half", "ComplexHalf")
 _SMALL_INTEGERS = ("Byte", "Char", "Short", "Int", "Long")
 
 
-def _forms(names: str, types: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Rows for the functional, out= and in-place forms of operators; of which an operator may lack some."""
-    return {name + form: types for name in names.split() for form in ("", ".out", "_", ".grad_input", ".output")}
+def _each(names: str, types: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(names.split(), types)
 
 
-#: Types that CUDA's kernels know and the CPU's do not: by torch.testing's OpInfos, dtypesIfCUDA less dtypes.
-WIDER_TYPES = {
-    **_forms("abs", ("Bool",)),
-    **_forms("equal", _COMPLEX_HALF),
-    **_forms("trace", ("Bool", "ComplexHalf")),
-    **_forms("histc", _SMALL_INTEGERS),
-    **_forms("avg_pool3d avg_pool3d_backward", _HALVES),
-    **_forms("multi_margin_loss multi_margin_loss_backward", _HALVES),
-    **_forms("multilabel_margin_loss_forward multilabel_margin_loss_backward", _HALVES),
-    **_forms("_upsample_bilinear2d_aa _upsample_bilinear2d_aa_backward", _HALVES),
-    **_forms("_upsample_bicubic2d_aa _upsample_bicubic2d_aa_backward", _HALVES),
-    **_forms("rrelu_with_noise", ("Half",)),
-    **_forms("_fft_c2c _fft_c2r _fft_r2c", _ALL_HALVES),
-    **_forms("acos acosh asin asinh atan atanh cos cosh exp log sin sinh tan tanh tanh_backward", _COMPLEX_HALF),
-    **_forms("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution", _COMPLEX_HALF),
+#: Types that CUDA's kernels know and the CPU's do not: by torch.testing's OpInfos, dtypesIfCUDA less dtypes. Here for
+#: the named operators and their in-place and out= forms.
+WIDER_TYPES_OF_ALL_FORMS = {
+    **_each("abs", ("Bool",)),
+    **_each("equal", _COMPLEX_HALF),
+    **_each("trace", ("Bool", "ComplexHalf")),
+    **_each("histc", _SMALL_INTEGERS),
+    **_each("avg_pool3d avg_pool3d_backward", _HALVES),
+    **_each("multi_margin_loss multi_margin_loss_backward", _HALVES),
+    **_each("multilabel_margin_loss_forward multilabel_margin_loss_backward", _HALVES),
+    **_each("_upsample_bilinear2d_aa _upsample_bilinear2d_aa_backward", _HALVES),
+    **_each("_upsample_bicubic2d_aa _upsample_bicubic2d_aa_backward", _HALVES),
+    **_each("rrelu_with_noise", ("Half",)),
+    **_each("_fft_c2c _fft_c2r _fft_r2c", _ALL_HALVES),
+    **_each("acos acosh asin asinh atan atanh cos cosh exp log sin sinh tan tanh tanh_backward", _COMPLEX_HALF),
+    **_each("angle logaddexp rsqrt sigmoid sigmoid_backward sqrt convolution", _COMPLEX_HALF),
     # The CPU knows float16, but for the gradient of weights it has nothing but a reference kernel, 200 times slower.
-    **_forms("convolution_backward", ("Half", "ComplexHalf")),
-    **dict.fromkeys(["div.Tensor", "div.out", "div_.Tensor", "lerp.Scalar", "lerp.Tensor"], _COMPLEX_HALF),
-    **dict.fromkeys(["pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar", "pow_.Tensor"], _COMPLEX_HALF),
-    **dict.fromkeys(["prod", "prod.dim_int", "sum", "sum.dim_IntList"], _COMPLEX_HALF),
+    **_each("convolution_backward", ("Half", "ComplexHalf")),
+}
+
+#: The same for these alone.
+WIDER_TYPES = {
+    **_each("div.Tensor div.out div_.Tensor lerp.Scalar lerp.Tensor", _COMPLEX_HALF),
+    **_each("pow.Tensor_Tensor pow.Tensor_Scalar pow.Scalar pow_.Tensor", _COMPLEX_HALF),
+    **_each("prod prod.dim_int sum sum.dim_IntList", _COMPLEX_HALF),
 }
 
 #: at::native moves indices to the indexed tensor's device.
 INDEXING = {"_index_put_impl_", "index.Tensor", "index.Tensor_out"}
+
+MASKING = {"masked_fill_.Scalar", "masked_fill_.Tensor"}
+
+CONVOLUTIONS = {"convolution", "_convolution"}
 
 
 def is_view(function: NativeFunction) -> bool:
@@ -263,11 +274,17 @@ def must_compose(function: NativeFunction, operators: Operators) -> bool:
         or name in DEVICE_AWARE
         or name in REGISTERED_BY_TORCH
         or name.startswith(("_assert", "_functional", "_nested", "_new_zeros", "_sparse", "_test_", "sparse_"))
-        or name in {"dense_dim", "is_coalesced", "indices_copy", "values_copy", "_indices_copy", "_values_copy"}
+        or name in SPARSE_PARTS
         or "crow_" in name
         or "col_" in name
         or "row_indices" in name
     )
+
+
+def wider_types_of(name: str) -> tuple[str, ...]:
+    """See WIDER_TYPES_OF_ALL_FORMS; none for most operators."""
+    functional = re.sub(r"(_|\.out|\.grad_input|\.output)$", "", name)
+    return WIDER_TYPES_OF_ALL_FORMS.get(functional) or WIDER_TYPES.get(name, ())
 
 
 def writes_elements_only(function: NativeFunction) -> bool:
@@ -281,9 +298,9 @@ def mixing_of(function: NativeFunction, operators: Operators) -> Mixing:
         return Mixing.ANY_DEVICE
     if name in INDEXING:
         return Mixing.INDICES
-    if name in {"masked_fill_.Scalar", "masked_fill_.Tensor"}:
+    if name in MASKING:
         return Mixing.MASK
-    if name in {"convolution", "_convolution"}:
+    if name in CONVOLUTIONS:
         return Mixing.CONVOLUTION
     if not operators.has_cpu_kernel(function):
         return Mixing.COMPOSITE
