@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,46 +13,6 @@ import torch
 from tests.conftest import RunPython
 
 INCLUDE = Path(torch.__file__).parent / "include"
-
-
-def virtual_methods(header: str, struct: str) -> set[str]:
-    """Names of the virtual methods that `struct` declares in one of torch's headers (destructors and ROCm's aside)."""
-    text = (INCLUDE / header).read_text()
-    text = re.sub(r"#ifdef USE_ROCM.*?#endif", "", text, flags=re.DOTALL)
-    body = text[re.search(rf"struct \w+ {struct}\b", text).end() :]
-    body = re.sub(r"//.*|/\*.*?\*/", "", body[: body.index("\n};")], flags=re.MULTILINE)
-    declared = re.findall(r"virtual\s[^;{]*?(\w+)\s*\(", body)
-    overridden = re.findall(r"(\w+)\s*\([^()]*(?:\[\[maybe_unused\]\][^()]*)?\)\s*const\s+override", body)
-    return (set(declared) | set(overridden)) - {struct}
-
-
-@pytest.mark.parametrize(
-    ("source", "interfaces"),
-    [
-        (
-            "Hooks.cpp",
-            [
-                ("ATen/detail/AcceleratorHooksInterface.h", "AcceleratorHooksInterface"),
-                ("ATen/detail/CUDAHooksInterface.h", "CUDAHooksInterface"),
-            ],
-        ),
-        (
-            "MpsProxy.cpp",
-            [
-                ("ATen/detail/AcceleratorHooksInterface.h", "AcceleratorHooksInterface"),
-                ("ATen/detail/MPSHooksInterface.h", "MPSHooksInterface"),
-            ],
-        ),
-        ("Guard.cpp", [("c10/core/impl/DeviceGuardImplInterface.h", "DeviceGuardImplInterface")]),
-    ],
-)
-def test_every_virtual_is_overridden(root: Path, source: str, interfaces: list[tuple[str, str]]) -> None:
-    text = (root / "csrc" / "runtime" / source).read_text()
-    ours = set(re.findall(r"(\w+)\s*\([^()]*\)\s*const\s+(?:noexcept\s+)?override", text))
-    for header, struct in interfaces:
-        theirs = virtual_methods(header, struct)
-        assert len(theirs) > 10
-        assert theirs <= ours, f"{struct}: {sorted(theirs - ours)}"
 
 
 def test_accelerator_queries() -> None:
