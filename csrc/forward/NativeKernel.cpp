@@ -6,7 +6,8 @@ namespace torchdevice::forward {
 namespace {
 
 /// The handle's pointer to its entry is private, and no function of torch's gives a kernel's place instead of a copy,
-/// which would miss kernels registered later. An explicit instantiation may name what is private.
+/// which would miss kernels registered later. An explicit instantiation may name what is private; see
+/// Note [Undefined on purpose].
 template <auto definition>
 struct Private {
   friend const c10::impl::OperatorEntry& entry_of(const c10::OperatorHandle& op) { return (op.*definition)->op; }

@@ -10,8 +10,23 @@
 
 namespace torchdevice::forward {
 
-/// Names protected members through a derived class, which C++ allows; never instantiated.
-struct TensorAccess : c10::TensorImpl {
+// Note [Undefined on purpose]
+// What is done to torch's objects that C++ does not define, or seems not to, and why it works all the same.
+// docs/torch-internals.md says how each is checked.
+// - Here, eight bytes are copied from `data_type_` on, over the members that follow it. To a compiler memcpy is an
+//   access to bytes, wherever a member ends, and all of them may be copied so. TensorAccess.cpp asserts their layout.
+// - In hooks/Hooks.cpp and native/mps/MpsProxy.cpp an object is constructed over one of torch's. Its pointer stays in
+//   use, which C++ allows for an object of the same class only. But those who call it were compiled without a view of
+//   where it comes from, so each call reads the virtual table from memory.
+// - In python/TensorTypes.cpp a flag in torch's private type object is written by its offset. It lies in no object that
+//   a compiler here knows more of.
+// - In forward/NativeKernel.cpp a private member is named. This one is legal: an explicit instantiation may do so.
+
+/// Names protected members through a derived class, which C++ allows by pointer to member. Bit fields have none, so
+/// alias_word() makes a TensorAccess to set them on.
+struct TensorAccess final : c10::TensorImpl {
+  using c10::TensorImpl::TensorImpl;
+
   static c10::DispatchKeySet& keys(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::key_set_); }
   static std::optional<c10::Device>& device(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::device_opt_); }
   static c10::Storage& storage(c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::storage_); }
@@ -30,25 +45,26 @@ struct TensorAccess : c10::TensorImpl {
   /// An alias gets its source's sizes, strides, offset, dtype and layout flags; neither keys, storage nor autograd
   /// state.
   static void copy_metadata(const c10::TensorImpl& from, c10::TensorImpl& to, const AliasWord& how) {
-    auto& target = static_cast<TensorAccess&>(to);
     copy_generic_tensor_metadata(&from, &to);
-    target.set_word((target.word() & how.kept) | how.added);
+    set_word(to, (word(to) & how.kept) | how.added);
   }
   /// The same, if all of it lies within the tensors.
   C10_ALWAYS_INLINE static bool copy_usual_metadata(const c10::TensorImpl& from, c10::TensorImpl& to,
                                                     const AliasWord& how) {
-    const auto& source = static_cast<const TensorAccess&>(from);
-    auto& target = static_cast<TensorAccess&>(to);
-    const uint64_t word = source.word();
-    const bool elsewhere = (word & how.unusual) != 0 || source.extra_meta_ != nullptr || target.extra_meta_ != nullptr;
-    if (C10_UNLIKELY(elsewhere || !source.is_small() || !target.is_small())) {
+    const uint64_t source = word(from);
+    const bool elsewhere = (source & how.unusual) != 0 || has_extra(from) || has_extra(to);
+    if (C10_UNLIKELY(elsewhere || !is_small(from) || !is_small(to))) {
       return false;
     }
+    // Both are read before either is written, so that the compiler moves them at once.
+    const int64_t offset = storage_offset(from);
+    const int64_t numel = from.*(&TensorAccess::numel_);
     // NOLINTNEXTLINE(bugprone-undefined-memory-manipulation): within the tensor they are plain numbers
-    std::memcpy(static_cast<void*>(&target.sizes_and_strides_), &source.sizes_and_strides_, sizeof(sizes_and_strides_));
-    target.storage_offset_ = source.storage_offset_;
-    target.numel_ = source.numel_;
-    target.set_word((word & how.kept) | how.added);
+    std::memcpy(static_cast<void*>(&(to.*(&TensorAccess::sizes_and_strides_))), &geometry(from),
+                sizeof(sizes_and_strides_));
+    to.*(&TensorAccess::storage_offset_) = offset;
+    to.*(&TensorAccess::numel_) = numel;
+    set_word(to, (source & how.kept) | how.added);
     return true;
   }
 
@@ -56,14 +72,20 @@ struct TensorAccess : c10::TensorImpl {
   static AliasWord alias_word(c10::Device native);
 
  private:
+  static bool has_extra(const c10::TensorImpl& tensor) { return tensor.*(&TensorAccess::extra_meta_) != nullptr; }
   /// Sizes and strides lie within the tensor.
-  bool is_small() const { return sizes_and_strides_.size() <= C10_SIZES_AND_STRIDES_MAX_INLINE_SIZE; }
-  uint64_t word() const {
+  static bool is_small(const c10::TensorImpl& tensor) {
+    return geometry(tensor).size() <= C10_SIZES_AND_STRIDES_MAX_INLINE_SIZE;
+  }
+  // See Note [Undefined on purpose].
+  static uint64_t word(const c10::TensorImpl& tensor) {
     uint64_t word = 0;
-    std::memcpy(&word, &data_type_, sizeof(word));
+    std::memcpy(&word, &(tensor.*(&TensorAccess::data_type_)), sizeof(word));
     return word;
   }
-  void set_word(uint64_t word) { std::memcpy(static_cast<void*>(&data_type_), &word, sizeof(word)); }
+  static void set_word(c10::TensorImpl& tensor, uint64_t word) {
+    std::memcpy(static_cast<void*>(&(tensor.*(&TensorAccess::data_type_))), &word, sizeof(word));
+  }
 };
 
 }  // namespace torchdevice::forward

@@ -150,6 +150,7 @@ struct Hooks final : at::CUDAHooksInterface {
 // Note [Hooks in place]
 // torch caches its hooks object during `import torch`, so registering a class is too late. The cached object has no
 // data, and every caller reaches it through its virtual table: constructing ours in its place takes over all calls.
+// See Note [Undefined on purpose] in forward/TensorAccess.h.
 static_assert(sizeof(Hooks) == sizeof(at::CUDAHooksInterface) && alignof(Hooks) == alignof(at::CUDAHooksInterface));
 
 }  // namespace

@@ -48,7 +48,7 @@ PyObject* cuda_tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) 
 // Note [The type's CUDA flag]
 // torch refuses a type whose is_cuda is set when it was built without CUDA, in the same function that makes the type
 // the default, and the default itself is private. So the flag is cleared while that function runs, under the GIL. It
-// is the first bool after the type object and two pointers (dtype, layout).
+// is the first bool after the type object and two pointers (dtype, layout). See Note [Undefined on purpose].
 bool* cuda_flag(PyObject* type) {
   return reinterpret_cast<bool*>(reinterpret_cast<char*>(type) + sizeof(PyTypeObject) + 2 * sizeof(void*));
 }

@@ -66,6 +66,7 @@ struct MpsProxy final : at::MPSHooksInterface {
   }
 };
 
+// Constructed in place of torch's object: see Note [Hooks in place] and Note [Undefined on purpose].
 static_assert(sizeof(MpsProxy) == sizeof(at::MPSHooksInterface) && alignof(MpsProxy) == alignof(at::MPSHooksInterface));
 
 }  // namespace
