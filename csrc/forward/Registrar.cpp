@@ -2,15 +2,22 @@
 
 #include "forward/Registrar.h"
 
+#include <unordered_map>
+
 namespace torchdevice::forward {
 
 void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel) {
   // Ends at exit, before torch's own registrations: each fallback that torch takes back then goes through every
   // operator that still has a kernel.
-  static std::vector<c10::RegistrationHandleRAII> handles;
-  handles.push_back(c10::Dispatcher::singleton().registerImpl(name, key, std::move(kernel),
-                                                              /*cpp_signature=*/std::nullopt,
-                                                              /*inferred_function_schema=*/nullptr, "torchdevice"));
+  static std::unordered_map<c10::DispatchKey, std::unordered_map<c10::OperatorName, c10::RegistrationHandleRAII>>
+      handles;
+  auto& of_key = handles[key];
+  // The dispatcher would take the later one, after a warning.
+  TORCH_CHECK(!of_key.contains(name), "torchdevice registers two kernels of ", name, " for ", key,
+              ": what csrc/aten implements must not be generated too (HANDWRITTEN in codegen/rules.py)");
+  of_key.emplace(name, c10::Dispatcher::singleton().registerImpl(name, key, std::move(kernel),
+                                                                 /*cpp_signature=*/std::nullopt,
+                                                                 /*inferred_function_schema=*/nullptr, "torchdevice"));
 }
 
 void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {

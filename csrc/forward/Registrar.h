@@ -36,7 +36,7 @@ class Registrar {
     add(Op::name, Op::overload_name, c10::KernelFunction::makeFromUnboxedFunction(function));
   }
 
-  /// Any kernel for any operator under any key.
+  /// Any kernel for any operator under any key. A second one for both is an error, whichever function registers it.
   void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
 
  private:
