@@ -18,12 +18,13 @@ using forward::CheckedArgument;
 using forward::Mixing;
 using forward::Rule;
 
-template <class Op, const Rule& rule>
-using Native = forward::WithFallbackIfAny<Op, forward::Forward<Op, rule, typename Op::schema>>;
+template <class Operator, const Rule& rule>
+struct Native : forward::WithFallbackIfAny<Operator, forward::Forward<Operator, rule, typename Operator::schema>> {
+  using Op = Operator;
+};
 
 /// Softmax or log_softmax by their native kernels, with half inputs widened first and their gradients narrowed last.
-template <class Op, class NativeCall, class OpOut, class NativeOut, class OpBackward, class NativeBackward,
-          class OpBackwardOut, class NativeBackwardOut>
+template <class NativeCall, class NativeOut, class NativeBackward, class NativeBackwardOut>
 struct Kernels {
   static at::Tensor widened(const at::Tensor& self) {
     TORCH_CHECK(self.scalar_type() == at::kHalf, "conversion is supported for Half type only");
@@ -61,10 +62,10 @@ struct Kernels {
   }
 
   static void implement(forward::Registrar& registrar) {
-    registrar.implement<Op>(TORCH_FN(call));
-    registrar.implement<OpOut>(TORCH_FN(call_out));
-    registrar.implement<OpBackward>(TORCH_FN(backward));
-    registrar.implement<OpBackwardOut>(TORCH_FN(backward_out));
+    registrar.implement<typename NativeCall::Op>(TORCH_FN(call));
+    registrar.implement<typename NativeOut::Op>(TORCH_FN(call_out));
+    registrar.implement<typename NativeBackward::Op>(TORCH_FN(backward));
+    registrar.implement<typename NativeBackwardOut::Op>(TORCH_FN(backward_out));
   }
 };
 
@@ -88,15 +89,12 @@ constexpr Rule kLogSoftmaxBackward{Mixing::kSameDevice, "wrapper_CUDA__log_softm
 constexpr Rule kLogSoftmaxBackwardOut{Mixing::kSameDevice, "wrapper_CUDA__log_softmax_backward_data_out_out",
                                       kLogGradientsAndOut, std::size(kLogGradientsAndOut)};
 
-using Softmax =
-    Kernels<at::_ops::_softmax, Native<at::_ops::_softmax, kSoftmax>, at::_ops::_softmax_out,
-            Native<at::_ops::_softmax_out, kSoftmaxOut>, at::_ops::_softmax_backward_data,
-            Native<at::_ops::_softmax_backward_data, kSoftmaxBackward>, at::_ops::_softmax_backward_data_out,
-            Native<at::_ops::_softmax_backward_data_out, kSoftmaxBackwardOut>>;
+using Softmax = Kernels<Native<at::_ops::_softmax, kSoftmax>, Native<at::_ops::_softmax_out, kSoftmaxOut>,
+                        Native<at::_ops::_softmax_backward_data, kSoftmaxBackward>,
+                        Native<at::_ops::_softmax_backward_data_out, kSoftmaxBackwardOut>>;
 using LogSoftmax =
-    Kernels<at::_ops::_log_softmax, Native<at::_ops::_log_softmax, kLogSoftmax>, at::_ops::_log_softmax_out,
-            Native<at::_ops::_log_softmax_out, kLogSoftmaxOut>, at::_ops::_log_softmax_backward_data,
-            Native<at::_ops::_log_softmax_backward_data, kLogSoftmaxBackward>, at::_ops::_log_softmax_backward_data_out,
+    Kernels<Native<at::_ops::_log_softmax, kLogSoftmax>, Native<at::_ops::_log_softmax_out, kLogSoftmaxOut>,
+            Native<at::_ops::_log_softmax_backward_data, kLogSoftmaxBackward>,
             Native<at::_ops::_log_softmax_backward_data_out, kLogSoftmaxBackwardOut>>;
 
 }  // namespace
