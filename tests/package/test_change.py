@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from torchdevice.patches.change import when_imported
+from torchdevice.patches.change import add_all, set_all, when_imported
 
 
 @pytest.fixture
@@ -82,3 +82,21 @@ def test_a_module_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ModuleNotFoundError):
         __import__("there_is_no_such_module")
     undo()
+
+
+def test_names_that_torch_no_longer_has_are_refused() -> None:
+    module = ModuleType("torch.moved")
+    module.stayed = 1
+    message = "^torchdevice changes gone, gone_too of torch.moved, which this torch does not have$"
+    with pytest.raises(AttributeError, match=message):
+        set_all(module, {"gone": 1, "stayed": 2, "gone_too": 3})
+    assert vars(module)["stayed"] == 1
+    assert not hasattr(module, "gone")
+
+
+def test_names_that_a_build_may_lack_are_added_and_removed() -> None:
+    module = ModuleType("torch.added")
+    undo = add_all(module, {"fresh": 1})
+    assert vars(module)["fresh"] == 1
+    undo()
+    assert not hasattr(module, "fresh")

@@ -28,7 +28,19 @@ _ABSENT = object()
 
 
 def set_all(owner: Any, values: dict[str, Any]) -> Undo:
-    """Set attributes of `owner`; returns what gives it back the ones that it had."""
+    """Set attributes that `owner` has; returns what gives it back its own.
+
+    A name that torch no longer has would be set for nobody.
+    """
+    missing = [name for name in values if not hasattr(owner, name)]
+    if missing:
+        name = getattr(owner, "__name__", type(owner).__name__)
+        raise AttributeError(f"torchdevice changes {', '.join(missing)} of {name}, which this torch does not have")
+    return add_all(owner, values)
+
+
+def add_all(owner: Any, values: dict[str, Any]) -> Undo:
+    """The same for attributes that `owner` may lack, as in a build of torch without CUDA."""
     before = {name: getattr(owner, name, _ABSENT) for name in values}
     for name, value in values.items():
         setattr(owner, name, value)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from torchdevice import _C
-from torchdevice.patches.change import Undo, all_of, set_all, unchanged
+from torchdevice.patches.change import Undo, add_all, all_of, set_all, unchanged
 
 
 def _has_gloo() -> bool:
@@ -27,12 +27,12 @@ def offer_nccl() -> Undo:
     group, timeout = c10d.ProcessGroupNCCL, c10d._DEFAULT_PG_NCCL_TIMEOUT
     group.__module__ = distributed_c10d.__name__  # as torch does
     return all_of(
-        set_all(dist, {"ProcessGroupNCCL": group}),
+        add_all(dist, {"ProcessGroupNCCL": group}),
+        add_all(distributed_c10d, {"ProcessGroupNCCL": group}),
         set_all(constants, {"default_pg_nccl_timeout": timeout}),
         set_all(
             distributed_c10d,
             {
-                "ProcessGroupNCCL": group,
                 "_NCCL_AVAILABLE": True,
                 "default_pg_nccl_timeout": timeout,
                 "__all__": [*distributed_c10d.__all__, "ProcessGroupNCCL"],
