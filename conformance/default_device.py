@@ -1,7 +1,7 @@
 """A plug-in for pytest, for the tests of a library that know nothing of devices.
 
-TORCHDEVICE_TEST_DEFAULT is torch's default device. Random numbers are the CPU's on each, from the seed of torchmetrics'
-examples; and what a docstring's example prints is compared without the device and without white space.
+CONFORMANCE_DEFAULT_DEVICE is torch's default device. Random numbers are the CPU's on each, from the seed of
+torchmetrics' examples; and what a docstring's example prints is compared without the device and without white space.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-DEVICE = os.environ.get("TORCHDEVICE_TEST_DEFAULT")
+DEVICE = os.environ.get("CONFORMANCE_DEFAULT_DEVICE")
 
 
 class DrawnOnTheCPU(TorchFunctionMode):

@@ -40,7 +40,7 @@ def suite(file: Path, device: str, options: argparse.Namespace) -> Suite:
         ],
         environment={
             "TORCHDEVICE": "1" if device == "cuda" else "0",
-            "TORCHDEVICE_TEST_DEFAULT": device if options.default_device else "",
+            "CONFORMANCE_DEFAULT_DEVICE": device if options.default_device else "",
             "HF_HUB_OFFLINE": "1",
             "EINOPS_TEST_BACKENDS": "numpy,torch",
             "TORCH_DEVICE": device,  # timm asks for it
