@@ -15,6 +15,10 @@ ROOT = Path(__file__).resolve().parent
 #: Says which torch the extension was compiled for; a file of the build, as the extension is.
 BUILT_FOR = "torchdevice/_built_for.py"
 
+sys.path.insert(0, str(ROOT))  # where a build is isolated, it is not the current folder's
+
+from torchdevice import settings  # noqa: E402
+
 
 class CMakeBuild(build_ext):
     """Configure, build and install into the wheel, or, for an editable install, beside the Python sources."""
@@ -27,12 +31,14 @@ class CMakeBuild(build_ext):
                 "Install g++ 12 or clang 15 or newer (Debian: apt-get install g++; macOS: "
                 "xcode-select --install) and run pip again."
             )
-        build = Path(os.environ.get("TORCHDEVICE_BUILD_DIR", ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"))
+        chosen = settings.read("TORCHDEVICE_BUILD_DIR")
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}" if chosen is None else Path(chosen)
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         staging = build / "staging"
         options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={staging}"]
-        if "TORCHDEVICE_SANITIZE" in os.environ:
-            options.append(f"-DTORCHDEVICE_SANITIZE={os.environ['TORCHDEVICE_SANITIZE']}")
+        sanitizer = settings.read("TORCHDEVICE_SANITIZE")
+        if sanitizer is not None:
+            options.append(f"-DTORCHDEVICE_SANITIZE={sanitizer}")
         # While torch is imported to ask for its paths, no other back end may activate itself.
         environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
         for command in (

@@ -28,6 +28,7 @@ FOLDERS: Sequence[str] = (
     "allocator",
     "runtime",
     "native",
+    "settings",
 )
 
 #: The arrows that may go up, (from, to): why.

@@ -3,9 +3,10 @@
 #include "native/Backend.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
 #include <string_view>
+
+#include "settings/Settings.h"
 
 namespace torchdevice {
 namespace {
@@ -23,14 +24,14 @@ std::string known_names(const std::vector<Entry>& entries) {
 
 NativeBackend& choose_backend() {
   const std::vector<Entry> entries = RegisteredBackend::all();
-  const char* setting = std::getenv("TORCHDEVICE_BACKEND");
-  if (setting == nullptr) {
+  const auto setting = read_setting("TORCHDEVICE_BACKEND");
+  if (!setting) {
     return std::ranges::find_if(entries, [](const Entry& entry) { return entry.is_available(); })->make();
   }
-  const auto named = std::ranges::find(entries, std::string_view(setting), &Entry::name);
+  const auto named = std::ranges::find(entries, *setting, &Entry::name);
   TORCH_CHECK_VALUE(named != entries.end(), "TORCHDEVICE_BACKEND must be ", known_names(entries), ", but it is '",
-                    setting, "'");
-  TORCH_CHECK_VALUE(named->is_available(), "TORCHDEVICE_BACKEND=", setting, ", but ", named->title,
+                    *setting, "'");
+  TORCH_CHECK_VALUE(named->is_available(), "TORCHDEVICE_BACKEND=", *setting, ", but ", named->title,
                     " does not work here: it needs ", named->requirement, "; unset it or use cpu");
   return named->make();
 }

@@ -9,9 +9,7 @@
 #include <torch/csrc/utils/python_numbers.h>
 #include <torch/csrc/utils/python_strings.h>
 
-#include <cstdlib>
 #include <string>
-#include <string_view>
 
 #include "native/Backend.h"
 #include "python/Bindings.h"
@@ -19,6 +17,7 @@
 #include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
 #include "runtime/Stream.h"
+#include "settings/Settings.h"
 
 namespace torchdevice {
 namespace {
@@ -26,10 +25,7 @@ namespace {
 /// The CPU's memory survives a fork, so TORCHDEVICE_FORK=allow lets children go on where CUDA would refuse them. What a
 /// GPU's driver has does not survive one.
 bool fork_is_allowed() {
-  static const bool allowed = [] {
-    const char* setting = std::getenv("TORCHDEVICE_FORK");
-    return setting && std::string_view(setting) == "allow" && native_backend().works_on_host_memory();
-  }();
+  static const bool allowed = read_setting("TORCHDEVICE_FORK") == "allow" && native_backend().works_on_host_memory();
   return allowed;
 }
 

@@ -16,6 +16,7 @@
 
 #include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
+#include "settings/Settings.h"
 
 namespace torchdevice {
 namespace {
@@ -115,17 +116,16 @@ std::optional<int> read_digits(std::string_view text) {
 }
 
 std::pair<int, int> read_capability() {
-  const char* setting = std::getenv("TORCHDEVICE_CAPABILITY");
+  const auto setting = read_setting("TORCHDEVICE_CAPABILITY");
   if (!setting) {
     const auto* profile = device_profile();
     return profile ? std::pair(profile->major, profile->minor) : kDefaultCapability;
   }
-  const std::string_view text = setting;
-  const auto dot = text.find('.');
-  const auto major = read_digits(text.substr(0, dot));
-  const auto minor = dot == std::string_view::npos ? std::nullopt : read_digits(text.substr(dot + 1));
+  const auto dot = setting->find('.');
+  const auto major = read_digits(setting->substr(0, dot));
+  const auto minor = dot == std::string_view::npos ? std::nullopt : read_digits(setting->substr(dot + 1));
   TORCH_CHECK_VALUE(major && minor && *major >= 5 && *major <= 99 && *minor >= 0 && *minor <= 9,
-                    "TORCHDEVICE_CAPABILITY must be a compute capability from 5.0 on, but it is '", setting, "'");
+                    "TORCHDEVICE_CAPABILITY must be a compute capability from 5.0 on, but it is '", *setting, "'");
   return {*major, *minor};
 }
 
@@ -139,14 +139,14 @@ uint64_t context_bit(c10::DeviceIndex index) { return uint64_t{1} << static_cast
 
 int configured_device_count() {
   static const int count = [] {
-    const char* setting = std::getenv("TORCHDEVICE_COUNT");
+    const auto setting = read_setting("TORCHDEVICE_COUNT");
     if (!setting) {
       return 1;
     }
-    const auto number = read_digits(setting);
+    const auto number = read_digits(*setting);
     TORCH_CHECK_VALUE(number && *number >= 1 && *number <= kMaxDevices,
                       "TORCHDEVICE_COUNT must be an integer from 1 to ", static_cast<int>(kMaxDevices), ", but it is '",
-                      setting, "'");
+                      *setting, "'");
     return *number;
   }();
   return count;

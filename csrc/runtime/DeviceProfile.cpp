@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstdlib>
 #include <iterator>
 #include <optional>
 #include <sstream>
@@ -16,6 +15,7 @@
 
 #include "native/Backend.h"
 #include "runtime/Device.h"
+#include "settings/Settings.h"
 
 namespace torchdevice {
 namespace {
@@ -58,11 +58,11 @@ constexpr CapabilityLimits kLimits[] = {
 };
 
 const DeviceProfile* read_profile() {
-  const char* setting = std::getenv("TORCHDEVICE_PROFILE");
+  const auto setting = read_setting("TORCHDEVICE_PROFILE");
   if (!setting) {
     return nullptr;
   }
-  std::string wanted = setting;
+  std::string wanted(*setting);
   std::transform(wanted.begin(), wanted.end(), wanted.begin(), [](unsigned char c) { return std::tolower(c); });
   std::string known;
   for (const auto& profile : kProfiles) {
@@ -71,7 +71,7 @@ const DeviceProfile* read_profile() {
     }
     known += (known.empty() ? "" : ", ") + std::string(profile.key);
   }
-  TORCH_CHECK_VALUE(false, "TORCHDEVICE_PROFILE must be one of ", known, ", but it is '", setting, "'");
+  TORCH_CHECK_VALUE(false, "TORCHDEVICE_PROFILE must be one of ", known, ", but it is '", *setting, "'");
 }
 
 // The wheels of torch 2.13 (pytorch/RELEASE.md, release compatibility and CUDA support matrices). The older release is
@@ -141,23 +141,23 @@ const DeviceProfile* device_profile() {
 }
 
 bool gpu_is_chosen() {
-  static const bool chosen = device_profile() != nullptr || std::getenv("TORCHDEVICE_CAPABILITY") != nullptr;
+  static const bool chosen = device_profile() != nullptr || read_setting("TORCHDEVICE_CAPABILITY").has_value();
   return chosen;
 }
 
 size_t device_total_memory() {
   static const size_t total = [] {
     const size_t host = native_backend().host().total_memory;
-    const char* setting = std::getenv("TORCHDEVICE_MEMORY");
-    if (setting == nullptr) {
+    const auto setting = read_setting("TORCHDEVICE_MEMORY");
+    if (!setting) {
       // More than the host has is what the profile is for; allocations then fail when the host has no more.
       return device_profile() != nullptr ? device_profile()->memory_bytes : host;
     }
-    const auto size = parse_size(setting);
+    const auto size = parse_size(*setting);
     TORCH_CHECK_VALUE(size.has_value() && *size >= static_cast<double>(kLeastMemory),
                       "TORCHDEVICE_MEMORY must be a size of at least 2MiB, such as 8GiB, 500MB or a number of bytes, "
                       "but it is '",
-                      setting, "'");
+                      *setting, "'");
     return *size < static_cast<double>(host) ? static_cast<size_t>(*size) : host;
   }();
   return total;

@@ -4,10 +4,10 @@
 
 #include <c10/util/Exception.h>
 
-#include <cstdlib>
 #include <string_view>
 
 #include "native/Backend.h"
+#include "settings/Settings.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -46,10 +46,7 @@ std::string describe(Obstacle obstacle) {
   return "";
 }
 
-void read_fallback_policy() {
-  const char* setting = std::getenv("TORCHDEVICE_FALLBACK");
-  policy = policy_named(setting != nullptr ? setting : "");
-}
+void read_fallback_policy() { policy = policy_named(read_setting("TORCHDEVICE_FALLBACK").value_or("")); }
 
 void check_fallback(const std::string& name, Obstacle obstacle) {
   TORCH_CHECK_NOT_IMPLEMENTED(policy != Policy::kError, "Could not run '", name,

@@ -6,10 +6,12 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <sstream>
+#include <string>
 #include <unordered_set>
 #include <utility>
+
+#include "settings/Settings.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -33,8 +35,7 @@ bool is_operator(const std::string& name) {
 }  // namespace
 
 void read_forced_operators() {
-  const char* setting = std::getenv("TORCHDEVICE_FORCE_CPU_OPS");
-  std::istringstream text(setting != nullptr ? setting : "");
+  std::istringstream text(std::string(read_setting("TORCHDEVICE_FORCE_CPU_OPS").value_or("")));
   Names names;
   for (std::string name; std::getline(text, name, ',');) {
     const std::string full = name.find("::") == std::string::npos ? "aten::" + name : name;

@@ -4,8 +4,9 @@
 
 #include <c10/util/Exception.h>
 
-#include <cstdlib>
 #include <string_view>
+
+#include "settings/Settings.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -30,8 +31,7 @@ void keep_call_site(Tally& tally) {
 bool report_is_on() noexcept { return report_on; }
 
 void read_report_switch() {
-  const char* setting = std::getenv("TORCHDEVICE_REPORT");
-  const std::string_view text = setting != nullptr ? setting : "";
+  const std::string_view text = read_setting("TORCHDEVICE_REPORT").value_or("");
   TORCH_CHECK_VALUE(text.empty() || text == "0" || text == "1", "TORCHDEVICE_REPORT must be 0 or 1, got '", text, "'");
   report_on = text == "1";
 }
