@@ -6,8 +6,12 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torchdevice.settings import Setting
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,8 +33,37 @@ def _marked(text: str) -> str:
     return _CODE.sub(lambda name: f"`{name[0]}`", text)
 
 
+def settings() -> str:
+    """The tables of torchdevice/settings.py, and what becomes of other values."""
+    from torchdevice.settings import AS_UNSET, SETTINGS
+
+    running = [setting for setting in SETTINGS.values() if not setting.at_build]
+    building = [setting for setting in SETTINGS.values() if setting.at_build]
+    any_value = _names(setting for setting in running if setting.bad == AS_UNSET)
+    empty = _names(setting for setting in running if setting.empty == AS_UNSET and setting.bad != AS_UNSET)
+    return (
+        f"{_rows(running)}\n\n"
+        "Any other value is an error, and so is an empty one. Exceptions:\n"
+        f"{any_value} ignore both;\n"
+        f"{empty} ignore an empty one.\n"
+        "A misspelt name gives a warning.\n\n"
+        f"For those who build torchdevice:\n\n{_rows(building)}"
+    )
+
+
+def _rows(settings: Iterable[Setting]) -> str:
+    rows = [f"| `{one.name}` | {one.values} | {one.default} | {one.meaning} |" for one in settings]
+    return "\n".join(["| variable | values | unset | meaning |", "|---|---|---|---|", *rows])
+
+
+def _names(settings: Iterable[Setting]) -> str:
+    *names, last = (f"`{setting.name}`" for setting in settings)
+    return f"{', '.join(names)} and {last}"
+
+
 #: The document, the name of its part, and what belongs there.
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
+    ("README.md", "settings", settings),
     ("docs/patches.md", "patches", patches),
 ]
 

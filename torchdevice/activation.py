@@ -7,10 +7,11 @@ calls `activate`. Both do the same work, at most once in a process.
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import warnings
 from typing import NamedTuple
+
+from torchdevice import settings
 
 
 class LateActivationError(RuntimeError):
@@ -29,6 +30,7 @@ class _UnavailableError(Exception):
 
 
 _lock = threading.RLock()
+_names_are_checked = False
 _status = Status(False, "torch has not been imported yet, or TORCH_DEVICE_BACKEND_AUTOLOAD=0 kept torchdevice out")
 
 
@@ -56,7 +58,7 @@ def activate() -> Status:
     """
     global _status
     # Before the lock is taken: importing torch may activate us through the entry point, in this thread or another.
-    if os.environ.get("TORCHDEVICE") != "0":
+    if settings.read("TORCHDEVICE") != "0":
         import torch  # noqa: F401
     with _lock:
         if _status.active:
@@ -65,6 +67,7 @@ def activate() -> Status:
         if reason is not None:
             _status = Status(False, reason)
             return _status
+        _warn_of_unknown_settings()
         try:
             _install()
         except _UnavailableError as error:
@@ -80,9 +83,21 @@ def _give_up(reason: str) -> Status:
     return _status
 
 
+def _warn_of_unknown_settings() -> None:
+    """One warning for each name that is misspelt, once in a process."""
+    global _names_are_checked
+    if _names_are_checked:
+        return
+    _names_are_checked = True
+    for name in settings.present():
+        mistake = settings.mistake(name)
+        if mistake is not None:
+            warnings.warn(f"torchdevice: {name} is {mistake}", RuntimeWarning, stacklevel=3)
+
+
 def _reason_to_stay_out() -> str | None:
     """Why "cuda" needs no help from us; TORCHDEVICE=1 overrides what the machine says."""
-    switch = os.environ.get("TORCHDEVICE", "")
+    switch = settings.read("TORCHDEVICE")
     if switch == "0":
         return "switched off by TORCHDEVICE=0"
     import torch

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RunPython
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
+SETTINGS = "torchdevice.settings"
 
 
 def module_name(path: Path) -> str:
@@ -60,23 +63,24 @@ def test_nobody_imports_the_command_line() -> None:
 
 def test_activation_imports_the_patches_and_the_extension_late() -> None:
     body = ast.parse(FILES["torchdevice.activation"].read_text()).body
-    assert not [
+    assert [
         module for statement in body if not isinstance(statement, ast.FunctionDef) for module in imported(statement)
-    ]
-    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION}
+    ] == [SETTINGS]
+    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS}
+    assert not GRAPH[SETTINGS]
 
 
-def test_import_torch_loads_activation_and_patches(run_python) -> None:
+def test_import_torch_loads_activation_settings_and_patches(run_python: RunPython) -> None:
     """Of inductor's patch only the switch: the rest comes with inductor."""
     patches = {name for name in FILES if f"{name}.".startswith(f"{PATCHES}.")}
     late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime"}
-    loaded = {"torchdevice", "torchdevice.activation", EXTENSION} | patches - late
+    loaded = {"torchdevice", "torchdevice.activation", SETTINGS, EXTENSION} | patches - late
     code = "import torch, sys; print(*sorted(name for name in sys.modules if name.split('.')[0] == 'torchdevice'))"
     assert run_python(code).stdout.split() == sorted(loaded)
-    assert run_python(code, TORCHDEVICE="0").stdout.split() == ["torchdevice", "torchdevice.activation"]
+    assert run_python(code, TORCHDEVICE="0").stdout.split() == ["torchdevice", "torchdevice.activation", SETTINGS]
 
 
-def test_import_torch_loads_nothing_else_for_us(run_python) -> None:
+def test_import_torch_loads_nothing_else_for_us(run_python: RunPython) -> None:
     """Compared with an `import torch` that looks for backends, as torch does, and finds none."""
     search = "import torch, sys; from importlib.metadata import entry_points; entry_points(group='torch.backends')\n"
     listing = "print(*sys.modules)"
@@ -86,7 +90,7 @@ def test_import_torch_loads_nothing_else_for_us(run_python) -> None:
     assert {name for name in added if name.split(".")[0] != "torchdevice"} == from_the_extension
 
 
-def test_the_function_report_is_not_hidden_by_a_module(run_python) -> None:
+def test_the_function_report_is_not_hidden_by_a_module(run_python: RunPython) -> None:
     run_python(
         """
         import torchdevice.reports.operators, torch, torchdevice

@@ -11,6 +11,9 @@ import torch  # noqa: F401, before its extension
 from torchdevice import _C
 from torchdevice._built_for import TORCH_MINOR
 
+#: What is set for the whole suite, such as the native backend.
+INHERITED = {name: value for name, value in os.environ.items() if name.startswith("TORCHDEVICE")}
+
 
 def info(**environment: str) -> list[str]:
     process = subprocess.run(
@@ -24,19 +27,37 @@ def info(**environment: str) -> list[str]:
     return process.stdout.splitlines()
 
 
+def set_lines(*more: str) -> list[str]:
+    """What the block of settings is, with these besides those of the whole suite."""
+    found = sorted([*more, *(f"{name}={value}" for name, value in INHERITED.items())]) or ["none"]
+    return [f"{'settings':<16}{found[0]}", *(f"{'':<16}{line}" for line in found[1:])]
+
+
 def test_active() -> None:
     lines = info(TORCHDEVICE_COUNT="2")
     assert lines[0] == "torchdevice     active: no NVIDIA GPU works here"
     assert lines[1].startswith(f"torch           {TORCH_MINOR}.")
     assert lines[2] == f"native backend  {_C.native_backend_name()}"
     assert lines[3] == "devices         2"
-    assert [line.split()[0] for line in lines[4:]] == ["cuda:0", "cuda:1"]
+    assert [line.split()[0] for line in lines[4:6]] == ["cuda:0", "cuda:1"]
+    assert lines[6:] == set_lines("TORCHDEVICE_COUNT=2")
 
 
 def test_not_active() -> None:
     lines = info(TORCHDEVICE="0")
     assert lines[0] == "torchdevice     not active: switched off by TORCHDEVICE=0"
-    assert lines[-1] == "devices         0"
+    assert lines[2:] == ["devices         0", *set_lines("TORCHDEVICE=0")]
+
+
+def test_nothing_is_set() -> None:
+    assert info()[5:] == set_lines()
+
+
+def test_a_misspelt_setting() -> None:
+    """Also where torchdevice is not active and nobody warns of it."""
+    lines = info(TORCHDEVICE="0", TORCHDEVICE_FALBACK="error")
+    mistake = "not a setting of torchdevice; did you mean TORCHDEVICE_FALLBACK?"
+    assert lines[3:] == set_lines("TORCHDEVICE=0", f"TORCHDEVICE_FALBACK=error ({mistake})")
 
 
 def test_kept_out_by_torchs_switch() -> None:

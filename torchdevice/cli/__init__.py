@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… doctor`.
+"""The command line: `torchdevice info`, `… run`, `… doctor`, `… settings`.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -18,6 +18,7 @@ def main(program: str = "torchdevice") -> int:
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
+    commands.add_parser("settings", help="the environment variables that torchdevice reads")
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run(arguments)
@@ -25,6 +26,11 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli.doctor import doctor
 
         return doctor(arguments.full)
+    if arguments.command == "settings":
+        from torchdevice.cli.settings import describe_all
+
+        print(describe_all())
+        return 0
     from torchdevice.cli.info import describe
 
     print(describe())

@@ -1,7 +1,11 @@
-"""What `torchdevice info` prints: whether torchdevice is active here, why or why not, and over what."""
+"""What `torchdevice info` prints: whether torchdevice is active here, why or why not, over what, and how it is set."""
 
 from __future__ import annotations
 
+import os
+from itertools import zip_longest
+
+from torchdevice import settings
 from torchdevice.activation import status
 
 
@@ -25,4 +29,12 @@ def describe() -> str:
             f"  cuda:{index}        {properties.name}, {properties.total_memory / 2**30:.1f} GiB, "
             f"{properties.multi_processor_count} multiprocessors, capability {properties.major}.{properties.minor}"
         )
+    for label, setting in zip_longest(["settings"], _settings() or ["none"], fillvalue=""):
+        lines.append(f"{label:<15} {setting}")
     return "\n".join(lines)
+
+
+def _settings() -> list[str]:
+    """What is set, "NAME=value", and what seems to be a setting and is none."""
+    mistakes = {name: settings.mistake(name) for name in settings.present()}
+    return [f"{name}={os.environ[name]}" + (f" ({mistake})" if mistake else "") for name, mistake in mistakes.items()]
