@@ -12,6 +12,19 @@
 
 namespace torchdevice {
 
+// The words of the allocator:
+// segment           memory that came from the native backend, or from a program's own allocator, in one piece
+// block             a stretch of a segment, handed out or free; the blocks of a segment follow one another without gaps
+// neighbours        the blocks before and after a block in its segment
+// small, large      requests of at most 1 MiB, and those above; each kind has segments of its own, called its pool
+// stream's blocks   the free blocks of one stream (StreamBlocks); a stream is never given those of another
+// parked block      the small block that a stream released last, left unmerged: see Note [The parked block]
+// deferred block    released, but counted as active until other streams that used it have been looked at
+// kept block        released, but kept by a thread: see Note [Contention]
+// private pool      blocks set aside for a graph or a torch.cuda.MemPool (PrivatePool); all others are the default
+// pool's device's pool     all of that for one device (DevicePool) around the cache  memory that is never split nor
+// kept: its segment has no blocks
+
 class DevicePool;
 class StreamBlocks;
 struct CustomAllocator;

@@ -17,7 +17,7 @@ using c10::CachingDeviceAllocator::TraceEntry;
 namespace {
 
 constexpr size_t kOneExabyte = kMiB * kMiB * kMiB;
-constexpr uint32_t kMeetings = 64;  ///< of threads at the lock, from which on they contend for the device's blocks
+constexpr uint32_t kManyWaits = 64;  ///< for the lock, from which on threads contend for the device's blocks
 
 template <PoolKind kind>
 auto& free_blocks(StreamBlocks& blocks) noexcept {
@@ -78,14 +78,14 @@ void absorb(Block& left, const Block& right) noexcept {
   return *thread_state.profilers;
 }
 
-bool is_profiled() noexcept {
-  const at::RecordFunctionTLS* profilers = thread_state.profilers;
-  return !(profilers != nullptr ? *profilers : find_profilers()).sorted_tls_callbacks_.empty();
-}
-
 }  // namespace
 
 void raise_invalid_pointer(const void* memory) { TORCH_CHECK(false, "invalid device pointer: ", memory); }
+
+bool DevicePool::is_profiled() noexcept {
+  const at::RecordFunctionTLS* profilers = thread_state.profilers;
+  return !(profilers != nullptr ? *profilers : find_profilers()).sorted_tls_callbacks_.empty();
+}
 
 bool DevicePool::is_watched() const noexcept {
   return static_cast<bool>(static_cast<unsigned>(is_profiled()) |
@@ -105,29 +105,11 @@ void* DevicePool::allocate(size_t nbytes, c10::StreamId stream) {
   return allocate_block(stream_blocks(stream), nbytes).start;
 }
 
-void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
-  if (is_contended() && !is_profiled()) {
-    return allocate_contended(nbytes, stream);
-  }
-  const HistoryScope scope(history_.gather(MemoryHistory::Level::STATE));
-  Block* block = nullptr;
-  {
-    const Guard guard(lock_);
-    settle();
-    block = &allocate_block(routed_blocks(stream), nbytes);
-    record_allocation(*block);
-  }
-  if (is_profiled()) {
-    report(block->start, static_cast<int64_t>(block->size));
-  }
-  return block->start;
-}
-
 Block& DevicePool::allocate_block(StreamBlocks& blocks, size_t nbytes) {
   if (!deferred_.empty()) [[unlikely]] {
     complete_deferred();
   }
-  if (lock_.waits() > kMeetings) [[unlikely]] {
+  if (lock_.waits() > kManyWaits) [[unlikely]] {
     begin_contention();
   }
   if (nbytes > kSmallSize) [[unlikely]] {
@@ -166,33 +148,6 @@ void DevicePool::free(Segment& segment, void* memory) {
   }
   end_repetition();
   free_block(segment, memory);
-}
-
-void DevicePool::free_watched(Segment& segment, void* memory) {
-  if (is_contended() && !is_profiled()) {
-    free_contended(segment, memory);
-    return;
-  }
-  const HistoryScope scope(history_.gather(MemoryHistory::Level::ALL));
-  size_t size = 0;
-  {
-    const Guard guard(lock_);
-    settle();
-    if (segment.blocks == nullptr) {
-      free_uncached(segment, memory);
-      return;
-    }
-    const Block& block = segment.block_at(memory);
-    const size_t requested = block.requested;
-    size = free_block(segment, memory);
-    record_release(TraceEntry::FREE_REQUESTED, segment, memory, requested);
-    if (block.state == BlockState::kFree) {
-      record_release(TraceEntry::FREE_COMPLETED, segment, memory, requested);
-    }
-  }
-  if (is_profiled()) {
-    report(memory, -static_cast<int64_t>(size));
-  }
 }
 
 size_t DevicePool::free_block(Segment& segment, const void* memory) {
@@ -427,19 +382,6 @@ void DevicePool::record_stream(Segment& segment, const void* memory, c10::Stream
     return;
   }
   allocated_block(segment, memory).used_elsewhere = true;
-}
-
-void DevicePool::report(void* memory, int64_t change) {
-  int64_t allocated = 0;
-  int64_t reserved = 0;
-  {
-    const Guard guard(lock_);
-    settle();
-    allocated = stats_.allocated_bytes.current();
-    reserved = stats_.reserved_bytes.current();
-  }
-  c10::reportMemoryUsageToProfiler(memory, change, static_cast<size_t>(allocated), static_cast<size_t>(reserved),
-                                   {c10::DeviceType::CUDA, device_});
 }
 
 }  // namespace torchdevice

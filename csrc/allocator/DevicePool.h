@@ -28,26 +28,33 @@ namespace torchdevice {
 [[noreturn]] void raise_invalid_pointer(const void* memory);
 
 /// The algorithm of CUDA's caching allocator: best fit, split, merge with free neighbours. Every figure is what a GPU
-/// shows after the same allocations.
+/// shows after the same allocations. One class in several files: each group below is headed by the one that has it.
 class DevicePool {
  public:
   explicit DevicePool(c10::DeviceIndex device) : device_(device) {}
 
+  c10::DeviceIndex device() const noexcept { return device_; }
+
+  // DevicePool.cpp
   /// Memory for work on `stream`; throws c10::OutOfMemoryError with CUDA's text, the state unharmed.
   void* allocate(size_t nbytes, c10::StreamId stream);
-  /// Memory straight from the native backend, in no statistics; throws as allocate does.
-  void* allocate_uncached(size_t nbytes);
-  /// Memory straight from a program's own allocator, likewise; `source` must live for ever.
-  void* allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source);
-  /// Takes back what any of them returned. `segment` is where it lies.
+  /// Takes back what this or any other allocate function returned. `segment` is where it lies.
   void free(Segment& segment, void* memory);
   /// `stream` uses the block too: it stays active after its release until the next allocation.
   void record_stream(Segment& segment, const void* memory, c10::StreamId stream);
+
+  // DevicePoolSegments.cpp
+  /// Memory straight from the native backend, in no statistics; throws as allocate does.
+  void* allocate_uncached(size_t nbytes);
   /// Segments without a live block go back to the native backend: those of the default pool and of every private pool
   /// that nobody uses any more, or those of one such pool.
   void empty_cache(c10::MempoolId_t pool = {0, 0});
 
-  // Private pools, in DevicePrivatePools.cpp; CachingAllocator.h says what each does.
+  // DevicePoolCustomMemory.cpp
+  /// Memory straight from a program's own allocator, in no statistics; `source` must live for ever.
+  void* allocate_custom(size_t nbytes, c10::StreamId stream, const CustomAllocator& source);
+
+  // DevicePoolPrivatePools.cpp; CachingAllocator.h says what each does.
   void create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source);
   void begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter);
   void end_allocate_to_pool(c10::MempoolId_t id);
@@ -56,31 +63,37 @@ class DevicePool {
   bool pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses);
   void set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom);
 
+  // DevicePoolReports.cpp
   c10::CachingDeviceAllocator::DeviceStats stats();
   void reset_peak_stats();
   void reset_accumulated_stats();
+  /// Every segment with its blocks, by address; those of one pool unless that is {0, 0}.
+  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool);
 
+  // DevicePoolLimits.cpp
   /// Limit to `fraction` of the device's memory, in [0, 1].
   void set_fraction(double fraction);
   double fraction();
   /// Bytes free and bytes in total, as cudaMemGetInfo tells them.
   std::pair<size_t, size_t> memory_info();
-  /// Every segment with its blocks, by address; those of one pool unless that is {0, 0}.
-  std::vector<c10::CachingDeviceAllocator::SegmentInfo> snapshot(c10::MempoolId_t pool);
+  /// Called, without the lock, before an allocation fails: device, bytes of the segment that was wanted, bytes that the
+  /// process may take in all, bytes that are free.
+  using OutOfMemoryObserver = std::function<void(int64_t, size_t, size_t, size_t)>;
+  void attach_oom_observer(OutOfMemoryObserver observer);
 
-  // Memory history, in DeviceHistory.cpp.
+  // DevicePoolHistory.cpp
   void configure_history(const HistorySettings& settings);
   bool history_enabled();
   std::vector<c10::CachingDeviceAllocator::TraceEntry> trace();
   /// Where the live block that begins at `memory` was allocated; null if that was not recorded.
   Context context_of(const Segment& segment, const void* memory);
 
-  /// Called, without the lock, before an allocation fails: device, bytes of the segment that was wanted, bytes that the
-  /// process may take in all, bytes that are free.
-  using OutOfMemoryObserver = std::function<void(int64_t, size_t, size_t, size_t)>;
-  void attach_oom_observer(OutOfMemoryObserver observer);
-
-  c10::DeviceIndex device() const noexcept { return device_; }
+  // DevicePoolContention.cpp
+  /// A thread ends, and takes no more part in this.
+  void dismiss(ThreadBlocks& thread);
+  /// fork: the child starts with the locks free and the blocks consistent.
+  void before_fork() noexcept;
+  void after_fork() noexcept;
 
   /// Which neighbours of a block are free.
   struct Neighbours {
@@ -88,23 +101,70 @@ class DevicePool {
     bool right;
   };
 
-  /// A thread ends, and takes no more part in this.
-  void dismiss(ThreadBlocks& thread);
-
-  /// fork: the child starts with the locks free and the blocks consistent.
-  void before_fork() noexcept;
-  void after_fork() noexcept;
-
  private:
   using Guard = std::lock_guard<AdaptiveLock>;
 
+  // Unless said otherwise, all that follows needs lock_ to be held. What is marked *Lets go of the lock* drops it and
+  // takes it again, so that blocks and pools may change meanwhile; so does whatever calls it.
+
+  // In this header
   StreamBlocks& stream_blocks(c10::StreamId stream) {
     return stream == last_stream_ ? *last_blocks_ : find_stream_blocks(stream);
   }
-  StreamBlocks& find_stream_blocks(c10::StreamId stream);
-  StreamBlocks& find_stream_blocks(PrivatePool* pool, c10::StreamId stream);
-  /// The blocks that this thread's allocations on `stream` come from, private pools considered.
-  StreamBlocks& routed_blocks(c10::StreamId stream);
+  /// The block that was handed out at `memory`; throws if there is none. Needs no lock.
+  static Block& allocated_block(const Segment& segment, const void* memory) {
+    Block& block = segment.block_at(memory);
+    if (block.state != BlockState::kAllocated || block.start != memory) [[unlikely]] {
+      raise_invalid_pointer(memory);
+    }
+    return block;
+  }
+  /// What was true of blocks when it began is seen by who learns of it here. Needs no lock.
+  bool is_contended() const noexcept { return contended_.load(std::memory_order_acquire); }
+  /// Before statistics are read, or allocations go another way.
+  void settle() {
+    end_repetition();
+    if (is_contended()) [[unlikely]] {
+      end_contention();
+    }
+  }
+  void update_watched() noexcept {
+    watched_.store(is_contended() || !routes_.empty() || history_.is_active(), std::memory_order_relaxed);
+  }
+
+  // DevicePool.cpp
+  /// See Note [Watched allocations]. Needs no lock.
+  bool is_watched() const noexcept;
+  /// See Note [Profilers]. Needs no lock.
+  static bool is_profiled() noexcept;
+  /// *Lets go of the lock* for a new segment, as cut does.
+  Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
+  /// Likewise, for more than kSmallSize.
+  Block& allocate_large(StreamBlocks& blocks, size_t nbytes);
+  /// Bytes of the block that lay at `memory`, 0 for memory that went around the cache. *Lets go of the lock* for a
+  /// program's own memory, as free_custom does.
+  size_t free_block(Segment& segment, const void* memory);
+  void free_large(StreamBlocks& blocks, Block& block);
+  Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
+  C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
+  void unpark(StreamBlocks& blocks) noexcept;
+  /// Best fit, and what is left over of it. *Lets go of the lock* if a new segment is needed.
+  template <PoolKind kind>
+  Block& cut(StreamBlocks& blocks, size_t size);
+  template <PoolKind kind>
+  void merge(StreamBlocks& blocks, Block& block);
+  template <PoolKind kind>
+  void count_allocation(Block& block, size_t nbytes) noexcept;
+  /// False if the block is not free yet, since another stream has used it.
+  template <PoolKind kind>
+  bool count_release(Block& block, Neighbours free);
+  template <PoolKind kind>
+  C10_ALWAYS_INLINE void count_inactive(const Block& block, Neighbours free) noexcept;
+  template <PoolKind kind>
+  void defer(Block& block);
+  void complete_deferred();
+  /// Only blocks of that pool.
+  void complete_deferred(const PrivatePool* pool);
 
   // Note [Repetition]
   // A loop over one operator allocates and releases the same block again and again. If the release of a parked block
@@ -127,93 +187,46 @@ class DevicePool {
   }
   void finish_repetition() noexcept;
 
-  // Note [Contention] is in ThreadBlocks.h; these are in DeviceContention.cpp.
+  // DevicePoolWatched.cpp. These take the lock themselves.
+  void* allocate_watched(size_t nbytes, c10::StreamId stream);
+  void free_watched(Segment& segment, void* memory);
+  void report(void* memory, int64_t change);
+
+  // DevicePoolContention.cpp; Note [Contention] is in ThreadBlocks.h. The first two take the lock themselves.
   void* allocate_contended(size_t nbytes, c10::StreamId stream);
   void free_contended(Segment& segment, void* memory);
-  /// What was true of blocks when it began is seen by who learns of it here.
-  bool is_contended() const noexcept { return contended_.load(std::memory_order_acquire); }
   void begin_contention() noexcept;
   void end_contention();
   /// From here on the calling thread keeps what it releases; nothing as yet.
   void renew_kept_blocks();
   void take_back(ThreadBlocks& thread);
-  /// Before statistics are read, or allocations go another way.
-  void settle() {
-    end_repetition();
-    if (is_contended()) [[unlikely]] {
-      end_contention();
-    }
-  }
 
-  // Note [Watched allocations]
-  // Whatever is unusual for the time being, a route to a private pool, memory history, a profiler, contention, goes
-  // through the functions below, so that the usual paths ask one question for all of it.
-  bool is_watched() const noexcept;
-  void* allocate_watched(size_t nbytes, c10::StreamId stream);
-  void free_watched(Segment& segment, void* memory);
-  void update_watched() noexcept {
-    watched_.store(is_contended() || !routes_.empty() || history_.is_active(), std::memory_order_relaxed);
-  }
-  void record_allocation(const Block& block);
-  void record_release(MemoryHistory::Action action, const Segment& segment, const void* memory, size_t requested);
-  void record_segment(MemoryHistory::Action action, const Segment& segment);
-  void* handle_of(c10::StreamId stream) const;
-
-  // All of these run under the lock; those that say so let go of it in between.
-  Block& allocate_block(StreamBlocks& blocks, size_t nbytes);
-  /// The block that was handed out at `memory`; throws if there is none.
-  static Block& allocated_block(const Segment& segment, const void* memory) {
-    Block& block = segment.block_at(memory);
-    if (block.state != BlockState::kAllocated || block.start != memory) [[unlikely]] {
-      raise_invalid_pointer(memory);
-    }
-    return block;
-  }
-  /// Bytes of the block that lay at `memory`, 0 for memory that went around the cache.
-  size_t free_block(Segment& segment, const void* memory);
-  Block* take_parked(StreamBlocks& blocks, size_t size) noexcept;
-  C10_ALWAYS_INLINE bool park(StreamBlocks& blocks, Block& block, Neighbours free) noexcept;
-  void unpark(StreamBlocks& blocks) noexcept;
-  /// Best fit, and what is left over of it. Lets go of the lock if a new segment is needed.
-  template <PoolKind kind>
-  Block& cut(StreamBlocks& blocks, size_t size);
-  template <PoolKind kind>
-  void merge(StreamBlocks& blocks, Block& block);
-  Block& allocate_large(StreamBlocks& blocks, size_t nbytes);
-  void free_large(StreamBlocks& blocks, Block& block);
-  template <PoolKind kind>
-  void count_allocation(Block& block, size_t nbytes) noexcept;
-  /// False if the block is not free yet, since another stream has used it.
-  template <PoolKind kind>
-  bool count_release(Block& block, Neighbours free);
-  template <PoolKind kind>
-  C10_ALWAYS_INLINE void count_inactive(const Block& block, Neighbours free) noexcept;
-  template <PoolKind kind>
-  void defer(Block& block);
-  void complete_deferred();
-  /// Only blocks of that pool.
-  void complete_deferred(const PrivatePool* pool);
-  void report(void* memory, int64_t change);
-
-  /// A block of at least `size` bytes from a new segment; throws when there is no memory left. Lets go of the lock.
+  // DevicePoolSegments.cpp
+  StreamBlocks& find_stream_blocks(c10::StreamId stream);
+  StreamBlocks& find_stream_blocks(PrivatePool* pool, c10::StreamId stream);
+  /// A block of at least `size` bytes from a new segment; throws when there is no memory left. *Lets go of the lock.*
   Block& new_segment(size_t size, StreamBlocks& owner);
+  /// *Lets go of the lock* for a program's own memory, as map_segment_from does.
   Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
   Segment* map_segment(size_t segment_size);
-  /// Memory of `source`, which is called without the lock.
-  Segment* map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream);
-  bool fits(size_t segment_size) const;
   Segment& new_header(void* base, size_t segment_size);
   void unmap_segment(Segment& segment);
-  void free_custom(Segment& segment);
-  /// Lets go of the lock to call custom allocators.
-  void release_custom_segments();
-  /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.
-  Block* take_from_private_pools(size_t size, c10::StreamId stream);
-  /// Lets go of the lock.
+  /// *Lets go of the lock* for a program's own memory, as free_custom does.
+  void free_uncached(Segment& segment, const void* memory);
+  /// *Lets go of the lock* to wait for the native backend, and as release_custom_segments does.
   void release_cached_segments(c10::MempoolId_t pool);
   void release_free_segments(const PrivatePool* pool);
-  void forget_unused_pools();
+  void release_segment(const Block& block);
 
+  // DevicePoolCustomMemory.cpp
+  /// Memory of `source`; *lets go of the lock* to call it.
+  Segment* map_segment_from(const CustomAllocator& source, size_t segment_size, c10::StreamId stream);
+  /// *Lets go of the lock* to call the segment's custom allocator.
+  void free_custom(Segment& segment);
+  /// Likewise, for all that are out of use.
+  void release_custom_segments();
+
+  // DevicePoolGarbage.cpp
   // Note [Garbage collection]
   // With a memory limit and garbage_collection_threshold set, free whole segments of the default pool's large blocks
   // are given back, the ones longest unused first, once more than that part of the limit is reserved and another
@@ -223,18 +236,32 @@ class DevicePool {
   }
   void collect_garbage();
   /// Where blocks above max_split_size are not split: gives back one that is at least as large as `size`, or several
-  /// that are together; false if there is not enough.
+  /// that are together; false if there is not enough. *Lets go of the lock* as release_custom_segments does.
   bool release_oversize(StreamBlocks& blocks, size_t size);
-  void release_segment(const Block& block);
-  void free_uncached(Segment& segment, const void* memory);
+
+  // DevicePoolLimits.cpp
   /// Bytes that the process may take, once a fraction was set.
   std::optional<size_t> allowed() const;
+  bool fits(size_t segment_size) const;
   size_t free_memory() const;
+  /// *Lets go of the lock* to call the observers.
+  [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
+
+  // DevicePoolPrivatePools.cpp
   PrivatePool& private_pool(c10::MempoolId_t id);
+  /// The blocks that this thread's allocations on `stream` come from, private pools considered.
+  StreamBlocks& routed_blocks(c10::StreamId stream);
+  /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.
+  Block* take_from_private_pools(size_t size, c10::StreamId stream);
   /// Bytes of free blocks that only private pools can hand out.
   size_t free_in_private_pools() const;
-  /// Lets go of the lock.
-  [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
+  void forget_unused_pools();
+
+  // DevicePoolHistory.cpp
+  void record_allocation(const Block& block);
+  void record_release(MemoryHistory::Action action, const Segment& segment, const void* memory, size_t requested);
+  void record_segment(MemoryHistory::Action action, const Segment& segment);
+  void* handle_of(c10::StreamId stream) const;
 
   AdaptiveLock lock_;
   std::atomic<bool> watched_{false};

@@ -48,7 +48,7 @@ void DevicePool::release_custom_segments() {
 }
 
 void DevicePool::free_custom(Segment& segment) {
-  // First forgotten, then freed, as below.
+  // First forgotten, then freed, as unmap_segment does.
   foreign_segments().remove(segment);
   lock_.unlock();
   segment.source->release(segment.base, segment.size, device_, segment.source_stream);

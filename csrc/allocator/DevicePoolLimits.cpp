@@ -3,14 +3,48 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/util/ScopeExit.h>
 
+#include <algorithm>
+
 #include "allocator/AllocatorSettings.h"
 #include "allocator/DevicePool.h"
+#include "native/Backend.h"
 #include "runtime/DeviceProfile.h"
 
 namespace torchdevice {
 
 using c10::CachingAllocator::format_size;
 using c10::CachingDeviceAllocator::TraceEntry;
+
+void DevicePool::set_fraction(double fraction) {
+  TORCH_INTERNAL_ASSERT(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
+  const Guard guard(lock_);
+  fraction_ = fraction;
+}
+
+double DevicePool::fraction() {
+  follow_allocator_settings();
+  const Guard guard(lock_);
+  const auto total = static_cast<double>(device_total_memory());
+  const std::optional<size_t> limit = allowed();
+  return limit.has_value() ? static_cast<double>(*limit) / total : 1.0;
+}
+
+void DevicePool::attach_oom_observer(OutOfMemoryObserver observer) {
+  const Guard guard(lock_);
+  oom_observers_.push_back(std::move(observer));
+}
+
+std::pair<size_t, size_t> DevicePool::memory_info() {
+  const Guard guard(lock_);
+  return {free_memory(), device_total_memory()};
+}
+
+size_t DevicePool::free_memory() const {
+  // The host counts what was never written as free.
+  const size_t total = device_total_memory();
+  const auto taken = static_cast<size_t>(stats_.reserved_bytes.current()) + uncached_bytes_;
+  return std::min(native_backend().free_memory(), total - std::min(total, taken));
+}
 
 std::optional<size_t> DevicePool::allowed() const {
   const double fraction = fraction_.value_or(allocator_settings.memory_fraction);

@@ -1,4 +1,4 @@
-// allocator/DevicePoolSegments.cpp: DevicePool's dealings with the native backend: segments, limits, exhaustion.
+// allocator/DevicePoolSegments.cpp: DevicePool's segments: made, given back, and the memory that goes around the cache.
 
 #include <c10/core/CachingDeviceAllocator.h>
 #include <sys/mman.h>

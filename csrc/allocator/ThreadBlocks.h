@@ -15,11 +15,12 @@
 namespace torchdevice {
 
 // Note [Contention]
-// One lock guards the blocks of a device. Threads that keep meeting at it go past it: a small block that one of them
-// releases stays with it for its next request of that size, and the device's pool takes it for allocated all the while.
-// Whoever reads statistics, finds no free block, or changes how memory is allocated takes all of them back first, and
-// with that it ends until threads meet again. So figures are CUDA's but for this: peaks of threads that ran at the same
-// time, which on a GPU depend on who came first, count what the threads kept.
+// One lock guards the blocks of a device. Threads that often wait for this lock stop taking it: a small block that one
+// of them releases stays with that thread for its next request of that size. The device's pool counts such a block as
+// allocated all the while. Whoever reads statistics, finds no free block, or changes how memory is allocated takes all
+// of them back first. That ends it, until threads often wait again.
+// So figures are CUDA's, but for one: the peaks of threads that ran at the same time include what the threads kept. On
+// a GPU these peaks depend on who came first.
 
 /// What one thread keeps of one device's blocks.
 class alignas(64) ThreadBlocks {
