@@ -102,6 +102,18 @@ void check_reduction(const at::Tensor& tensor, const c10d::ReduceOp& reduction, 
   }
 }
 
+void check_gathered(const at::Tensor& output, const at::Tensor& input, int size) {
+  TORCH_CHECK_TYPE(input.dtype() == output.dtype(), "output tensor must have the same type as input tensor");
+  TORCH_CHECK_VALUE(input.numel() * size == output.numel(),
+                    "output tensor size must be equal to world_size times input tensor size");
+}
+
+void check_scattered(const at::Tensor& output, const at::Tensor& input, int size) {
+  TORCH_CHECK_TYPE(input.dtype() == output.dtype(), "input tensor must be the same type as the output tensor.");
+  TORCH_CHECK_VALUE(input.numel() == output.numel() * size,
+                    "input tensor must be the same size as output size times world size");
+}
+
 void check_rooted_lists(const std::vector<Tensors>& lists, const at::Tensor& mine, int64_t root, int rank, int size,
                         const char* collective, const char* role) {
   const auto refuse = [collective](const std::string& text) {

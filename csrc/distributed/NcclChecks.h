@@ -24,6 +24,10 @@ void check_coalesced(const Tensors& tensors);
 /// A reduction that NCCL has, for the type of `tensor`; `what` is the collective's name.
 void check_reduction(const at::Tensor& tensor, const c10d::ReduceOp& reduction, const char* what);
 
+/// The tensors of all_gather and of reduce_scatter: one has room for a part from each of the group's `size` ranks.
+void check_gathered(const at::Tensor& output, const at::Tensor& input, int size);
+void check_scattered(const at::Tensor& output, const at::Tensor& input, int size);
+
 /// The lists of gather (on the root: one list, of a tensor like `mine` for each rank) and scatter.
 void check_rooted_lists(const std::vector<Tensors>& lists, const at::Tensor& mine, int64_t root, int rank, int size,
                         const char* collective, const char* role);

@@ -44,6 +44,8 @@ using Transport = std::shared_ptr<c10d::Backend>;
 using Connect = Transport (*)(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                               std::chrono::milliseconds timeout);
 
+/// In several files: collectives are in ProcessGroupNCCLReductions.cpp and ProcessGroupNCCLTransfers.cpp, all else is
+/// in ProcessGroupNCCL.cpp.
 class ProcessGroupNCCL final : public c10d::Backend {
  public:
   using WorkPtr = c10::intrusive_ptr<c10d::Work>;
@@ -135,8 +137,15 @@ class ProcessGroupNCCL final : public c10d::Backend {
   WorkPtr submit(c10d::OpType type, const char* name, const Tensors& inputs, Tensors outputs,
                  const std::function<Parts()>& submission);
   void check_bound_device(const Tensors& tensors) const;
+  /// With the group's timeout, where the call has none of its own.
   template <class CollectiveOptions>
-  CollectiveOptions timed(CollectiveOptions options);
+  CollectiveOptions timed(CollectiveOptions options) {
+    const Milliseconds more = ephemeral_timeout_.exchange(Milliseconds::zero());
+    if (options.timeout == c10d::kUnsetTimeout) {
+      options.timeout = options_->timeout + more;
+    }
+    return options;
+  }
 
   const uint64_t uid_;
   const StorePtr store_;
