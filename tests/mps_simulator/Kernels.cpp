@@ -1,38 +1,23 @@
 // Kernels.cpp: the operators that torch's MPS backend has, done by the CPU's kernels, late.
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/MemoryOverlap.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/native/CPUFallback.h>
-#include <ATen/ops/convolution.h>
-#include <ATen/ops/convolution_backward.h>
-#include <torch/csrc/Exceptions.h>
 #include <torch/library.h>
 
-#include <algorithm>
-#include <map>
-#include <mutex>
+#include <optional>
 #include <set>
-#include <sstream>
 #include <string>
-#include <unordered_map>
-#include <vector>
 
 #include "ByHand.h"
 #include "Generator.h"
+#include "Plans.h"
 #include "Queue.h"
 #include "Simulator.h"
 #include "Tensors.h"
-#include "Warnings.h"
+#include "Trials.h"
 
 namespace mps_simulator {
 namespace {
-
-using Stack = torch::jit::Stack;
-using Operator = c10::OperatorHandle;
-
-const c10::DispatchKeySet kHost(c10::DispatchKey::CPU);
-const c10::DispatchKeySet kMeta(c10::DispatchKey::Meta);
 
 /// Names of torch's operators with an MPS kernel, from native_functions.yaml of the torch that is installed.
 const char* const kOperators[] = {
@@ -42,21 +27,6 @@ const char* const kOperators[] = {
 /// For these torch registers a kernel that copies to the CPU and back.
 const std::set<std::string> kTorchsFallbacks{"aten::embedding_renorm_", "aten::linalg_svd", "aten::linalg_svd.U",
                                              "aten::col2im", "aten::upsample_nearest3d.vec"};
-
-template <class Visit>
-void visit_tensors(const c10::IValue& value, const Visit& visit) {
-  if (value.isTensor()) {
-    visit(value.toTensor());
-  } else if (value.isTensorList() || value.isOptionalTensorList()) {
-    for (const c10::IValue& one : value.toListRef()) {
-      visit_tensors(one, visit);
-    }
-  }
-}
-
-bool is_generator(const c10::Argument& argument) {
-  return argument.type()->isSubtypeOf(*c10::OptionalType::create(c10::GeneratorType::get()));
-}
 
 bool is_dtype_of_factory(const c10::Argument& argument) { return argument.name() == "dtype"; }
 
@@ -79,14 +49,6 @@ void check_arguments(const Operator& op, const Stack& arguments) {
   }
 }
 
-Stack replaced(const Stack& arguments, StandIns& stand_ins) {
-  Stack result;
-  for (const c10::IValue& value : arguments) {
-    result.push_back(stand_ins.of(value));
-  }
-  return result;
-}
-
 /// A result that is an argument (in-place and out= operators) is that argument.
 std::optional<size_t> argument_returned(const Operator& op, size_t result) {
   const auto* alias = op.schema().returns()[result].alias_info();
@@ -101,125 +63,6 @@ std::optional<size_t> argument_returned(const Operator& op, size_t result) {
     }
   }
   return std::nullopt;
-}
-
-bool is_of_tensors(const c10::Type& type) {
-  return type.kind() == c10::TypeKind::TensorType ||
-         (type.kind() == c10::TypeKind::ListType &&
-          type.castRaw<c10::ListType>()->getElementType()->kind() == c10::TypeKind::TensorType);
-}
-
-/// Whether it is `out=`, and in no other argument.
-bool is_only_written(const Operator& op, const Stack& arguments, size_t position) {
-  const c10::Argument& formal = op.schema().arguments()[position];
-  if (!formal.kwarg_only() || formal.alias_info() == nullptr || !arguments[position].isTensor()) {
-    return false;
-  }
-  size_t times = 0;
-  for (const c10::IValue& value : arguments) {
-    visit_tensors(value, [&](const at::Tensor& tensor) { times += tensor.is_same(arguments[position].toTensor()); });
-  }
-  return times == 1 && arguments[position].toTensor().is_mps();
-}
-
-/// Whether a plan has left `out=` empty though there is something to compute: torch's for huber_loss_backward of half
-/// numbers does.
-bool has_forgotten_to_resize(const Operator& op, const Stack& arguments, StandIns& meta) {
-  int64_t elements = 0;
-  bool left_empty = false;
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    const bool only_written = is_only_written(op, arguments, i);
-    visit_tensors(arguments[i], [&](const at::Tensor& tensor) {
-      if (only_written) {
-        left_empty |= meta.of(tensor).numel() == 0;
-      } else if (tensor.defined()) {
-        elements += tensor.numel();
-      }
-    });
-  }
-  return left_empty && elements > 0;
-}
-
-/// Results on the meta device: what the kernel will return, without its values.
-std::optional<Stack> plan(const Operator& op, const Stack& arguments, StandIns& meta) {
-  for (const c10::Argument& result : op.schema().returns()) {
-    if (!is_of_tensors(*result.type())) {
-      return std::nullopt;
-    }
-  }
-  if (!op.hasComputedKernelForDispatchKey(c10::DispatchKey::Meta)) {
-    return std::nullopt;
-  }
-  Stack stack = replaced(arguments, meta);
-  for (size_t i = 0; i < stack.size(); ++i) {
-    if (is_generator(op.schema().arguments()[i])) {
-      stack[i] = c10::IValue();
-    } else if (is_only_written(op, arguments, i)) {
-      // Plans that are Python functions warn of what is resized, unless it is empty.
-      stack[i].toTensor().unsafeGetTensorImpl()->set_sizes_contiguous({0});
-    }
-  }
-  bool complex = false;
-  for (const c10::IValue& value : arguments) {
-    visit_tensors(value, [&](const at::Tensor& tensor) { complex |= tensor.defined() && tensor.is_complex(); });
-  }
-  if (complex) {
-    return std::nullopt;  // many kernels refuse it, and the plan does not know which
-  }
-  const KeptWarnings silent;
-  try {
-    op.redispatchBoxed(kMeta, &stack);
-  } catch (python_error& error) {
-    // Some plans are Python functions, in which the user may interrupt.
-    const pybind11::gil_scoped_acquire gil;
-    error.persist();
-    if (PyErr_GivenExceptionMatches(error.type, PyExc_KeyboardInterrupt) != 0) {
-      throw;
-    }
-    return std::nullopt;
-  } catch (const pybind11::error_already_set& error) {
-    const pybind11::gil_scoped_acquire gil;
-    if (error.matches(PyExc_KeyboardInterrupt)) {
-      throw;
-    }
-    return std::nullopt;
-  } catch (const std::exception&) {
-    return std::nullopt;  // no kernel for it, or an error, which the kernel itself will raise
-  }
-  if (has_forgotten_to_resize(op, arguments, meta)) {
-    return std::nullopt;
-  }
-  return stack;
-}
-
-/// Whether a tensor will be resized whose memory another argument has too: overlap is checked before that is done.
-bool resizes_shared_memory(const Stack& arguments, StandIns& meta) {
-  std::map<const void*, std::set<const c10::TensorImpl*>> sharers;
-  bool is_resized = false;
-  for (const c10::IValue& value : arguments) {
-    visit_tensors(value, [&](const at::Tensor& tensor) {
-      if (tensor.defined() && tensor.is_mps()) {
-        sharers[tensor.storage().data()].insert(tensor.unsafeGetTensorImpl());
-        is_resized |= meta.of(tensor).sizes() != tensor.sizes();
-      }
-    });
-  }
-  return is_resized && std::any_of(sharers.begin(), sharers.end(),
-                                   [](const auto& one) { return one.first != nullptr && one.second.size() > 1; });
-}
-
-/// What was resized as a meta tensor is resized here.
-void resize_as_planned(const Stack& arguments, StandIns& meta) {
-  for (const c10::IValue& value : arguments) {
-    visit_tensors(value, [&](const at::Tensor& tensor) {
-      if (tensor.defined() && tensor.is_mps()) {
-        const at::Tensor planned = meta.of(tensor);
-        if (planned.sizes() != tensor.sizes()) {
-          resize_tensor(tensor, planned.sizes(), planned.strides());
-        }
-      }
-    });
-  }
 }
 
 at::Tensor like(const at::Tensor& planned) {
@@ -260,26 +103,6 @@ void copy_values(const c10::IValue& to, const c10::IValue& from) {
     for (size_t i = 0; i < targets.size(); ++i) {
       copy_values(targets[i], sources[i]);
     }
-  }
-}
-
-void run_on_host(const Operator& op, Stack& stack) {
-  const auto convolution = [&](const char* name) {
-    const auto real = c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
-    real.redispatchBoxed(kHost, &stack);
-  };
-  const std::string& name = op.schema().name();
-  if (name == "aten::convolution_overrideable") {
-    convolution("aten::convolution");
-  } else if (name == "aten::convolution_backward_overrideable") {
-    // Has no bias_sizes, and its mask stands at the same place.
-    const auto mask = stack[stack.size() - 1].toBoolList();
-    const at::Tensor weight = stack[2].toTensor();
-    stack.insert(stack.begin() + 3,
-                 c10::IValue(mask.get(2) ? std::optional(std::vector<int64_t>{weight.size(0)}) : std::nullopt));
-    convolution("aten::convolution_backward");
-  } else {
-    op.redispatchBoxed(kHost, &stack);
   }
 }
 
@@ -328,90 +151,6 @@ void take_over_sizes(const Stack& arguments, StandIns& host) {
       }
     });
   }
-}
-
-/// What tells calls apart that kernels check before they start: which tensors are one, shapes, types, and everything
-/// that is no tensor.
-std::string kind_of(const Operator& op, const Stack& arguments) {
-  std::ostringstream kind;
-  std::vector<const c10::TensorImpl*> seen;
-  kind << op.operator_name();
-  for (const c10::IValue& value : arguments) {
-    if (value.isTensor() || value.isTensorList() || value.isOptionalTensorList()) {
-      visit_tensors(value, [&](const at::Tensor& tensor) {
-        kind << ';';
-        if (tensor.defined()) {
-          const auto known = std::find(seen.begin(), seen.end(), tensor.unsafeGetTensorImpl());
-          kind << known - seen.begin() << tensor.scalar_type() << tensor.sizes() << tensor.strides();
-          seen.insert(known, tensor.unsafeGetTensorImpl());
-        }
-      });
-    } else if (!value.isGenerator()) {
-      kind << ';' << value;
-    }
-  }
-  return std::move(kind).str();
-}
-
-/// The shapes of results, and which are undefined.
-std::string shapes_of(const Stack& results) {
-  std::ostringstream shapes;
-  for (const c10::IValue& value : results) {
-    visit_tensors(value, [&](const at::Tensor& tensor) {
-      shapes << ';';
-      if (tensor.defined()) {
-        shapes << tensor.scalar_type() << tensor.sizes();
-      }
-    });
-  }
-  return std::move(shapes).str();
-}
-
-struct Trial {
-  bool may_be_late = false;
-  std::vector<c10::Warning> warnings;
-};
-
-/// Metal's kernels raise nothing once they run, so what a call may raise, or warn of, must be known when it is made.
-/// The first call of each kind is tried on zeros, aside of the queue. What the CPU's kernel does not implement, MPS
-/// refuses now. What fails otherwise, perhaps because of the zeros, or gives other results than was planned, is not
-/// done late.
-const Trial& tried(const Operator& op, const Stack& arguments) {
-  static std::mutex mutex;
-  static auto* const known = new std::unordered_map<std::string, Trial>();
-  const std::string kind = kind_of(op, arguments);
-  {
-    const std::lock_guard guard(mutex);
-    if (const auto found = known->find(kind); found != known->end()) {
-      return found->second;
-    }
-  }
-  StandIns zeros(StandIns::Kind::kZeros);
-  Stack stack = replaced(arguments, zeros);
-  for (size_t i = 0; i < stack.size(); ++i) {
-    if (is_generator(op.schema().arguments()[i])) {
-      stack[i] = at::make_generator<at::CPUGeneratorImpl>(0);
-    }
-  }
-  const at::NoGradGuard no_grad;
-  Trial trial;
-  try {
-    KeptWarnings warnings;
-    run_on_host(op, stack);
-    trial.warnings = warnings.take();
-    StandIns meta(StandIns::Kind::kMeta);
-    const std::optional<Stack> planned = plan(op, arguments, meta);
-    trial.may_be_late = planned.has_value() && shapes_of(*planned) == shapes_of(stack);
-  } catch (const c10::NotImplementedError&) {
-    throw;
-  } catch (const python_error&) {
-    throw;
-  } catch (const pybind11::error_already_set&) {
-    throw;
-  } catch (const std::exception&) {  // the call itself will raise it, or not
-  }
-  const std::lock_guard guard(mutex);
-  return known->emplace(kind, std::move(trial)).first->second;
 }
 
 void run(const Operator& op, Stack* stack) {
