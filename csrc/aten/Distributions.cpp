@@ -41,16 +41,16 @@ void fill_normal(at::TensorIteratorBase& iterator, const MaybeGenerator& generat
 
 template <class>
 struct Uniform {
-  void operator()(at::TensorIteratorBase& iterator, double from_, double to_, const MaybeGenerator& generator) {
+  void operator()(at::TensorIteratorBase& iterator, double from, double to, const MaybeGenerator& generator) {
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, iterator.dtype(), "uniform_kernel_cuda", [&] {
       using Wide = at::opmath_type<scalar_t>;
-      const auto from = static_cast<scalar_t>(from_);
-      const auto to = static_cast<scalar_t>(to_);
-      const auto range = static_cast<Wide>(to - from);
+      const auto low = static_cast<scalar_t>(from);
+      const auto high = static_cast<scalar_t>(to);
+      const auto range = static_cast<Wide>(high - low);
       fill_uniform<scalar_t>(iterator, generator, [=](Wide number) {
         // (0, 1] becomes [from, to): what would be `to` is `from`.
-        const auto value = static_cast<scalar_t>(number * range + from);
-        return value == to ? from : value;
+        const auto value = static_cast<scalar_t>(number * range + low);
+        return value == high ? low : value;
       });
     });
   }
@@ -58,12 +58,12 @@ struct Uniform {
 
 template <class>
 struct Normal {
-  void operator()(const at::TensorBase& self, double mean_, double std_, const MaybeGenerator& generator) {
+  void operator()(const at::TensorBase& self, double mean, double std, const MaybeGenerator& generator) {
     auto iterator = at::TensorIterator::borrowing_nullary_op(self);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, iterator.dtype(), "normal_kernel_cuda", [&] {
       using Wide = at::opmath_type<scalar_t>;
       fill_normal<scalar_t>(iterator, generator,
-                            [mean = static_cast<Wide>(mean_), std = static_cast<Wide>(std_)](Wide number) {
+                            [mean = static_cast<Wide>(mean), std = static_cast<Wide>(std)](Wide number) {
                               return static_cast<scalar_t>(at::transformation::normal<Wide>(number, mean, std));
                             });
     });
@@ -72,11 +72,11 @@ struct Normal {
 
 template <class>
 struct LogNormal {
-  void operator()(at::TensorIteratorBase& iterator, double mean_, double std_, const MaybeGenerator& generator) {
+  void operator()(at::TensorIteratorBase& iterator, double mean, double std, const MaybeGenerator& generator) {
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, iterator.dtype(), "log_normal_cuda", [&] {
       using Wide = at::opmath_type<scalar_t>;
       fill_normal<scalar_t>(iterator, generator,
-                            [mean = static_cast<Wide>(mean_), std = static_cast<Wide>(std_)](Wide number) {
+                            [mean = static_cast<Wide>(mean), std = static_cast<Wide>(std)](Wide number) {
                               return static_cast<scalar_t>(std::exp(number * std + mean));
                             });
     });
@@ -97,14 +97,14 @@ struct Geometric {
 
 template <class>
 struct Exponential {
-  void operator()(at::TensorIteratorBase& iterator, double lambda_, const MaybeGenerator& generator) {
+  void operator()(at::TensorIteratorBase& iterator, double lambda, const MaybeGenerator& generator) {
     TORCH_CHECK(at::isFloatingType(iterator.dtype()),
                 "Exponential distribution is a continuous probability distribution. dtype must be a floating point but "
                 "you specified ",
                 iterator.dtype());
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, iterator.dtype(), "exponential_cuda", [&] {
       using Wide = at::opmath_type<scalar_t>;
-      fill_uniform<scalar_t>(iterator, generator, [lambda = static_cast<Wide>(lambda_)](Wide number) {
+      fill_uniform<scalar_t>(iterator, generator, [lambda = static_cast<Wide>(lambda)](Wide number) {
         // Never 0, which programs divide by, not even in half precision.
         constexpr Wide kEpsilon = std::numeric_limits<Wide>::epsilon();
         const Wide logarithm = number >= 1 - kEpsilon / 2 ? -kEpsilon / 2 : std::log(number);
@@ -116,11 +116,11 @@ struct Exponential {
 
 template <class>
 struct Cauchy {
-  void operator()(at::TensorIteratorBase& iterator, double median_, double sigma_, const MaybeGenerator& generator) {
+  void operator()(at::TensorIteratorBase& iterator, double median, double sigma, const MaybeGenerator& generator) {
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, iterator.dtype(), "cauchy_cuda", [&] {
       using Wide = at::opmath_type<scalar_t>;
       fill_uniform<scalar_t>(iterator, generator,
-                             [median = static_cast<Wide>(median_), sigma = static_cast<Wide>(sigma_)](Wide number) {
+                             [median = static_cast<Wide>(median), sigma = static_cast<Wide>(sigma)](Wide number) {
                                return static_cast<scalar_t>(at::transformation::cauchy<Wide>(number, median, sigma));
                              });
     });

@@ -242,7 +242,7 @@ bool all_of(const std::array<Condition, count>& conditions, const Params& params
 }
 
 bool can_use_flash(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 13> conditions{
+  static constexpr std::array<Condition, 13> kConditions{
       sdp::check_runtime_disabled_flash,
       on_cuda,
       sdp::check_tensor_shapes,
@@ -256,11 +256,11 @@ bool can_use_flash(const Params& params, bool debug) {
       if_dense<sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/true>>,
       if_dense<sdp::check_nonzero_sequence_lengths_dense>,
       if_dense<sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/true>>};
-  return all_of(conditions, params, debug);
+  return all_of(kConditions, params, debug);
 }
 
 bool can_use_efficient(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 9> conditions{
+  static constexpr std::array<Condition, 9> kConditions{
       sdp::check_runtime_disabled_mem_efficient,
       on_cuda,
       sdp::check_tensor_shapes,
@@ -270,11 +270,11 @@ bool can_use_efficient(const Params& params, bool debug) {
       if_dense<sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/false>>,
       if_dense<sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/false>>,
       efficient_types};
-  return all_of(conditions, params, debug);
+  return all_of(kConditions, params, debug);
 }
 
 bool can_use_cudnn(const Params& params, bool debug) {
-  static constexpr std::array<Condition, 12> conditions{
+  static constexpr std::array<Condition, 12> kConditions{
       cudnn_enabled,
       on_cuda,
       has_dense_inputs,
@@ -287,7 +287,7 @@ bool can_use_cudnn(const Params& params, bool debug) {
       sdp::check_last_dim_stride_equals_1_dense</*ignore_singleton_dim=*/true>,
       sdp::check_batch_size_and_num_heads_dense</*supports_gqa=*/true, /*requires_same_num_heads=*/false>,
       cudnn_shapes};
-  return all_of(conditions, params, debug);
+  return all_of(kConditions, params, debug);
 }
 
 /// torch puts cuDNN first on Hopper and Blackwell, at the first attention of the process.

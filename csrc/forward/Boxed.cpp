@@ -173,12 +173,12 @@ void forward_to_side(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   }
   const bool copies_between_devices = op.operator_name().name == "aten::copy_";
   if (frame.has_foreign_tensor() && !copies_between_devices) {
-    static constexpr Rule rule{Mixing::kTensorIterator};
+    static constexpr Rule kRule{Mixing::kTensorIterator};
     std::vector<SeenTensor> seen;
     for (size_t i = 0; i < formals.size(); ++i) {
       see_value(arguments[i], static_cast<int>(i), is_written(formals[i]), seen);
     }
-    check_devices(rule, seen);
+    check_devices(kRule, seen);
   }
   if constexpr (functionality == c10::DispatchKey::Sparse || functionality == c10::DispatchKey::SparseCsr) {
     tell_who_wants_gradients(arguments, *stack, first);

@@ -24,10 +24,10 @@ c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
 }
 
 py::dict stat_array_dict(const StatArray& stats) {
-  constexpr std::array<const char*, std::tuple_size_v<StatArray>> names{"all", "small_pool", "large_pool"};
+  constexpr std::array<const char*, std::tuple_size_v<StatArray>> kNames{"all", "small_pool", "large_pool"};
   py::dict dict;
-  for (size_t i = 0; i < names.size(); ++i) {
-    dict[names[i]] = stat_dict(stats[i]);
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    dict[kNames[i]] = stat_dict(stats[i]);
   }
   return dict;
 }

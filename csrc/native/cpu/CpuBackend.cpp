@@ -53,7 +53,7 @@ void settle_vector_functions() {
   }
 }
 
-const RegisteredBackend cpu({
+const RegisteredBackend kCpu({
     .name = "cpu",
     .title = "CPU",
     .rank = 0,

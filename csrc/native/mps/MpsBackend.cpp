@@ -58,7 +58,7 @@ class MpsEvent final : public NativeEvent {
   bool recorded_ = false;
 };
 
-const RegisteredBackend mps({
+const RegisteredBackend kMps({
     .name = "mps",
     .title = "MPS",
     .rank = 1,
