@@ -172,6 +172,9 @@ class DevicePool {
   // is released again but for the sums of rises and falls. So such rounds are only counted, once a block is parked for
   // the second time in a row; whatever else happens to the device, and whoever reads statistics, ends the repetition.
   // None begins while threads contend: they look at the state of a block without the lock.
+  // In such a loop it saves 160 instructions a call: 3 % of `add`, 7 % of `empty`, 1.4 % of the small operators of
+  // docs/performance.md. Elsewhere it costs 19 for each block, and 80 to 90 in calls that make several. Whole programs
+  // are the same with and without it: 0.04 % fewer to 0.1 % more.
   struct Repetition {
     Block* block = nullptr;
     const void* memory = nullptr;  ///< start of the block
