@@ -18,7 +18,7 @@ void run_wider(const c10::OperatorHandle& op, torch::jit::Stack& stack, std::spa
 
 template <at::ScalarType... narrow>
 struct NarrowTypes {
-  static constexpr std::array types{narrow...};
+  static constexpr std::array kTypes{narrow...};
 
   static bool has(at::ScalarType type) { return ((type == narrow) || ...); }
   static bool among(const at::Tensor& tensor) { return tensor.defined() && has(tensor.scalar_type()); }
@@ -27,7 +27,7 @@ struct NarrowTypes {
     return false;
   }
   static void run(const c10::OperatorHandle& op, c10::DispatchKeySet, torch::jit::Stack* stack) {
-    run_wider(op, *stack, types);
+    run_wider(op, *stack, kTypes);
   }
 };
 
