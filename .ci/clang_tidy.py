@@ -20,7 +20,7 @@ def check(build: Path, source: Path) -> tuple[Path, int, str]:
 
 
 def without_precompiled_headers(entries: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The build's commands, by which a source must name what it includes; GCC's headers are nothing for clang anyway."""
+    """The build's commands, by which a source must name what it includes. clang could not read GCC's headers."""
     return [
         {**entry, "command": re.sub(r"-Winvalid-pch|-include \S+/cmake_pch\.hxx", "", entry["command"])}
         for entry in entries

@@ -15,13 +15,12 @@ TORCH = Path(torch.__file__).parent
 
 
 def test_a_second_kernel_is_refused(run_python: RunPython, root: Path, tmp_path: Path) -> None:
-    compiler = shutil.which("c++")
-    if compiler is None:
+    if shutil.which("c++") is None:
         pytest.skip("no C++ compiler")
     library = tmp_path / "registrar.so"
     subprocess.run(
         [
-            compiler, "-std=c++20", "-O0", "-shared", "-fPIC", "-I", str(root / "csrc"), "-isystem",
+            "c++", "-std=c++20", "-O0", "-shared", "-fPIC", "-I", str(root / "csrc"), "-isystem",
             str(TORCH / "include"), str(root / "tests" / "forward" / "registrar.cpp"), "-o", str(library),
             f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{TORCH / 'lib'}",
         ],
