@@ -1,7 +1,5 @@
 // python/SharedStorages.cpp: torch.UntypedStorage's methods that torch.multiprocessing sends CUDA tensors with.
 
-#define PY_SSIZE_T_CLEAN
-
 #include <pybind11/pybind11.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/Storage.h>
