@@ -22,7 +22,7 @@ class Registrar {
   /// A kernel that forwards, also to the CPU where the native backend cannot.
   template <class Op, class Kernel>
   void forward_by() {
-    using Signature = typename Op::schema;
+    using Signature = Op::schema;
     if (C10_UNLIKELY(has_choice())) {
       add(Op::name, Op::overload_name, with_fallback<Signature>(Op::name, Op::overload_name, &Kernel::call));
     } else {
@@ -50,7 +50,7 @@ class Registrar {
   }
   template <class Signature>
   [[gnu::noinline]] static c10::KernelFunction with_fallback(const char* name, const char* overload,
-                                                             typename WithFallback<Signature>::Kernel kernel) {
+                                                             WithFallback<Signature>::Kernel kernel) {
     using Functor = WithFallback<Signature>;
     return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(
         std::make_unique<Functor>(name, overload, kernel));

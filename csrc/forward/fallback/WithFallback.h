@@ -49,7 +49,7 @@ class WithFallback<R(A...)> final : public SharesBoxing {
     }
   }
 
-  static constexpr ChoosableKernel choosable(const char* name, const char* overload) {
+  static constexpr ChoosableKernel choosable(const char* name, const char* overload) noexcept {
     return {name, overload, kSee.data(), sizeof...(A), {}};
   }
 
