@@ -15,11 +15,11 @@ AliasWord TensorAccess::alias_word(c10::Device native) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
   // The word is the dtype, the device, and all flags: what comes after the flags begins where the word ends.
-  constexpr size_t begin = offsetof(TensorAccess, data_type_);
-  constexpr size_t end = begin + sizeof(uint64_t);
-  static_assert(begin < offsetof(TensorAccess, device_opt_) &&
-                    offsetof(TensorAccess, device_opt_) + sizeof(device_opt_) < end &&
-                    offsetof(TensorAccess, key_set_) == end,
+  constexpr size_t kBegin = offsetof(TensorAccess, data_type_);
+  constexpr size_t kEnd = kBegin + sizeof(uint64_t);
+  static_assert(kBegin < offsetof(TensorAccess, device_opt_) &&
+                    offsetof(TensorAccess, device_opt_) + sizeof(device_opt_) < kEnd &&
+                    offsetof(TensorAccess, key_set_) == kEnd,
                 "torchdevice does not know the layout of this torch's tensors");
 #pragma GCC diagnostic pop
   static_assert(std::is_trivially_copyable_v<decltype(data_type_)> &&
