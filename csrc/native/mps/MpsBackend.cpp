@@ -58,13 +58,17 @@ class MpsEvent final : public NativeEvent {
   bool recorded_ = false;
 };
 
+bool torch_has_mps() { return at::detail::getMPSHooks().hasMPS(); }
+
+NativeBackend& make_backend() { return *new MpsBackend(static_cast<CpuBackend&>(host_backend())); }
+
 const RegisteredBackend kMps({
     .name = "mps",
     .title = "MPS",
     .rank = 1,
-    .is_available = [] { return at::detail::getMPSHooks().hasMPS(); },
+    .is_available = &torch_has_mps,
     .requirement = "a Mac with Apple silicon, macOS 14 and torch's macOS wheel",
-    .make = []() -> NativeBackend& { return *new MpsBackend(static_cast<CpuBackend&>(host_backend())); },
+    .make = &make_backend,
     .prepare = &install_mps_proxy,
 });
 
