@@ -119,8 +119,8 @@ void* stream_handle(c10::Stream stream) {
   if (id == 0) {
     return nullptr;
   }
-  // NOLINTNEXTLINE(performance-no-int-to-ptr): another library's pointer, which torch carries as a number
   if (is_external(id)) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): another library's pointer, which torch carries as a number
     return reinterpret_cast<void*>(static_cast<intptr_t>(id));
   }
   const int kind = kind_of(id);
