@@ -152,9 +152,10 @@ def _take_headers(root: Path, python: TargetPython) -> None:
 
 
 def python_names(headers: Path) -> set[str]:
-    """The functions and variables of Python's C interface."""
-    declared = re.compile(r"PyAPI_(?:FUNC|DATA)\([^;]*?\)\s*(\w+)")
-    return {name for header in headers.rglob("*.h") for name in declared.findall(header.read_text("utf-8", "replace"))}
+    """The functions and variables of Python's C interface, also those that PY_SSIZE_T_CLEAN puts in others' places."""
+    declared = re.compile(r"PyAPI_(?:FUNC|DATA)\([^;]*?\)\s*(\w+)|#define\s+\w+\s+(_\w+_SizeT)\b")
+    texts = (header.read_text("utf-8", "replace") for header in headers.rglob("*.h"))
+    return {first or second for text in texts for first, second in declared.findall(text)}
 
 
 def _write_stubs(root: Path) -> None:

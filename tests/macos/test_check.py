@@ -151,5 +151,6 @@ def test_names_of_pythons_interface(tmp_path: Path) -> None:
     (tmp_path / "object.h").write_text(
         "PyAPI_FUNC(int) PyErr_Clear(void);\nPyAPI_DATA(PyTypeObject) PyType_Type;\nPyAPI_FUNC(const char *)\n"
         "    PyModule_GetName(PyObject *);\nint private_one(void);\n"
+        "#ifdef PY_SSIZE_T_CLEAN\n#define PyArg_Parse  _PyArg_Parse_SizeT\n#endif\n"
     )
-    assert python_names(tmp_path) == {"PyErr_Clear", "PyType_Type", "PyModule_GetName"}
+    assert python_names(tmp_path) == {"PyErr_Clear", "PyType_Type", "PyModule_GetName", "_PyArg_Parse_SizeT"}
