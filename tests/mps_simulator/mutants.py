@@ -94,7 +94,7 @@ MUTANTS = [
     Mutant(
         "a refusal is forgotten",
         "csrc/forward/fallback/Fallback.cpp",
-        "    record.remember(call.hash(), OperatorRecord::Answer::refused);",
+        "    record.remember(call.hash(), OperatorRecord::Answer::kRefused);",
         "",
     ),
     Mutant(
