@@ -14,7 +14,7 @@ namespace {
 
 using Op = at::_ops::copy_;
 constexpr forward::Rule kRule{forward::Mixing::kAnyDevice};
-using Kernel = forward::Checked<Op, forward::SyncCheck<Op>, forward::Forward<Op, kRule, Op::schema>>;
+using Kernel = forward::Checked<Op, forward::SyncCheck<Op>, forward::Forwarded<Op, kRule>>;
 
 /// A dense CUDA tensor whose elements are what its memory says.
 bool is_plain(const c10::TensorImpl& tensor) {

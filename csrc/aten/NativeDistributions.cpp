@@ -35,7 +35,7 @@ struct InPlace;
 template <class Op, class... A>
 struct InPlace<Op, at::Tensor&(at::Tensor&, A...)> {
   static at::Tensor& call(at::Tensor& self, A... arguments) {
-    using Kernel = forward::Forward<Op, kRule, typename Op::schema>;
+    using Kernel = forward::Forwarded<Op, kRule>;
     return self.numel() == 0 ? self : Kernel::call(self, std::forward<A>(arguments)...);
   }
 };

@@ -19,7 +19,7 @@ using forward::Mixing;
 using forward::Rule;
 
 template <class Operator, const Rule& rule>
-struct Native : forward::WithFallbackIfAny<Operator, forward::Forward<Operator, rule, typename Operator::schema>> {
+struct Native : forward::WithFallbackIfAny<Operator, forward::Forwarded<Operator, rule>> {
   using Op = Operator;
 };
 

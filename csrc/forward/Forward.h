@@ -1,4 +1,4 @@
-// forward/Forward.h: the typed kernel: one template instance per ATen operator.
+// forward/Forward.h: the typed kernel: one template instance per signature, one object per ATen operator.
 
 #pragma once
 
@@ -20,15 +20,23 @@ inline constexpr bool kIsReferenceTuple = false;
 template <class... T>
 inline constexpr bool kIsReferenceTuple<std::tuple<T&...>> = sizeof...(T) > 0;
 
-template <class Op, const Rule& rule, class Signature>
-struct Forward;
+template <class Signature, Mixing mixing, bool writes_elements_only>
+class Forward;
 
 /// Note [Typed kernel]
 /// Registered for the CUDA dispatch key. Aliases the arguments, redispatches to the native backend, then adopts the
 /// results, or, for in-place and out= operators, returns the caller's own tensors with their metadata brought up to
 /// date. Frame's destructor restores everything, also when the native kernel throws.
-template <class Op, const Rule& rule, class R, class... A>
-struct Forward<Op, rule, R(A...)> {
+/// Operators of one signature share its code: one for each of the 1,400 would take twice as long to compile.
+template <class R, class... A, Mixing mixing, bool writes_elements_only>
+class Forward<R(A...), mixing, writes_elements_only> {
+ public:
+  constexpr Forward(const char* name, const char* overload, const Rule& rule, Redispatch<R, A...> redispatch)
+      : rule_(rule), native_kernel_(name, overload, redispatch) {}
+
+  R operator()(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
+
+ private:
   // resize_ and its kin take the tensor they change by const reference; their result type tells.
   static constexpr Access kFirstAccess = std::is_same_v<R, const at::Tensor&> ? Access::kWrite : Access::kRead;
   // Operators without a result write to lists of tensors: foreach and fused ones.
@@ -38,27 +46,24 @@ struct Forward<Op, rule, R(A...)> {
                                  : std::is_same_v<T, at::TensorList> ? kListAccess
                                                                      : Access::kRead>;
 
-  static R call(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
-
- private:
   template <size_t... i>
-  static R run(std::index_sequence<i...>, A&... arguments) {
+  R run(std::index_sequence<i...>, A&... arguments) {
     Frame frame;
     std::tuple<ArgumentAt<i, A>...> natives{ArgumentAt<i, A>(frame, arguments)...};
-    if constexpr (rule.mixing == Mixing::kConvolution) {
+    if constexpr (mixing == Mixing::kConvolution) {
       // torch.jit.trace skips this operator and records what it is composed of.
       if (C10_UNLIKELY(at::tracer::impl::is_dispatch_enabled())) {
-        return Op::redispatch(kCompositeKeys, arguments...);
+        return native_kernel_.redispatch(kCompositeKeys, arguments...);
       }
     }
     if (C10_UNLIKELY(must_look_at_devices(frame))) {
-      if constexpr (rule.mixing != Mixing::kComposite) {
+      if constexpr (mixing != Mixing::kComposite) {
         std::vector<SeenTensor> seen;
         (std::get<i>(natives).see(static_cast<int>(i), seen), ...);
-        check_devices(rule, seen);
+        check_devices(rule_, seen);
       }
-      if constexpr (rule.mixing == Mixing::kComposite || rule.mixing == Mixing::kConvolution) {
-        return Op::redispatch(kCompositeKeys, arguments...);
+      if constexpr (mixing == Mixing::kComposite || mixing == Mixing::kConvolution) {
+        return native_kernel_.redispatch(kCompositeKeys, arguments...);
       }
     }
     frame.enter();
@@ -70,22 +75,22 @@ struct Forward<Op, rule, R(A...)> {
   }
 
   template <class Natives, size_t... i>
-  C10_ALWAYS_INLINE static R forward(Frame& frame, Natives& natives, std::index_sequence<i...>, A&... arguments) {
+  C10_ALWAYS_INLINE R forward(Frame& frame, Natives& natives, std::index_sequence<i...>, A&... arguments) {
     if constexpr (std::is_void_v<R>) {
-      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
+      native_kernel_.call(frame.native(), std::get<i>(natives).native()...);
       (std::get<i>(natives).commit(frame), ...);
     } else if constexpr (std::is_reference_v<R>) {
-      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
-      if constexpr (!rule.writes_elements_only) {
+      native_kernel_.call(frame.native(), std::get<i>(natives).native()...);
+      if constexpr (!writes_elements_only) {
         (std::get<i>(natives).commit(frame), ...);
       }
       return written_argument<R>(arguments...);
     } else if constexpr (kIsReferenceTuple<R>) {
-      NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
+      native_kernel_.call(frame.native(), std::get<i>(natives).native()...);
       (std::get<i>(natives).commit(frame), ...);
       return written_arguments(arguments...);
     } else {
-      R result = NativeKernel<Op>::call(frame.native(), std::get<i>(natives).native()...);
+      R result = native_kernel_.call(frame.native(), std::get<i>(natives).native()...);
       adopt_result(frame, result);
       (std::get<i>(natives).commit(frame), ...);
       return result;
@@ -93,9 +98,9 @@ struct Forward<Op, rule, R(A...)> {
   }
 
   static bool must_look_at_devices(const Frame& frame) {
-    if constexpr (rule.mixing == Mixing::kAnyDevice) {
+    if constexpr (mixing == Mixing::kAnyDevice) {
       return false;
-    } else if constexpr (rule.mixing == Mixing::kTensorIterator) {
+    } else if constexpr (mixing == Mixing::kTensorIterator) {
       return frame.has_foreign_tensor();
     } else {
       return frame.has_foreign_tensor() || frame.has_cpu_scalar();
@@ -128,6 +133,22 @@ struct Forward<Op, rule, R(A...)> {
       return std::tuple<>();
     }
   }
+
+  const Rule& rule_;
+  NativeKernel<R(A...)> native_kernel_;
+};
+
+template <class Op, const Rule& rule, class Signature = Op::schema>
+struct Forwarded;
+
+/// The typed kernel of one operator as a function, for kernels that call it.
+template <class Op, const Rule& rule, class R, class... A>
+struct Forwarded<Op, rule, R(A...)> {
+  static R call(A... arguments) { return kernel(std::forward<A>(arguments)...); }
+
+ private:
+  static inline constinit Forward<R(A...), rule.mixing, rule.writes_elements_only> kernel{Op::name, Op::overload_name,
+                                                                                          rule, &Op::redispatch};
 };
 
 }  // namespace torchdevice::forward

@@ -21,17 +21,24 @@ struct KernelPlace {
 /// written to the same one. Throws what a redispatch would if there is no kernel.
 const KernelPlace* find_kernel_place(const char* name, const char* overload, const Masquerade& native);
 
-template <class Op, class Signature = Op::schema>
+/// How at::_ops redispatches the operators of a signature.
+template <class R, class... A>
+using Redispatch = R (*)(c10::DispatchKeySet, A...);
+
+template <class Signature>
 class NativeKernel;
 
 /// Redispatch, with the look-up done once an operator: it costs more instructions than the call itself.
-template <class Op, class R, class... A>
-class NativeKernel<Op, R(A...)> {
+template <class R, class... A>
+class NativeKernel<R(A...)> {
  public:
-  C10_ALWAYS_INLINE static R call(const Masquerade& native, A... arguments) {
+  constexpr NativeKernel(const char* name, const char* overload, Redispatch<R, A...> redispatch)
+      : name_(name), overload_(overload), redispatch_(redispatch) {}
+
+  C10_ALWAYS_INLINE R call(const Masquerade& native, A... arguments) {
     // A kernel may take symbolic numbers or plain ones; torch's own redispatch knows which.
     if constexpr (!std::disjunction_v<c10::has_symint<A>...>) {
-      const KernelPlace* place = places[native.ordinal].load(std::memory_order_acquire);
+      const KernelPlace* place = places_[native.ordinal].load(std::memory_order_acquire);
       if (C10_UNLIKELY(place == nullptr)) {
         place = find(native);
       }
@@ -39,17 +46,24 @@ class NativeKernel<Op, R(A...)> {
         return place->kernel.template call<R, A...>(place->op, native.native_dense, std::forward<A>(arguments)...);
       }
     }
-    return Op::redispatch(native.native_dense, std::forward<A>(arguments)...);
+    return redispatch(native.native_dense, std::forward<A>(arguments)...);
+  }
+
+  R redispatch(c10::DispatchKeySet keys, A... arguments) const {
+    return redispatch_(keys, std::forward<A>(arguments)...);
   }
 
  private:
-  [[gnu::cold, gnu::noinline]] static const KernelPlace* find(const Masquerade& native) {
-    const KernelPlace* place = find_kernel_place(Op::name, Op::overload_name, native);
-    places[native.ordinal].store(place, std::memory_order_release);
+  [[gnu::cold, gnu::noinline]] const KernelPlace* find(const Masquerade& native) {
+    const KernelPlace* place = find_kernel_place(name_, overload_, native);
+    places_[native.ordinal].store(place, std::memory_order_release);
     return place;
   }
 
-  static inline constinit std::array<std::atomic<const KernelPlace*>, kMasquerades> places{};
+  const char* name_;
+  const char* overload_;
+  Redispatch<R, A...> redispatch_;
+  std::array<std::atomic<const KernelPlace*>, kMasquerades> places_{};
 };
 
 }  // namespace torchdevice::forward

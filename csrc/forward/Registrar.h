@@ -14,20 +14,17 @@ namespace torchdevice::forward {
 /// torch's own operator structs, and inference would cost more than everything else at start-up.
 class Registrar {
  public:
+  /// The typed kernel.
   template <class Op, const Rule& rule>
   void forward() {
-    forward_by<Op, Forward<Op, rule, typename Op::schema>>();
+    add_functor<Forward<typename Op::schema, rule.mixing, rule.writes_elements_only>, typename Op::schema>(
+        Op::name, Op::overload_name, rule, &Op::redispatch);
   }
 
   /// A kernel that forwards, also to the CPU where the native backend cannot.
   template <class Op, class Kernel>
   void forward_by() {
-    using Signature = Op::schema;
-    if (C10_UNLIKELY(has_choice())) {
-      add(Op::name, Op::overload_name, with_fallback<Signature>(Op::name, Op::overload_name, &Kernel::call));
-    } else {
-      add(Op::name, Op::overload_name, directly<TypedFunctor<Kernel, Signature>>());
-    }
+    add_functor<Calls<Kernel, typename Op::schema>, typename Op::schema>(Op::name, Op::overload_name);
   }
 
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are.
@@ -42,18 +39,31 @@ class Registrar {
  private:
   void add(const char* name, const char* overload, c10::KernelFunction kernel);
 
+  /// `Kernel`'s static function as an object.
+  template <class Kernel, class Signature>
+  struct Calls;
+  template <class Kernel, class R, class... A>
+  struct Calls<Kernel, R(A...)> {
+    Calls(const char* /*name*/, const char* /*overload*/) {}
+    R operator()(A... arguments) { return Kernel::call(std::forward<A>(arguments)...); }
+  };
+
   // Not inline: there are thousands of calls.
-  template <class Functor>
-  [[gnu::noinline]] static c10::KernelFunction directly() {
-    return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(
-        std::make_unique<Functor>());
+  template <class Kernel, class Signature, class... Init>
+  [[gnu::noinline]] void add_functor(const char* name, const char* overload, Init&&... init) {
+    using Direct = Functor<Kernel, Signature>;
+    auto functor = std::make_unique<Direct>(name, overload, std::forward<Init>(init)...);
+    add(name, overload,
+        has_choice() ? with_fallback<Signature>(name, overload, std::move(functor)) : unboxed(std::move(functor)));
   }
-  template <class Signature>
-  [[gnu::noinline]] static c10::KernelFunction with_fallback(const char* name, const char* overload,
-                                                             WithFallback<Signature>::Kernel kernel) {
-    using Functor = WithFallback<Signature>;
-    return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(
-        std::make_unique<Functor>(name, overload, kernel));
+  template <class Functor>
+  static c10::KernelFunction unboxed(std::unique_ptr<Functor> functor) {
+    return c10::KernelFunction::makeFromUnboxedFunctor</*AllowLegacyTypes=*/false, Functor>(std::move(functor));
+  }
+  template <class Signature, class Functor>
+  static c10::KernelFunction with_fallback(const char* name, const char* overload, std::unique_ptr<Functor> functor) {
+    return unboxed(std::make_unique<WithFallback<Signature>>(
+        name, overload, &c10::impl::wrap_kernel_functor_unboxed<Functor>::call, std::move(functor)));
   }
 };
 

@@ -34,13 +34,19 @@ template <class R, class... A>
   c10::impl::make_boxed_from_unboxed_functor<ByUnboxed<R, A...>, false>::call(&shared, op, keys, stack);
 }
 
-/// Calls `Kernel::call`, as directly as torch calls a function that it knows at compile time.
+/// What the dispatcher calls for an object with a call operator.
 template <class Kernel, class Signature>
-struct TypedFunctor;
+class Functor;
 
 template <class Kernel, class R, class... A>
-struct TypedFunctor<Kernel, R(A...)> final : SharesBoxing {
-  R operator()(A... arguments) { return Kernel::call(std::forward<A>(arguments)...); }
+class Functor<Kernel, R(A...)> final : public SharesBoxing {
+ public:
+  template <class... Init>
+  explicit Functor(Init&&... init) : kernel_{std::forward<Init>(init)...} {}
+  R operator()(A... arguments) { return kernel_(std::forward<A>(arguments)...); }
+
+ private:
+  Kernel kernel_;
 };
 
 }  // namespace torchdevice::forward

@@ -27,14 +27,17 @@ class WithFallback;
 template <class R, class... A>
 class WithFallback<R(A...)> final : public SharesBoxing {
  public:
-  using Kernel = R (*)(A...);
+  WithFallback(const char* name, const char* overload, Unboxed<R, A...> unboxed,
+               std::unique_ptr<c10::OperatorKernel> functor)
+      : choosable_(choosable(name, overload)), unboxed_(unboxed), functor_(std::move(functor)) {}
 
-  WithFallback(const char* name, const char* overload, Kernel kernel)
-      : choosable_(choosable(name, overload)), kernel_(kernel) {}
+  R operator()(A... arguments) {
+    const auto kernel = [this](A... same) -> R { return unboxed_(functor_.get(), {}, std::forward<A>(same)...); };
+    return call(choosable_, kernel, std::forward<A>(arguments)...);
+  }
 
-  R operator()(A... arguments) { return call(choosable_, kernel_, std::forward<A>(arguments)...); }
-
-  static R call(ChoosableKernel& choosable, Kernel kernel, A... arguments) {
+  template <class Kernel>
+  static R call(ChoosableKernel& choosable, const Kernel& kernel, A... arguments) {
     const std::array<const void*, sizeof...(A)> addresses{std::addressof(arguments)...};
     if constexpr (std::is_void_v<R>) {
       run_with_fallback(choosable, addresses.data(), [&] { kernel(arguments...); });
@@ -65,7 +68,8 @@ class WithFallback<R(A...)> final : public SharesBoxing {
       &see_argument<std::remove_cvref_t<A>, kIsWritten<A>>...};
 
   ChoosableKernel choosable_;
-  const Kernel kernel_;
+  const Unboxed<R, A...> unboxed_;
+  const std::unique_ptr<c10::OperatorKernel> functor_;
 };
 
 /// For kernels that call another one: `Kernel` where there is no choice, else WithFallback.
