@@ -29,6 +29,7 @@ FOLDERS: Sequence[str] = (
     "runtime",
     "native",
     "settings",
+    "versions",
 )
 
 #: The arrows that may go up, (from, to): why.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rules
 import torchgen
-from names import check_names
+from names import check_names, release_of_torch
 from operators import Operators
 from rules import (
     FLOAT8,
@@ -206,7 +206,7 @@ def write_if_changed(path: Path, text: str) -> None:
 def main(output: Path, shards: int) -> None:
     output.mkdir(parents=True, exist_ok=True)
     operators = Operators.from_yaml(Path(torchgen.__file__).parent / "packaged/ATen/native")
-    check_names(vars(rules), operators)
+    check_names(vars(rules), operators, release_of_torch())
     kernels = sorted(select_kernels(operators), key=lambda kernel: (*kernel.shared_code, kernel.struct))
     for shard, mine in enumerate(into_shards(kernels, shards)):
         headers = sorted(

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "allocator/AllocatorSettings.h"
+#include "versions/Versions.h"
 
 namespace torchdevice {
 
@@ -109,9 +110,11 @@ c10::CachingDeviceAllocator::DeviceStats MemoryStats::device_stats() const {
   stats.inactive_split = inactive_split.stats();
   stats.allocated_bytes = allocated_bytes.stats();
   stats.reserved_bytes = reserved_bytes.stats();
-  for (const auto& [id, gauge] : private_reserved_bytes) {
-    stats.reserved_bytes_by_private_pools[id] = gauge.stats();
-  }
+  versions::with_private_pools(stats, [this](auto& pools) {
+    for (const auto& [id, gauge] : private_reserved_bytes) {
+      pools[id] = gauge.stats();
+    }
+  });
   stats.active_bytes = active_bytes.stats(allocated_bytes);
   stats.inactive_split_bytes = inactive_split_bytes.stats();
   stats.requested_bytes = requested_bytes.stats();

@@ -19,7 +19,8 @@ NcclReduction::NcclReduction(const ReduceOp& reduction, at::ScalarType type, int
     transports_ = ReduceOp(ReduceOp::SUM);
     divisor_ = ranks;
   } else if (reduction.op_ == ReduceOp::PREMUL_SUM) {
-    const auto& supplement = static_cast<const c10d::PreMulSumSupplement&>(*reduction.supplement_);
+    // The one name that torch 2.12 has; later ones keep it beside a new one.
+    const auto& supplement = static_cast<const c10d::NCCLPreMulSumSupplement&>(*reduction.supplement_);
     factor_ = supplement.tensor_factor.defined() ? native_tensor(supplement.tensor_factor).view(at::IntArrayRef{})
                                                  : at::scalar_tensor(supplement.double_factor, at::kDouble);
     transports_ = ReduceOp(ReduceOp::SUM);

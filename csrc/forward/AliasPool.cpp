@@ -11,6 +11,7 @@
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
 #include "runtime/AutogradEngine.h"
+#include "versions/Versions.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -38,20 +39,17 @@ void make_owning(c10::StorageImpl& native, c10::StorageImpl& source) {
 void clone_lazily(c10::StorageImpl& source, c10::StorageImpl& native) {
   at::DataPtr memory = std::move(c10::impl::cow::lazy_clone_storage(source)->_mutable_data_ptr_no_checks());
   memory.unsafe_set_device(native.device());
-  native.set_data_ptr_noswap(std::move(memory));
-  native.set_materializer(&c10::impl::cow::materialize_cow);
+  versions::become_lazy_clone(native, std::move(memory));
 }
 
 /// Kernels also write to arguments whose types do not say so: what this made real belongs to the source.
 void end_lazy_clone(c10::StorageImpl& native, c10::StorageImpl& source, bool escaped) {
-  const bool still_lazy = native.has_materializer();
-  native.clear_materializer();
+  const bool still_lazy = versions::is_lazy_clone(native);
   const c10::Device device = native.device();
-  at::DataPtr memory = native.set_data_ptr(at::DataPtr(nullptr, device));
+  at::DataPtr memory = versions::replace_memory(native, at::DataPtr(nullptr, device));
   if (!still_lazy && memory.get_context() != nullptr) {
     memory.unsafe_set_device(source.device());
-    source.clear_materializer();
-    source.set_data_ptr_noswap(std::move(memory));
+    versions::replace_memory(source, std::move(memory));
   }
   if (escaped) {
     native.set_data_ptr_noswap(at::DataPtr(source.mutable_data(), device));

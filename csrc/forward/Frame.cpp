@@ -5,6 +5,7 @@
 #include "forward/Layouts.h"
 #include "forward/TensorAccess.h"
 #include "native/Backend.h"
+#include "versions/Versions.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -213,8 +214,7 @@ void Frame::commit_dense(c10::TensorImpl& impl) {
         memory = native_backend().from_host(std::move(memory), written.nbytes());
       }
       memory.unsafe_set_device(device());
-      target.clear_materializer();
-      target.set_data_ptr_noswap(std::move(memory));
+      versions::replace_memory(target, std::move(memory));
     }
     if (written.nbytes() != target.nbytes()) {
       target.set_nbytes(written.nbytes());

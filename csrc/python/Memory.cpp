@@ -12,6 +12,7 @@
 #include "python/Stats.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
+#include "versions/Versions.h"
 
 namespace torchdevice {
 namespace {
@@ -54,11 +55,13 @@ PyObject* memory_stats(PyObject* /*self*/, PyObject* argument) {
   result["requested_bytes"] = stat_array_dict(stats.requested_bytes);
   result["oversize_allocations"] = stat_dict(stats.oversize_allocations);
   result["oversize_segments"] = stat_dict(stats.oversize_segments);
-  py::dict pools;
-  for (const auto& [id, bytes] : stats.reserved_bytes_by_private_pools) {
-    pools[py::make_tuple(id.first, id.second)] = stat_array_dict(bytes);
-  }
-  result["reserved_bytes_by_private_pools"] = pools;
+  versions::with_private_pools(stats, [&result](const auto& pools) {
+    py::dict by_pool;
+    for (const auto& [id, bytes] : pools) {
+      by_pool[py::make_tuple(id.first, id.second)] = stat_array_dict(bytes);
+    }
+    result["reserved_bytes_by_private_pools"] = by_pool;
+  });
   return result.release().ptr();
   END_HANDLE_TH_ERRORS
 }

@@ -7,6 +7,8 @@
 #include <new>
 #include <string>
 
+#include "versions/Versions.h"
+
 namespace torchdevice {
 namespace {
 
@@ -16,7 +18,7 @@ namespace {
 // asked of it goes to the real hooks, which torch.mps and torch.backends.mps keep using.
 const at::MPSHooksInterface* real_hooks = nullptr;
 
-struct MpsProxy final : at::MPSHooksInterface {
+struct MpsProxy final : versions::WithMaxBufferLength<at::MPSHooksInterface> {
   bool isBuilt() const override { return false; }
   bool isAvailable() const override { return real_hooks->isAvailable(); }
   bool hasPrimaryContext(c10::DeviceIndex device) const override { return real_hooks->hasPrimaryContext(device); }
@@ -49,7 +51,7 @@ struct MpsProxy final : at::MPSHooksInterface {
   size_t getCurrentAllocatedMemory() const override { return real_hooks->getCurrentAllocatedMemory(); }
   size_t getDriverAllocatedMemory() const override { return real_hooks->getDriverAllocatedMemory(); }
   size_t getRecommendedMaxMemory() const override { return real_hooks->getRecommendedMaxMemory(); }
-  size_t getMaxBufferLength() const override { return real_hooks->getMaxBufferLength(); }
+  size_t getMaxBufferLength() const override { return versions::max_buffer_length(*real_hooks); }
   void setMemoryFraction(double ratio) const override { real_hooks->setMemoryFraction(ratio); }
   void profilerStartTrace(const std::string& mode, bool wait_until_completed) const override {
     real_hooks->profilerStartTrace(mode, wait_until_completed);
@@ -77,7 +79,7 @@ void install_mps_proxy() {
     return;
   }
   // A second object of the real class, which has no data either, so that ours can take the place of the first.
-  real_hooks = at::MPSHooksRegistry()->Create("MPSHooks").release();
+  real_hooks = versions::create(*at::MPSHooksRegistry(), "MPSHooks").release();
   TORCH_CHECK(real_hooks,
               "torchdevice cannot share this torch with MPS: it is built in, but its hooks are not registered");
   new (const_cast<at::MPSHooksInterface*>(&cached)) MpsProxy();
