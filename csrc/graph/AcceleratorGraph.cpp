@@ -30,7 +30,7 @@ class AcceleratorGraph final : public at::GraphImplInterface {
   void replay() override { graph_.replay(); }
   void reset() override { graph_.reset(); }
   c10::MempoolId_t pool() const override { return graph_.pool(); }
-  void enable_debug_mode() override { Graph::enable_debug_mode(); }
+  void enable_debug_mode() override { graph_.enable_debug_mode(); }
   void debug_dump(const std::string& path) override { graph_.debug_dump(path); }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "graph/Recorder.h"
 #include "runtime/Device.h"
 #include "runtime/Stream.h"
+#include "versions/Versions.h"
 
 namespace torchdevice::graph {
 namespace {
@@ -84,26 +86,38 @@ void Graph::leave_capture() noexcept {
   capture_ = 0;
 }
 
+void Graph::release_pools() {
+  caching_allocator().release_pool(stream_.device_index(), pool_);
+  for (const auto& pool : std::exchange(retained_pools_, {})) {
+    caching_allocator().release_pool(stream_.device_index(), pool);
+  }
+}
+
 void Graph::capture_end() {
+  capture_end_pre();
+  if (!keep_graph_) {
+    instantiate();
+  }
+  capture_end_post();
+}
+
+void Graph::capture_end_pre() {
   TORCH_CHECK(current_stream(current_device()) == stream_, "Capture must end on the same stream it began on.");
   TORCH_CHECK(capture_ != 0, "capture_end() called before capture_begin().");
   try {
     end_capture(stream_);
   } catch (...) {
     leave_capture();
-    caching_allocator().release_pool(stream_.device_index(), pool_);
+    release_pools();
     recording_.reset();
     throw;
   }
   leave_capture();
-  captured_ = true;
+  captured_ = inspectable_ = true;
   if (recording_->empty()) {
     TORCH_WARN(
         "The CUDA Graph is empty. This usually means that the graph was attempted to be captured on wrong device or "
         "stream.");
-  }
-  if (!keep_graph_) {
-    instantiate();
   }
 }
 
@@ -132,10 +146,10 @@ void Graph::reset() {
     captured_ = true;
   }
   if (std::exchange(captured_, false)) {
-    caching_allocator().release_pool(stream_.device_index(), pool_);
+    release_pools();
   }
   recording_.reset();
-  instantiated_ = false;
+  instantiated_ = inspectable_ = false;
 }
 
 c10::MempoolId_t Graph::pool() const {
@@ -143,9 +157,40 @@ c10::MempoolId_t Graph::pool() const {
   return pool_;
 }
 
-void Graph::enable_debug_mode() { debug_mode = true; }
+std::vector<c10::MempoolId_t> Graph::pools() const {
+  TORCH_CHECK(captured_, "Called CUDAGraph::pools() without a preceding successful capture.");
+  std::vector<c10::MempoolId_t> all{pool_};
+  all.insert(all.end(), retained_pools_.begin(), retained_pools_.end());
+  return all;
+}
+
+void Graph::retain_pool(c10::MempoolId_t pool) {
+  TORCH_CHECK(capture_ != 0, "CUDAGraph::retain_pool may only be called during capture.");
+  TORCH_CHECK(pool != (c10::MempoolId_t{0, 0}), "CUDAGraph::retain_pool expected a non-default memory pool.");
+  if (pool == pool_ || std::ranges::find(retained_pools_, pool) != retained_pools_.end()) {
+    return;
+  }
+  caching_allocator().create_pool(stream_.device_index(), pool, /*splits=*/true, /*source=*/nullptr);
+  retained_pools_.push_back(pool);
+}
+
+void Graph::enable_debug_mode() {
+  if constexpr (versions::kDebugModeKeepsGraph) {
+    keep_graph_ = true;
+  } else {
+    debug_mode = true;
+  }
+}
 
 void Graph::debug_dump(const std::string& path) {
+  if constexpr (versions::kDebugModeKeepsGraph) {
+    TORCH_CHECK(inspectable_,
+                "No cudaGraph_t is available: either capture_end() has not been called, or the underlying cudaGraph_t "
+                "was destroyed (keep_graph=false, and capture has been finalized).");
+    std::ofstream file(path);
+    recording_->write_dot(file);
+    return;
+  }
   if (!debug_mode && !keep_graph_) {
     TORCH_WARN("CUDA Graphs debug not enabled, set with [graph].enable_debug_mode()");
     return;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "graph/Recording.h"
 #include "runtime/Capture.h"
@@ -27,13 +28,22 @@ class Graph {
   void register_generator(const at::Generator& generator);
   /// `pool`: a private pool to share, or {0, 0} for one of its own.
   void capture_begin(c10::MempoolId_t pool, CaptureMode mode);
+  /// The three in turn; since 2.14 torch's Python calls them itself. From the first to the last the graph can be looked
+  /// at, and later if it is kept.
   void capture_end();
+  void capture_end_pre();
   void instantiate();
+  void capture_end_post() { inspectable_ = keep_graph_; }
+  bool instantiated() const { return instantiated_; }
   void replay();
   void reset();
   c10::MempoolId_t pool() const;
+  /// That pool, and those of retain_pool.
+  std::vector<c10::MempoolId_t> pools() const;
+  /// During the capture: the graph is one more user of that pool, until it is reset.
+  void retain_pool(c10::MempoolId_t pool);
 
-  static void enable_debug_mode();
+  void enable_debug_mode();
   void debug_dump(const std::string& path);
 
   /// The graph that the current stream's capture goes into.
@@ -41,12 +51,15 @@ class Graph {
 
  private:
   void leave_capture() noexcept;
+  void release_pools();
 
-  const bool keep_graph_;
+  bool keep_graph_;
   bool captured_ = false;
+  bool inspectable_ = false;
   bool instantiated_ = false;
   CaptureId capture_ = 0;
   c10::MempoolId_t pool_{0, 0};
+  std::vector<c10::MempoolId_t> retained_pools_;
   c10::Stream stream_{c10::Stream::DEFAULT, c10::Device(c10::kCUDA, 0)};
   std::unique_ptr<Recording> recording_;
   std::set<c10::intrusive_ptr<GeneratorState>> generators_;

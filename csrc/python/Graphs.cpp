@@ -59,12 +59,17 @@ void add_graphs(PyObject* torch_c) {
           },
           py::arg("pool"), py::arg("capture_error_mode") = "global")
       .def("capture_end", torch::wrap_pybind_function_no_gil(&Graph::capture_end))
+      .def("capture_end_pre", torch::wrap_pybind_function_no_gil(&Graph::capture_end_pre))
+      .def("capture_end_post", &Graph::capture_end_post)
       .def("instantiate", &Graph::instantiate, no_gil)
+      .def_property_readonly("_has_graph_exec", &Graph::instantiated)
       .def("register_generator_state", &Graph::register_generator, py::arg("Generator"))
       .def("replay", &Graph::replay, no_gil)
       .def("reset", &Graph::reset, no_gil)
       .def("pool", &Graph::pool, no_gil)
-      .def("enable_debug_mode", [](Graph&) { Graph::enable_debug_mode(); })
+      .def("pools", &Graph::pools, no_gil)
+      .def("_retain_pool", &Graph::retain_pool, py::arg("pool"), no_gil)
+      .def("enable_debug_mode", &Graph::enable_debug_mode)
       .def("debug_dump", torch::wrap_pybind_function_no_gil(&Graph::debug_dump), py::arg("debug_path"))
       .def("raw_cuda_graph", [](Graph&) { no_handle("raw_cuda_graph"); })
       .def("raw_cuda_graph_exec", [](Graph&) { no_handle("raw_cuda_graph_exec"); })
@@ -73,6 +78,12 @@ void add_graphs(PyObject* torch_c) {
       .def(
           "begin_capture_to_if_node", [](Graph&, const at::Tensor& /*predicate*/) { no_conditional_nodes(); },
           py::arg("scalar_cuda_pred_tensor"))
+      .def(
+          "begin_capture_to_while_node", [](Graph&, const at::Tensor& /*predicate*/) { no_conditional_nodes(); },
+          py::arg("scalar_cuda_pred_tensor"))
+      .def(
+          "set_conditional_handle_for_current_node",
+          [](Graph&, const at::Tensor& /*predicate*/) { no_conditional_nodes(); }, py::arg("scalar_cuda_pred_tensor"))
       .def("end_capture_to_conditional_node", [](Graph&) { no_conditional_nodes(); });
   module.def("_graph_pool_handle", [] { return graph_pool_handle(); });
 }

@@ -6,12 +6,24 @@
 #include <c10/core/impl/COW.h>
 #include <c10/core/impl/COWDeleter.h>
 #include <c10/util/Registry.h>
+#include <torch/headeronly/version.h>
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
-// Templates all: there a name that a release lacks may be asked for, elsewhere it is an error.
+namespace at {
+class Tensor;
+}  // namespace at
+namespace c10d {
+struct GatherOptions;
+class Work;
+}  // namespace c10d
+
+// Templates: there a name that a release lacks may be asked for, elsewhere it is an error.
 namespace torchdevice::versions {
 
 // Lazy clones. Since 2.13 a storage has the function that makes it real; in 2.12 its memory's deleter tells.
@@ -60,6 +72,22 @@ void with_private_pools(DeviceStats& stats, Use use) {
   }
 }
 
+// Memory history. Since 2.14 a live block can be annotated, which is an entry of its own.
+
+/// The kind of that entry, of `Entry`, c10::CachingDeviceAllocator::TraceEntry; none before.
+template <class Entry>
+constexpr std::optional<typename Entry::Action> annotation() {
+  if constexpr (requires { Entry::ANNOTATE; }) {
+    return Entry::ANNOTATE;
+  } else {
+    return std::nullopt;
+  }
+}
+
+/// `HostAllocator` is at::HostAllocator, whose history is recorded since 2.14 as well.
+template <class HostAllocator>
+concept RecordsHistory = requires(HostAllocator& allocator) { allocator.is_history_enabled(); };
+
 // MPS. 2.12 has no MPSHooksInterface::getMaxBufferLength(), and its registry hands on an argument, an empty struct.
 
 template <class Hooks>
@@ -68,7 +96,7 @@ concept HasMaxBufferLength = requires(const Hooks& hooks) { hooks.getMaxBufferLe
 /// The hooks, with the virtual function where it is missing: nobody calls it there.
 template <class Hooks>
 struct WithMaxBufferLength : Hooks {
-  virtual size_t getMaxBufferLength() const { return 0; }
+  virtual size_t getMaxBufferLength() const { return 0; }  // NOLINT(readability-identifier-naming): torch's
 };
 template <HasMaxBufferLength Hooks>
 struct WithMaxBufferLength<Hooks> : Hooks {};
@@ -87,5 +115,42 @@ template <class Key, class Made, class... Arguments>
 Made create(c10::Registry<Key, Made, Arguments...>& registry, const std::type_identity_t<Key>& key) {
   return registry.Create(key, Arguments()...);
 }
+
+// Generators. Since 2.14 torch.Generator.philox_state() reserves random numbers for a program's own kernels.
+
+template <class Generator>
+concept ReservesNumbers = requires { &Generator::philox_state; };
+
+/// The generator's base, with the virtual function where it is missing.
+template <class Generator>
+struct NewerGenerator : Generator {
+  using Generator::Generator;
+  virtual void philox_state(uint64_t increment, at::Tensor& seed, at::Tensor& offset,
+                            at::Tensor& intragraph_offset) = 0;
+};
+template <ReservesNumbers Generator>
+struct NewerGenerator<Generator> : Generator {
+  using Generator::Generator;
+};
+
+// torch.distributed. Since 2.14 a backend has more virtual functions, of which these two are ours.
+
+template <class Backend>
+concept GathersSingle = requires { &Backend::gather_single; };
+
+template <class Backend>
+struct NewerBackend : Backend {
+  using Backend::Backend;
+  virtual c10::intrusive_ptr<c10d::Work> gather_single(at::Tensor&, at::Tensor&, const c10d::GatherOptions&) = 0;
+  virtual void addEphemeralTimeout(const std::chrono::milliseconds&) = 0;  // NOLINT(readability-identifier-naming)
+};
+template <GathersSingle Backend>
+struct NewerBackend<Backend> : Backend {
+  using Backend::Backend;
+};
+
+// CUDA graphs. Before 2.14 enable_debug_mode() was for all graphs; since then it keeps the graph that it is called of.
+
+constexpr bool kDebugModeKeepsGraph = TORCH_VERSION_MINOR >= 14;
 
 }  // namespace torchdevice::versions
