@@ -135,6 +135,7 @@ class PooledAllocator final : public CachingAllocator {
       pool(device).configure_history(settings);
     }
   }
+  bool has_history() const override { return custom() == nullptr; }
   bool history_enabled() override { return pool(current_device()).history_enabled(); }
   void annotate(std::string name, const char* stage) override {
     annotations_.add(current_device(), std::move(name), stage);
@@ -158,6 +159,14 @@ class PooledAllocator final : public CachingAllocator {
   Context context_of(const void* memory) override {
     Segment* segment = find_segment(memory);
     return segment != nullptr ? segment->pool->context_of(*segment, memory) : nullptr;
+  }
+  void annotate_block(const void* memory, const std::string& text) override {
+    if (custom() != nullptr) {
+      return;
+    }
+    Segment* segment = find_segment(memory);
+    TORCH_CHECK(segment != nullptr && segment->pool->annotate(*segment, memory, text),
+                "annotateMemory: no live allocation found at pointer ", memory);
   }
   void attach_oom_observer(const DevicePool::OutOfMemoryObserver& observer) override {
     refuse_if_custom("attachOutOfMemoryObserver");

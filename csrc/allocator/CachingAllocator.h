@@ -44,6 +44,8 @@ class CachingAllocator : public c10::DeviceAllocator {
 
   // Memory history (torch.cuda.memory._record_memory_history), of all devices.
 
+  /// Whether it can be recorded, with what the program says of its threads and blocks.
+  virtual bool has_history() const = 0;
   virtual void configure_history(const HistorySettings& settings) = 0;
   /// Whether the current device's history is being recorded.
   virtual bool history_enabled() = 0;
@@ -57,6 +59,9 @@ class CachingAllocator : public c10::DeviceAllocator {
   virtual Traces traces() = 0;
   /// Where the live block that begins at `memory` was allocated; null if unknown.
   virtual Context context_of(const void* memory) = 0;
+  /// The program has something to say of the live block that begins at `memory`: an entry of the history from
+  /// torch 2.14 on. Throws c10::Error with CUDA's text if there is none.
+  virtual void annotate_block(const void* memory, const std::string& text) = 0;
 
   /// Called on every device before an allocation fails, with the device, the bytes wanted from the backend, the bytes
   /// that the process may take in all, and the bytes free.

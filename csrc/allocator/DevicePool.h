@@ -87,6 +87,8 @@ class DevicePool {
   std::vector<c10::CachingDeviceAllocator::TraceEntry> trace();
   /// Where the live block that begins at `memory` was allocated; null if that was not recorded.
   Context context_of(const Segment& segment, const void* memory);
+  /// False if no live block begins at `memory`.
+  bool annotate(const Segment& segment, const void* memory, const std::string& text);
 
   // DevicePoolContention.cpp
   /// A thread ends, and takes no more part in this.

@@ -12,6 +12,11 @@ namespace {
 
 size_t as_number(const void* address) noexcept { return reinterpret_cast<size_t>(address); }
 
+bool begins_live_block(const Segment& segment, const void* memory) {
+  return segment.blocks != nullptr && segment.block_at(memory).start == memory &&
+         segment.block_at(memory).state == BlockState::kAllocated;
+}
+
 }  // namespace
 
 void* DevicePool::handle_of(c10::StreamId stream) const {
@@ -37,9 +42,18 @@ std::vector<TraceEntry> DevicePool::trace() {
 
 Context DevicePool::context_of(const Segment& segment, const void* memory) {
   const Guard guard(lock_);
-  const bool is_live = segment.blocks != nullptr && segment.block_at(memory).start == memory &&
-                       segment.block_at(memory).state == BlockState::kAllocated;
-  return is_live ? history_.find(memory, /*segment=*/false) : nullptr;
+  return begins_live_block(segment, memory) ? history_.find(memory, /*segment=*/false) : nullptr;
+}
+
+bool DevicePool::annotate(const Segment& segment, const void* memory, const std::string& text) {
+  Context context = history_.gather(MemoryHistory::Level::ALLOC);
+  const Guard guard(lock_);
+  if (!begins_live_block(segment, memory)) {
+    return false;
+  }
+  history_.annotate(device_, as_number(memory), segment.block_at(memory).requested, handle_of(segment.owner->stream),
+                    segment.pool_id, std::move(context), text);
+  return true;
 }
 
 void DevicePool::record_allocation(const Block& block) {

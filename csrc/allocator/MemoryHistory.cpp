@@ -7,6 +7,8 @@
 #include <mutex>
 #include <string_view>
 
+#include "versions/Versions.h"
+
 namespace torchdevice {
 
 using c10::CachingDeviceAllocator::TraceEntry;
@@ -70,6 +72,15 @@ void MemoryHistory::record(Action action, c10::DeviceIndex device, size_t addres
   } else {
     entries_[next_] = std::move(entry);
     next_ = (next_ + 1) % max_entries_;
+  }
+}
+
+void MemoryHistory::annotate(c10::DeviceIndex device, size_t address, size_t size, void* stream, c10::MempoolId_t pool,
+                             Context context, const std::string& text) {
+  if (constexpr auto kAnnotation = versions::annotation<TraceEntry>(); kAnnotation.has_value()) {
+    const std::string before = std::exchange(thread_history().user_metadata, text);
+    record(*kAnnotation, device, address, size, stream, pool, std::move(context));
+    thread_history().user_metadata = before;
   }
 }
 

@@ -47,6 +47,10 @@ class MemoryHistory {
 
   void record(Action action, c10::DeviceIndex device, size_t address, size_t size, void* stream, c10::MempoolId_t pool,
               Context context);
+  /// The block that begins at `address` was annotated by the program: an entry with that text and the place where it
+  /// happened. Nothing before torch 2.14, which has no such entries.
+  void annotate(c10::DeviceIndex device, size_t address, size_t size, void* stream, c10::MempoolId_t pool,
+                Context context, const std::string& text);
   /// Remember, or find, the context of the block or segment (`segment` true) that begins at `address`.
   void keep(const void* address, bool segment, Context context);
   Context find(const void* address, bool segment) const;

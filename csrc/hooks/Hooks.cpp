@@ -12,11 +12,11 @@
 #include <string>
 
 #include "allocator/CachingAllocator.h"
+#include "allocator/PinnedMemory.h"
 #include "native/Backend.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
-#include "runtime/PinnedMemory.h"
 #include "runtime/SharedMemory.h"
 #include "runtime/Stream.h"
 

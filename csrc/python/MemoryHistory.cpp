@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "allocator/CachingAllocator.h"
+#include "allocator/PinnedMemory.h"
 #include "python/Bindings.h"
 
 namespace torchdevice {
@@ -84,7 +85,14 @@ class ProgramCallbacks {
   std::optional<at::CallbackHandle> compiled_regions_;
 };
 
-void record(HistorySettings settings, bool cpp_frames, bool compile_context, bool global_record_annotations) {
+/// Whose history is recorded. The end of recording is the end of both.
+struct Recorded {
+  bool pinned;
+  bool cuda;
+};
+
+void record(HistorySettings settings, bool cpp_frames, bool compile_context, bool global_record_annotations,
+            Recorded recorded) {
   static ProgramCallbacks callbacks;
   settings.recorder = gather;
   if (settings.enabled && cpp_frames) {
@@ -93,12 +101,18 @@ void record(HistorySettings settings, bool cpp_frames, bool compile_context, boo
   }
   at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
   callbacks.set(settings.enabled, compile_context, global_record_annotations);
-  caching_allocator().configure_history(settings);
+  if (recorded.cuda || !settings.enabled) {
+    caching_allocator().configure_history(settings);
+  }
+  if (recorded.pinned || !settings.enabled) {
+    configure_pinned_history(settings);
+  }
 }
 
 void record_history_legacy(bool enabled, bool record_context, int64_t max_entries, bool record_trace_context,
                            bool record_cpp_context, bool clear_history, bool compile_context,
-                           bool global_record_annotations, const std::vector<std::string>& skip_actions) {
+                           bool global_record_annotations, const std::vector<std::string>& skip_actions, bool pinned,
+                           bool cuda) {
   const auto when = record_trace_context ? RecordContext::ALLOC
                     : record_context     ? RecordContext::STATE
                                          : RecordContext::NEVER;
@@ -107,12 +121,13 @@ void record_history_legacy(bool enabled, bool record_context, int64_t max_entrie
           .when = when,
           .clear = clear_history,
           .skip_actions = skip_actions},
-         record_cpp_context, compile_context, global_record_annotations);
+         record_cpp_context, compile_context, global_record_annotations, {.pinned = pinned, .cuda = cuda});
 }
 
 void record_history(const std::optional<std::string>& enabled, const std::optional<std::string>& context,
                     const std::string& stacks, size_t max_entries, bool clear_history, bool compile_context,
-                    bool global_record_annotations, const std::vector<std::string>& skip_actions) {
+                    bool global_record_annotations, const std::vector<std::string>& skip_actions, bool pinned,
+                    bool cuda) {
   TORCH_CHECK(!enabled || *enabled == "state" || *enabled == "all", "expected state to be 'state', 'all', or None");
   TORCH_CHECK(!context || *context == "state" || *context == "alloc" || *context == "all",
               "expected context to be 'state', 'alloc', 'all', or None");
@@ -126,7 +141,7 @@ void record_history(const std::optional<std::string>& enabled, const std::option
           .when = when,
           .clear = clear_history,
           .skip_actions = skip_actions},
-         stacks == "all", compile_context, global_record_annotations);
+         stacks == "all", compile_context, global_record_annotations, {.pinned = pinned, .cuda = cuda});
 }
 
 void attach_oom_observer(py::function observer) {
@@ -143,11 +158,23 @@ void attach_oom_observer(py::function observer) {
 
 void add_memory_history(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
-  m.def("_cuda_record_memory_history", &record_history);
-  m.def("_cuda_record_memory_history_legacy", &record_history_legacy);
+  // Before torch 2.14 they are called without the last two.
+  const auto pinned = py::arg("record_pinned_host_memory") = false;
+  const auto cuda = py::arg("record_cuda") = true;
+  m.def("_cuda_record_memory_history", &record_history, py::arg("enabled"), py::arg("context"), py::arg("stacks"),
+        py::arg("max_entries"), py::arg("clear_history"), py::arg("compile_context"),
+        py::arg("global_record_annotations"), py::arg("skip_actions"), pinned, cuda);
+  m.def("_cuda_record_memory_history_legacy", &record_history_legacy, py::arg("enabled"), py::arg("record_context"),
+        py::arg("record_context_max_entries"), py::arg("alloc_trace_record_context"), py::arg("record_context_cpp"),
+        py::arg("clear_history"), py::arg("compile_context"), py::arg("global_record_annotations"),
+        py::arg("skip_actions"), pinned, cuda);
   m.def("_cuda_isHistoryEnabled", [] { return caching_allocator().history_enabled(); });
   m.def("_cuda_setMemoryMetadata", [](const std::string& metadata) { thread_history().user_metadata = metadata; });
   m.def("_cuda_getMemoryMetadata", [] { return thread_history().user_metadata; });
+  m.def("_cuda_memoryMetadataSupported", [] { return caching_allocator().has_history(); });
+  m.def("_cuda_annotateMemory", [](const py::int_& memory, const std::string& metadata) {
+    caching_allocator().annotate_block(PyLong_AsVoidPtr(memory.ptr()), metadata);
+  });
   m.def("_cuda_attach_out_of_memory_observer", &attach_oom_observer);
 }
 

@@ -7,12 +7,15 @@
 #include <torch/csrc/utils/python_numbers.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "allocator/AllocatorSettings.h"
 #include "allocator/CachingAllocator.h"
+#include "allocator/PinnedMemory.h"
 #include "python/Bindings.h"
 #include "runtime/Device.h"
+#include "versions/Versions.h"
 
 namespace torch {
 // Of torch/csrc/profiler/python/combined_traceback.h, which needs a header that torch does not ship.
@@ -84,26 +87,45 @@ py::dict segment_dict(const SegmentInfo& segment, Frames& frames) {
   return dict;
 }
 
+/// The one segment of each pinned block, in the form of a device's segments.
+py::list host_segments(Frames& frames) {
+  py::list segments;
+  for (const PinnedBlock& block : pinned_blocks()) {
+    const size_t used = block.in_use ? block.nbytes : 0;
+    SegmentInfo segment;
+    segment.device = -1;
+    segment.address = block.address;
+    segment.total_size = segment.requested_size = block.nbytes;
+    segment.allocated_size = segment.active_size = used;
+    segment.blocks.push_back({.size = block.nbytes,
+                              .requested_size = block.nbytes,
+                              .allocated = block.in_use,
+                              .active = block.in_use,
+                              .context_when_allocated = block.context});
+    segments.append(segment_dict(segment, frames));
+  }
+  return segments;
+}
+
 const char* action_name(TraceEntry::Action action) {
-  switch (action) {
-    case TraceEntry::ALLOC:
-      return "alloc";
-    case TraceEntry::FREE_REQUESTED:
-      return "free_requested";
-    case TraceEntry::FREE_COMPLETED:
-      return "free_completed";
-    case TraceEntry::SEGMENT_ALLOC:
-      return "segment_alloc";
-    case TraceEntry::SEGMENT_FREE:
-      return "segment_free";
-    case TraceEntry::SEGMENT_MAP:
-      return "segment_map";
-    case TraceEntry::SEGMENT_UNMAP:
-      return "segment_unmap";
-    case TraceEntry::SNAPSHOT:
-      return "snapshot";
-    case TraceEntry::OOM:
-      return "oom";
+  if (action == versions::annotation<TraceEntry>()) {
+    return "annotate";
+  }
+  static constexpr std::pair<TraceEntry::Action, const char*> kNames[] = {
+      {TraceEntry::ALLOC, "alloc"},
+      {TraceEntry::FREE_REQUESTED, "free_requested"},
+      {TraceEntry::FREE_COMPLETED, "free_completed"},
+      {TraceEntry::SEGMENT_ALLOC, "segment_alloc"},
+      {TraceEntry::SEGMENT_FREE, "segment_free"},
+      {TraceEntry::SEGMENT_MAP, "segment_map"},
+      {TraceEntry::SEGMENT_UNMAP, "segment_unmap"},
+      {TraceEntry::SNAPSHOT, "snapshot"},
+      {TraceEntry::OOM, "oom"},
+  };
+  for (const auto& [known, name] : kNames) {
+    if (known == action) {
+      return name;
+    }
   }
   TORCH_INTERNAL_ASSERT(false, "unreachable");
 }
@@ -118,7 +140,21 @@ py::dict entry_dict(const TraceEntry& entry, Frames& frames) {
   dict["time_us"] = entry.time_.t_;
   dict["compile_context"] = entry.compile_context_;
   dict["user_metadata"] = entry.user_metadata_;
+  if constexpr (versions::RecordsHistory<at::HostAllocator>) {
+    dict["pool_id"] = entry.mempool_;
+  }
   return dict;
+}
+
+/// Of pinned memory, which belongs neither to a compiled region nor to what a thread says of itself.
+py::list host_traces(Frames& frames) {
+  py::list entries;
+  for (TraceEntry& entry : pinned_trace()) {
+    entry.compile_context_.clear();
+    entry.user_metadata_.clear();
+    entries.append(entry_dict(entry, frames));
+  }
+  return entries;
 }
 
 py::dict annotation_dict(const Annotation& annotation) {
@@ -200,8 +236,12 @@ PyObject* memory_snapshot(PyObject* /*self*/, PyObject* argument) {
   for (const Annotation& annotation : recorded.annotations) {
     annotations.append(annotation_dict(annotation));
   }
-  frames.fill();
   py::dict result;
+  if constexpr (versions::RecordsHistory<at::HostAllocator>) {
+    result["host_segments"] = host_segments(frames);
+    result["host_traces"] = wanted.include_traces ? host_traces(frames) : py::list();
+  }
+  frames.fill();
   result["segments"] = segments;
   result["device_traces"] = traces;
   result["allocator_settings"] = settings_dict();

@@ -1,6 +1,6 @@
 // python/PinnedMemory.cpp: torch._C's functions of the pinned memory allocator.
 
-#include "runtime/PinnedMemory.h"
+#include "allocator/PinnedMemory.h"
 
 #include <torch/csrc/utils/pybind.h>
 

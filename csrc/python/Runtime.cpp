@@ -12,12 +12,12 @@
 #include <utility>
 
 #include "allocator/CachingAllocator.h"
+#include "allocator/PinnedMemory.h"
 #include "native/Backend.h"
 #include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
-#include "runtime/PinnedMemory.h"
 
 namespace torchdevice {
 namespace {

@@ -198,6 +198,7 @@ void MpsMemory::configure_history(const HistorySettings& settings) {
 void MpsMemory::annotate(std::string /*name*/, const char* /*stage*/) {}
 CachingAllocator::Traces MpsMemory::traces() { return {}; }
 Context MpsMemory::context_of(const void* /*memory*/) { return nullptr; }
+void MpsMemory::annotate_block(const void* /*memory*/, const std::string& /*text*/) {}
 void MpsMemory::attach_oom_observer(const std::function<void(int64_t, size_t, size_t, size_t)>& /*observer*/) {
   refuse("an observer of failed allocations");
 }

@@ -52,11 +52,13 @@ class MpsMemory final : public CachingAllocator {
   void set_custom(std::shared_ptr<CustomAllocator> custom) override;
   std::shared_ptr<CustomAllocator> custom() const override { return nullptr; }
 
+  bool has_history() const override { return false; }
   void configure_history(const HistorySettings& settings) override;
   bool history_enabled() override { return false; }
   void annotate(std::string name, const char* stage) override;
   Traces traces() override;
   Context context_of(const void* memory) override;
+  void annotate_block(const void* memory, const std::string& text) override;
   void attach_oom_observer(const std::function<void(int64_t, size_t, size_t, size_t)>& observer) override;
 
   void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,

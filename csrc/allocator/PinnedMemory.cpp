@@ -1,8 +1,9 @@
-// runtime/PinnedMemory.cpp: pinned host memory.
+// allocator/PinnedMemory.cpp: pinned host memory.
 
-#include "runtime/PinnedMemory.h"
+#include "allocator/PinnedMemory.h"
 
 #include <c10/core/impl/alloc_cpu.h>
+#include <c10/util/ApproximateClock.h>
 #include <pthread.h>
 
 #include <bit>
@@ -18,6 +19,8 @@ namespace torchdevice {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using c10::CachingDeviceAllocator::TraceEntry;
+using Level = MemoryHistory::Level;
 
 int64_t microseconds_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
@@ -27,7 +30,7 @@ int64_t microseconds_since(Clock::time_point start) {
 class PinnedRanges {
  public:
   /// A free block of exactly `nbytes`, now in use; nullptr if there is none.
-  void* take(size_t nbytes) {
+  void* take(size_t nbytes, const Context& context) {
     const std::lock_guard guard(mutex_);
     const auto found = free_.find(nbytes);
     if (found == free_.end() || found->second.empty()) {
@@ -35,12 +38,14 @@ class PinnedRanges {
     }
     void* block = found->second.back();
     found->second.pop_back();
+    ranges_.at(reinterpret_cast<uintptr_t>(block)).in_use = true;
     count_use(nbytes);
+    record_allocation(block, nbytes, context);
     return block;
   }
 
   /// A fresh block of the allocator, in use.
-  void add_block(void* pointer, size_t nbytes, int64_t microseconds) {
+  void add_block(void* pointer, size_t nbytes, int64_t microseconds, const Context& context) {
     const auto start = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     ranges_.insert_or_assign(start, Range{start + nbytes, /*registered=*/false});
@@ -49,15 +54,20 @@ class PinnedRanges {
     stats_.host_alloc_time.increase(microseconds);
     ++stats_.num_host_alloc;
     count_use(nbytes);
+    record(TraceEntry::SEGMENT_ALLOC, pointer, nbytes, context);
+    record_allocation(pointer, nbytes, context);
   }
 
   /// The block that starts at `pointer` is free again.
   void give_back(void* pointer) {
+    const Context context = gather(Level::ALL);
     const std::lock_guard guard(mutex_);
     const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
     TORCH_INTERNAL_ASSERT(found != ranges_.end());
     const size_t nbytes = found->second.end - found->first;
     free_[nbytes].push_back(pointer);
+    found->second.in_use = false;
+    record_release(pointer, nbytes, context);
     stats_.active_requests.decrease(1);
     stats_.active_bytes.decrease(nbytes);
   }
@@ -69,6 +79,7 @@ class PinnedRanges {
       for (void* block : blocks) {
         const auto start = Clock::now();
         ranges_.erase(reinterpret_cast<uintptr_t>(block));
+        record(TraceEntry::SEGMENT_FREE, block, nbytes, nullptr);
         c10::free_cpu(block);
         stats_.allocations.decrease(1);
         stats_.allocated_bytes.decrease(nbytes);
@@ -81,6 +92,7 @@ class PinnedRanges {
 
   /// False if the range overlaps one that is there.
   bool add_registered(void* pointer, size_t nbytes) {
+    const Context context = gather(Level::STATE);
     const auto start = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.lower_bound(start);
@@ -91,17 +103,23 @@ class PinnedRanges {
       return false;
     }
     ranges_.emplace_hint(next, start, Range{start + nbytes, /*registered=*/true});
+    record(TraceEntry::SEGMENT_ALLOC, pointer, nbytes, nullptr);
+    record_allocation(pointer, nbytes, context);
     return true;
   }
 
   /// Forget the registered range that starts at `pointer`; false if there is none.
   bool remove_registered(void* pointer) {
+    const Context context = gather(Level::ALL);
     const std::lock_guard guard(mutex_);
     const auto found = ranges_.find(reinterpret_cast<uintptr_t>(pointer));
     if (found == ranges_.end() || !found->second.registered) {
       return false;
     }
+    const size_t nbytes = found->second.end - found->first;
     ranges_.erase(found);
+    record_release(pointer, nbytes, context);
+    record(TraceEntry::SEGMENT_FREE, pointer, nbytes, nullptr);
     return true;
   }
 
@@ -110,6 +128,30 @@ class PinnedRanges {
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.upper_bound(address);
     return next != ranges_.begin() && std::prev(next)->second.end > address;
+  }
+
+  /// The calling thread's place in the program, if the history wants it. Takes Python's lock.
+  Context gather(Level level) const { return history_.gather(level); }
+
+  void configure_history(const HistorySettings& settings) {
+    const std::lock_guard guard(mutex_);
+    history_.configure(settings);
+  }
+  std::vector<TraceEntry> trace() {
+    const std::lock_guard guard(mutex_);
+    return history_.trace();
+  }
+  std::vector<PinnedBlock> blocks() {
+    const std::lock_guard guard(mutex_);
+    std::vector<PinnedBlock> all;
+    for (const auto& [start, range] : ranges_) {
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one when the range was added
+      const auto* pointer = reinterpret_cast<const void*>(start);
+      if (!range.registered || history_.enabled()) {
+        all.push_back({start, range.end - start, range.in_use, history_.find(pointer, /*segment=*/false)});
+      }
+    }
+    return all;
   }
 
   template <typename Use>
@@ -124,7 +166,25 @@ class PinnedRanges {
   struct Range {
     uintptr_t end;
     bool registered;
+    bool in_use = true;
   };
+
+  void record(TraceEntry::Action action, const void* pointer, size_t nbytes, const Context& context) {
+    history_.record(action, /*device=*/-1, reinterpret_cast<size_t>(pointer), nbytes, /*stream=*/nullptr,
+                    c10::MempoolId_t{0, 0}, context);
+  }
+  void record_allocation(const void* pointer, size_t nbytes, const Context& context) {
+    record(TraceEntry::ALLOC, pointer, nbytes, context);
+    history_.keep(pointer, /*segment=*/false, context);
+  }
+  void record_release(const void* pointer, size_t nbytes, Context context) {
+    if (context == nullptr) {
+      context = history_.find(pointer, /*segment=*/false);
+    }
+    record(TraceEntry::FREE_REQUESTED, pointer, nbytes, context);
+    record(TraceEntry::FREE_COMPLETED, pointer, nbytes, context);
+    history_.forget(pointer, /*segment=*/false);
+  }
 
   void count_use(size_t nbytes) {
     stats_.active_requests.increase(1);
@@ -135,6 +195,7 @@ class PinnedRanges {
   std::map<uintptr_t, Range> ranges_;
   std::map<size_t, std::vector<void*>> free_;  ///< by size
   at::HostStats stats_;
+  MemoryHistory history_;
 };
 
 PinnedRanges& pinned_ranges() {
@@ -146,6 +207,11 @@ PinnedRanges& pinned_ranges() {
     return fresh;
   }();
   return *ranges;
+}
+
+c10::ApproximateClockToUnixTimeConverter& trace_clock() {
+  static auto* const clock = new c10::ApproximateClockToUnixTimeConverter();
+  return *clock;
 }
 
 void release_pinned(void* pointer) {
@@ -161,9 +227,10 @@ class PinnedAllocator final : public at::HostAllocator {
     void* pointer = nullptr;
     if (nbytes != 0) {
       const size_t size = std::bit_ceil(nbytes);
-      pointer = pinned_ranges().take(size);
+      const Context context = pinned_ranges().gather(Level::STATE);
+      pointer = pinned_ranges().take(size, context);
       if (!pointer) {
-        pointer = allocate_block(size);
+        pointer = allocate_block(size, context);
       }
     }
     return {pointer, pointer, &release_pinned, c10::Device(c10::kCPU)};
@@ -201,10 +268,10 @@ class PinnedAllocator final : public at::HostAllocator {
   }
 
  private:
-  static void* allocate_block(size_t size) {
+  static void* allocate_block(size_t size, const Context& context) {
     const auto start = Clock::now();
     void* block = c10::alloc_cpu(size);
-    pinned_ranges().add_block(block, size, microseconds_since(start));
+    pinned_ranges().add_block(block, size, microseconds_since(start), context);
     return block;
   }
 };
@@ -214,6 +281,22 @@ class PinnedAllocator final : public at::HostAllocator {
 at::HostAllocator& host_allocator() {
   static auto* allocator = new PinnedAllocator();
   return *allocator;
+}
+
+std::vector<PinnedBlock> pinned_blocks() { return pinned_ranges().blocks(); }
+
+void configure_pinned_history(const HistorySettings& settings) {
+  static_cast<void>(trace_clock());  // takes its first look at the two clocks now
+  pinned_ranges().configure_history(settings);
+}
+
+std::vector<TraceEntry> pinned_trace() {
+  const auto nanoseconds = trace_clock().makeConverter();
+  auto entries = pinned_ranges().trace();
+  for (TraceEntry& entry : entries) {
+    entry.time_.t_ = nanoseconds(entry.time_.approx_t_) / 1000;
+  }
+  return entries;
 }
 
 bool is_pinned(const void* pointer) { return pinned_ranges().contains(pointer); }
