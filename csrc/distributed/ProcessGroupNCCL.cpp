@@ -20,17 +20,18 @@ uint64_t next_uid() {
   return groups++;
 }
 
-c10::intrusive_ptr<ProcessGroupNCCL::Options> own_options(const c10::intrusive_ptr<c10d::Backend::Options>& options) {
-  auto own = c10::dynamic_intrusive_pointer_cast<ProcessGroupNCCL::Options>(options);
+}  // namespace
+
+c10::intrusive_ptr<ProcessGroupNCCL::Options> ProcessGroupNCCL::own_options(
+    const c10::intrusive_ptr<c10d::Backend::Options>& options) {
+  auto own = c10::dynamic_intrusive_pointer_cast<Options>(options);
   TORCH_CHECK(own != nullptr, "opts not a ProcessGroupNCCL::Options.");
   return own;
 }
 
-}  // namespace
-
 ProcessGroupNCCL::ProcessGroupNCCL(const StorePtr& store, int rank, int size, c10::intrusive_ptr<Options> options,
                                    Connect connect)
-    : Backend(rank, size), uid_(next_uid()), store_(store), connect_(connect), options_(std::move(options)) {
+    : NewerBackend(rank, size), uid_(next_uid()), store_(store), connect_(connect), options_(std::move(options)) {
   if (options_->split_from) {
     options_->split_from->count_split();
   }
@@ -88,7 +89,7 @@ ProcessGroupNCCL::BackendPtr ProcessGroupNCCL::split(const StorePtr& store, cons
 ProcessGroupNCCL::BackendPtr ProcessGroupNCCL::merge(const StorePtr& store,
                                                      const c10::intrusive_ptr<c10d::Backend::Options>& options,
                                                      const int& rank, const int& size) {
-  return c10::make_intrusive<ProcessGroupNCCL>(store, rank, size, own_options(options), connect_);
+  return another<ProcessGroupNCCL>(store, options, rank, size);
 }
 
 void ProcessGroupNCCL::startCoalescing() { coalesced_.emplace(); }

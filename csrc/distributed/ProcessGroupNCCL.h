@@ -12,6 +12,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "distributed/CudaWork.h"
+#include "versions/Versions.h"
 
 namespace torchdevice::distributed {
 
@@ -46,7 +47,7 @@ using Connect = Transport (*)(const c10::intrusive_ptr<c10d::Store>& store, int 
 
 /// In several files: collectives are in ProcessGroupNCCLReductions.cpp and ProcessGroupNCCLTransfers.cpp, all else is
 /// in ProcessGroupNCCL.cpp.
-class ProcessGroupNCCL final : public c10d::Backend {
+class ProcessGroupNCCL : public versions::NewerBackend<c10d::Backend> {
  public:
   using WorkPtr = c10::intrusive_ptr<c10d::Work>;
   using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
@@ -73,7 +74,7 @@ class ProcessGroupNCCL final : public c10d::Backend {
   const c10::intrusive_ptr<Options>& options() const { return options_; }
   void setTimeout(Milliseconds timeout) override;
   /// The next collective gets this much more time.
-  void add_ephemeral_timeout(Milliseconds timeout) { ephemeral_timeout_ = timeout; }
+  void addEphemeralTimeout(const Milliseconds& timeout) override { ephemeral_timeout_ = timeout; }
 
   bool supportsSplitting() const override { return true; }
   BackendPtr split(const StorePtr& store, const std::vector<int>& ranks,
@@ -103,6 +104,7 @@ class ProcessGroupNCCL final : public c10d::Backend {
   WorkPtr allgather_into_tensor_coalesced(Tensors& outputs, Tensors& inputs,
                                           const c10d::AllgatherOptions& options) override;
   WorkPtr gather(std::vector<Tensors>& outputs, Tensors& inputs, const c10d::GatherOptions& options) override;
+  WorkPtr gather_single(at::Tensor& output, at::Tensor& input, const c10d::GatherOptions& options) override;
   WorkPtr scatter(Tensors& outputs, std::vector<Tensors>& inputs, const c10d::ScatterOptions& options) override;
   WorkPtr reduce_scatter(Tensors& outputs, std::vector<Tensors>& inputs,
                          const c10d::ReduceScatterOptions& options) override;
@@ -129,8 +131,19 @@ class ProcessGroupNCCL final : public c10d::Backend {
   void abort() override;
   void shutdown() override;
 
+ protected:
+  bool is_coalescing() const { return coalesced_.has_value(); }
+  /// A group of class `Group` over the same transport.
+  template <class Group>
+  BackendPtr another(const StorePtr& store, const c10::intrusive_ptr<c10d::Backend::Options>& options, int rank,
+                     int size) {
+    return c10::make_intrusive<Group>(store, rank, size, own_options(options), connect_);
+  }
+
  private:
   using Parts = CudaWork::Parts;
+
+  static c10::intrusive_ptr<Options> own_options(const c10::intrusive_ptr<c10d::Backend::Options>& options);
 
   /// Connects if that has not happened: this object may be used without a group.
   c10d::Backend& transport();

@@ -104,6 +104,21 @@ ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::gather(std::vector<Tensors>& outputs
   });
 }
 
+ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::gather_single(at::Tensor& output, at::Tensor& input,
+                                                          const c10d::GatherOptions& options) {
+  std::vector<Tensors> outputs;
+  if (rank_ == options.rootRank) {
+    check_tensor(output);
+    check_gathered(output, input, size_);
+    outputs.push_back(output.view({size_, -1}).unbind());
+    for (at::Tensor& part : outputs.front()) {
+      part = part.view(input.sizes());
+    }
+  }
+  Tensors inputs{input};
+  return gather(outputs, inputs, options);
+}
+
 ProcessGroupNCCL::WorkPtr ProcessGroupNCCL::scatter(Tensors& outputs, std::vector<Tensors>& inputs,
                                                     const c10d::ScatterOptions& options) {
   const at::Tensor& output = only(outputs);

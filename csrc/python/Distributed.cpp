@@ -10,7 +10,7 @@
 
 #include "distributed/Interfaces.h"
 #include "distributed/NativeTensors.h"
-#include "distributed/ProcessGroupNCCL.h"
+#include "distributed/ProcessGroupNCCL2.h"
 #include "python/Bindings.h"
 #include "runtime/DeviceProfile.h"
 
@@ -19,6 +19,8 @@ namespace {
 
 using distributed::NcclConfig;
 using distributed::ProcessGroupNCCL;
+using distributed::ProcessGroupNCCL2;
+using distributed::ProcessGroupNCCLLazy;
 using distributed::Transport;
 using Options = ProcessGroupNCCL::Options;
 using Milliseconds = std::chrono::milliseconds;
@@ -137,7 +139,7 @@ void add_group(py::module_& c10d) {
       .def("comm_split_count", &ProcessGroupNCCL::split_count)
       .def("perform_nocolor_split", [](const Self& self, c10::Device) { self->count_split(); })
       .def("_set_default_timeout", &ProcessGroupNCCL::setTimeout, py::arg("timeout"), no_gil)
-      .def("_add_ephemeral_timeout", &ProcessGroupNCCL::add_ephemeral_timeout, py::arg("timeout"))
+      .def("_add_ephemeral_timeout", &ProcessGroupNCCL::addEphemeralTimeout, py::arg("timeout"))
       .def("_is_initialized", [](const Self&) { return true; })
       .def(
           "_group_start", [](const Self&) {}, "Nothing: collectives of several groups do not wait for each other.")
@@ -154,6 +156,39 @@ void add_group(py::module_& c10d) {
       .def_static("get_runtime_nccl_version", &nccl_version);
 }
 
+/// What torch 2.14 has beside ProcessGroupNCCL, with its options.
+template <class Group>
+py::class_<Group, c10::intrusive_ptr<Group>> add_newer_group(py::module_& c10d, const char* name) {
+  const auto make = [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                       const c10::intrusive_ptr<Options>& options, std::optional<c10::Device> device) {
+    auto group = c10::make_intrusive<Group>(store, rank, size, options ? options : c10::make_intrusive<Options>(),
+                                            &connect_gloo);
+    if (device.has_value()) {
+      group->setBoundDeviceId(device);
+    }
+    return group;
+  };
+  py::class_<Group, c10::intrusive_ptr<Group>> group(c10d, name, c10d.attr("Backend"));
+  group
+      .def(py::init(make), py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options") = py::none(),
+           py::arg("device_id") = py::none(), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("options", [](const Group& self) { return self.options(); })
+      .def("perform_nocolor_split", [](Group& self, c10::Device) { self.count_split(); });
+  return group;
+}
+
+void add_newer_groups(py::module_& c10d) {
+  auto group = add_newer_group<ProcessGroupNCCL2>(c10d, "ProcessGroupNCCL2");
+  group.attr("Options") = c10d.attr("ProcessGroupNCCL").attr("Options");
+  group
+      .def(
+          "register_mem_pool", [](const ProcessGroupNCCL2&, const py::object&, bool) {}, py::arg("pool"),
+          py::arg("symm") = false, "Nothing: all memory of the device can be sent.")
+      .def("deregister_mem_pool", [](const ProcessGroupNCCL2&, const py::object&) {}, py::arg("pool"));
+  add_newer_group<ProcessGroupNCCLLazy>(c10d, "ProcessGroupNCCLLazy")
+      .def("_num_active_channels", &ProcessGroupNCCLLazy::active_channels);
+}
+
 }  // namespace
 
 void add_distributed(PyObject* torch_c) {
@@ -162,6 +197,7 @@ void add_distributed(PyObject* torch_c) {
   }
   auto c10d = py::reinterpret_borrow<py::module_>(torch_c).attr("_distributed_c10d").cast<py::module_>();
   add_group(c10d);
+  add_newer_groups(c10d);
   c10d.attr("_DEFAULT_PG_NCCL_TIMEOUT") = py::cast(ProcessGroupNCCL::kDefaultTimeout);
   c10d.def("_hash_tensors", &hash_tensors, py::arg("tensors"));
 }
