@@ -43,7 +43,7 @@ void GeneratorState::remove_graph() noexcept {
 }
 
 CudaGenerator::CudaGenerator(c10::DeviceIndex device)
-    : c10::GeneratorImpl({c10::kCUDA, device}, c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
+    : NewerGenerator({c10::kCUDA, device}, c10::DispatchKeySet(c10::DispatchKey::CUDA)) {}
 
 void CudaGenerator::set_current_seed(uint64_t seed) {
   if (current_capture(current_device()) != 0) {
@@ -117,8 +117,30 @@ CudaGenerator* CudaGenerator::clone_impl() const {
   return copy;
 }
 
+void CudaGenerator::philox_state(uint64_t increment, at::Tensor& seed, at::Tensor& offset,
+                                 at::Tensor& intragraph_offset) {
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      current_capture(device().index()) == 0,
+      "torch.Generator.philox_state() during the capture of a CUDA graph: torchdevice has no memory of a GPU that a "
+      "replay could write the seed and the offset to; reserve the numbers before the capture, or draw them with "
+      "torch's own functions.");
+  const auto number = [](uint64_t value) {
+    at::Tensor tensor = at::detail::empty_cpu({1}, at::kLong);
+    std::memcpy(tensor.mutable_data_ptr(), &value, sizeof(value));
+    return tensor;
+  };
+  const auto [current_seed, begin] = advance(increment);
+  seed = number(current_seed);
+  offset = number(begin);
+  intragraph_offset = number(0);
+}
+
 std::pair<uint64_t, uint64_t> CudaGenerator::reserve(uint64_t increment) {
   const std::lock_guard guard(mutex_);
+  return advance(increment);
+}
+
+std::pair<uint64_t, uint64_t> CudaGenerator::advance(uint64_t increment) {
   const uint64_t offset = state_->offset;
   // Only replays draw from the generator.
   if (const CaptureId capture = current_capture(device().index())) {

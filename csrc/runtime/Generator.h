@@ -12,6 +12,8 @@
 #include <optional>
 #include <utility>
 
+#include "versions/Versions.h"
+
 namespace torchdevice {
 
 /// What a CUDA generator draws from. Several generators may share one. Who uses a generator holds its mutex; what
@@ -34,7 +36,7 @@ class GeneratorState : public c10::intrusive_ptr_target {
 };
 
 /// State of one CUDA generator: 16 bytes, seed and offset, as on a GPU.
-class CudaGenerator : public c10::GeneratorImpl {
+class CudaGenerator : public versions::NewerGenerator<c10::GeneratorImpl> {
  public:
   explicit CudaGenerator(c10::DeviceIndex device);
 
@@ -48,6 +50,7 @@ class CudaGenerator : public c10::GeneratorImpl {
   /// From now on this generator and `generator` advance together.
   void graphsafe_set_state(const c10::intrusive_ptr<c10::GeneratorImpl>& generator) override;
   c10::intrusive_ptr<c10::GeneratorImpl> graphsafe_get_state() const override;
+  void philox_state(uint64_t increment, at::Tensor& seed, at::Tensor& offset, at::Tensor& intragraph_offset) override;
 
   const c10::intrusive_ptr<GeneratorState>& state() const noexcept { return state_; }
 
@@ -59,6 +62,8 @@ class CudaGenerator : public c10::GeneratorImpl {
 
  private:
   CudaGenerator* clone_impl() const override;
+  /// reserve(), with the mutex held.
+  std::pair<uint64_t, uint64_t> advance(uint64_t increment);
 
   c10::intrusive_ptr<GeneratorState> state_ = c10::make_intrusive<GeneratorState>();
 };

@@ -173,6 +173,25 @@ def test_the_seed_alone_is_a_state() -> None:
     assert generator.get_offset() == 0
 
 
+@pytest.mark.skipif(not hasattr(torch.Generator, "philox_state"), reason="came with torch 2.14")
+def test_numbers_can_be_reserved_for_a_programs_own_kernels() -> None:
+    generator = torch.Generator("cuda").manual_seed(2**63 + 5)
+    generator.set_offset(8)
+    seed, offset, intragraph = generator.philox_state(5)
+    assert [(t.device.type, t.dtype, t.shape) for t in (seed, offset, intragraph)] == [("cpu", torch.int64, (1,))] * 3
+    assert (seed.item() & (2**64 - 1), offset.item(), intragraph.item()) == (2**63 + 5, 8, 0)
+    assert generator.get_offset() == 16
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.ones(1, device="cuda")
+        with pytest.raises(NotImplementedError) as error:
+            generator.philox_state(4)
+    assert str(error.value).startswith(
+        "torch.Generator.philox_state() during the capture of a CUDA graph: torchdevice has no memory of a GPU that a "
+        "replay could write the seed and the offset to; reserve the numbers before the capture, or draw them with "
+        "torch's own functions."
+    )
+
+
 def test_every_device_has_its_own_default_generator(run_python: RunPython) -> None:
     run_python(
         """
