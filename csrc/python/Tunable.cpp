@@ -34,6 +34,7 @@ namespace torchdevice {
 namespace {
 
 constexpr int kBytesPerMegabyte = 1024 * 1024;
+constexpr const char* kMaskHandle = "torch.cuda.tunable.dynamic_dims_mask";
 
 /// Key and milliseconds of the kernel chosen for (operator signature, parameter signature).
 using Results = std::map<std::pair<std::string, std::string>, std::pair<std::string, double>>;
@@ -54,6 +55,8 @@ struct TunableState {
   int max_duration_ms = 30;
   int max_iterations = 100;
   int rotating_buffer_bytes = -1;  ///< negative: as large as the L2 cache
+  int cublaslt_algorithms = 8;
+  bool wildcard_fallback = false;
   std::string filename;
   bool file_was_read = false;
   Results results;
@@ -231,6 +234,54 @@ PyObject* get_rotating_buffer_size(PyObject* /*self*/, PyObject* /*none*/) {
   END_HANDLE_TH_ERRORS
 }
 
+PyObject* set_cublaslt_algorithms(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  state().cublaslt_algorithms = std::max(1, int_argument(argument, "cuda_tunableop_set_cublaslt_requested_algo_count"));
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* get_cublaslt_algorithms(PyObject* /*self*/, PyObject* /*none*/) {
+  HANDLE_TH_ERRORS
+  static const auto fixed = env_number("PYTORCH_TUNABLEOP_CUBLASLT_REQUESTED_ALGO_COUNT");
+  return THPUtils_packInt32(std::max(1, fixed.value_or(state().cublaslt_algorithms)));
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* wildcard_fallback_enable(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  state().wildcard_fallback = bool_argument(argument, "cuda_tunableop_wildcard_fallback_enable");
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* wildcard_fallback_is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
+  static const bool forced = env_is("PYTORCH_TUNABLEOP_WILDCARD_FALLBACK", "1");
+  return PyBool_FromLong(forced || state().wildcard_fallback);
+}
+
+/// A handle for pop_dynamic_dims_mask(). The mask says which sizes tuning ignores, and nothing is tuned.
+PyObject* push_dynamic_dims_mask(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  int_argument(argument, "cuda_tunableop_push_dynamic_dims_mask");
+  return PyCapsule_New(&state(), kMaskHandle, nullptr);
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* pop_dynamic_dims_mask(PyObject* /*self*/, PyObject* argument) {
+  HANDLE_TH_ERRORS
+  if (PyCapsule_GetPointer(argument, kMaskHandle) == nullptr) {
+    throw python_error();
+  }
+  Py_RETURN_NONE;
+  END_HANDLE_TH_ERRORS
+}
+
+PyObject* clear_all(PyObject* /*self*/, PyObject* /*none*/) {
+  state().results.clear();
+  Py_RETURN_NONE;
+}
+
 PyObject* set_filename(PyObject* /*self*/, PyObject* arguments) {
   HANDLE_TH_ERRORS
   PyObject* name = nullptr;
@@ -306,6 +357,13 @@ PyMethodDef functions[] = {
     {"_cuda_tunableop_get_max_tuning_iterations", get_max_tuning_iterations, METH_NOARGS, nullptr},
     {"_cuda_tunableop_set_rotating_buffer_size", set_rotating_buffer_size, METH_O, nullptr},
     {"_cuda_tunableop_get_rotating_buffer_size", get_rotating_buffer_size, METH_NOARGS, nullptr},
+    {"_cuda_tunableop_set_cublaslt_requested_algo_count", set_cublaslt_algorithms, METH_O, nullptr},
+    {"_cuda_tunableop_get_cublaslt_requested_algo_count", get_cublaslt_algorithms, METH_NOARGS, nullptr},
+    {"_cuda_tunableop_wildcard_fallback_enable", wildcard_fallback_enable, METH_O, nullptr},
+    {"_cuda_tunableop_wildcard_fallback_is_enabled", wildcard_fallback_is_enabled, METH_NOARGS, nullptr},
+    {"_cuda_tunableop_push_dynamic_dims_mask", push_dynamic_dims_mask, METH_O, nullptr},
+    {"_cuda_tunableop_pop_dynamic_dims_mask", pop_dynamic_dims_mask, METH_O, nullptr},
+    {"_cuda_tunableop_clear_all", clear_all, METH_NOARGS, nullptr},
     {"_cuda_tunableop_set_filename", set_filename, METH_VARARGS, nullptr},
     {"_cuda_tunableop_get_filename", get_filename, METH_NOARGS, nullptr},
     {"_cuda_tunableop_read_file", read_file, METH_VARARGS, nullptr},

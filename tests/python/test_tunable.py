@@ -51,6 +51,52 @@ def test_defaults_and_settings(run_python: RunPython) -> None:
     )
 
 
+def test_what_later_releases_ask(run_python: RunPython) -> None:
+    """By the names of torch._C, which are there in every release."""
+    run_python(
+        """
+        import torch
+        from torch import _C as c
+        assert c._cuda_tunableop_get_cublaslt_requested_algo_count() == 8
+        c._cuda_tunableop_set_cublaslt_requested_algo_count(-3)
+        assert c._cuda_tunableop_get_cublaslt_requested_algo_count() == 1
+        assert not c._cuda_tunableop_wildcard_fallback_is_enabled()
+        c._cuda_tunableop_wildcard_fallback_enable(True)
+        assert c._cuda_tunableop_wildcard_fallback_is_enabled()
+        c._cuda_tunableop_pop_dynamic_dims_mask(c._cuda_tunableop_push_dynamic_dims_mask(5))
+        c._cuda_tunableop_clear_all()
+        for call, argument, text in [
+            (c._cuda_tunableop_set_cublaslt_requested_algo_count, "x",
+             "cuda_tunableop_set_cublaslt_requested_algo_count expects an int, but got str"),
+            (c._cuda_tunableop_wildcard_fallback_enable, 1,
+             "cuda_tunableop_wildcard_fallback_enable expects a bool, but got int"),
+        ]:
+            try:
+                call(argument)
+            except RuntimeError as error:
+                assert str(error).splitlines()[0] == text, error
+            else:
+                raise AssertionError(text)
+        try:
+            c._cuda_tunableop_pop_dynamic_dims_mask(object())
+        except ValueError:
+            pass
+        else:
+            raise AssertionError
+        """
+    )
+    run_python(
+        """
+        from torch import _C as c
+        c._cuda_tunableop_set_cublaslt_requested_algo_count(5)
+        assert c._cuda_tunableop_get_cublaslt_requested_algo_count() == 3
+        assert c._cuda_tunableop_wildcard_fallback_is_enabled()
+        """,
+        PYTORCH_TUNABLEOP_CUBLASLT_REQUESTED_ALGO_COUNT="3",
+        PYTORCH_TUNABLEOP_WILDCARD_FALLBACK="1",
+    )
+
+
 def test_the_environment_wins(run_python: RunPython) -> None:
     process = run_python(
         """
