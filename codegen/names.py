@@ -20,7 +20,7 @@ def release_of_torch() -> tuple[int, ...]:
 
 
 def check_names(rules: Mapping[str, object], operators: Operators, release: tuple[int, ...]) -> None:
-    """Each set or table in `rules` that is named in capitals holds operators; exits with a line for each unknown one."""
+    """Each set or table in `rules` that is named in capitals holds operators; exits with a line for each unknown."""
     unknown = [
         f"codegen/rules.py: {table} names {name}, which is no operator of this torch{_nearest(name, operators)}"
         for table, names in rules.items()

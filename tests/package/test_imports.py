@@ -14,6 +14,7 @@ from tests.conftest import RunPython
 ROOT = Path(__file__).resolve().parents[2]
 
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
+VERSIONS = "torchdevice.patches.versions"
 SETTINGS, BUILT_FOR = "torchdevice.settings", "torchdevice._built_for"
 
 
@@ -47,11 +48,12 @@ def test_no_circle() -> None:
 
 @pytest.mark.parametrize("name", [name for name in GRAPH if name.startswith(f"{PATCHES}.")])
 def test_patches_know_only_the_bottom_and_the_extension(name: str) -> None:
-    others = GRAPH[name] - {CHANGE, EXTENSION}
+    others = GRAPH[name] - {CHANGE, VERSIONS, EXTENSION}
     if name.startswith(f"{PATCHES}.inductor."):
         others = {other for other in others if not other.startswith(f"{PATCHES}.inductor.")}
     assert not others
     assert name != CHANGE or not GRAPH[name]
+    assert name != VERSIONS or GRAPH[name] == {CHANGE}
 
 
 def test_nobody_imports_the_command_line() -> None:

@@ -9,7 +9,7 @@ reverse order.
 
 from __future__ import annotations
 
-from torchdevice.patches import cuda, cuda_code, distributed, profiler, storages, triton
+from torchdevice.patches import cuda, cuda_code, distributed, profiler, storages, triton, versions
 from torchdevice.patches.change import Patch, Undo, when_imported
 from torchdevice.patches.inductor import switch
 
@@ -59,6 +59,16 @@ PATCHES = (
         "torch.cuda's names from torch._C",
         "it looked them up by name",
         cuda.look_up_again,
+    ),
+    Patch(
+        "torch._C._has_gds",
+        "torch.cuda.gds.is_available() asks it from torch 2.14 on",
+        versions.say_gds_is_there,
+    ),
+    Patch(
+        "torch.cuda.graphs._dump_graph_dot",
+        "from torch 2.14 on CUDAGraph.debug_dump() has CUDA draw the graph; here the recording draws itself",
+        versions.draw_graphs,
     ),
     Patch(
         "torch.cuda.nvtx._nvtx",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from torchdevice import _C
+from torchdevice.patches import versions
 from torchdevice.patches.change import Undo, all_of, set_all, unchanged
 
 #: torch's stub does not list all of its names.
@@ -84,7 +85,7 @@ def import_again() -> Undo:
     """Give torch.cuda the objects that the reload made anew."""
     streams, graphs, memory = torch.cuda.streams, torch.cuda.graphs, torch.cuda.memory
     names = {name: getattr(streams, name) for name in ("Stream", "ExternalStream", "Event")}
-    names["_use_uvm"] = memory._use_uvm
+    names.update(versions.private_names_of_memory(memory))
     for module in (graphs, memory):
         names.update({name: getattr(module, name) for name in module.__all__ if hasattr(torch.cuda, name)})
     return set_all(torch.cuda, names)

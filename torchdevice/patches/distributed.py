@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from torchdevice import _C
+from torchdevice.patches import versions
 from torchdevice.patches.change import Undo, add_all, all_of, set_all, unchanged
 
 
@@ -24,18 +25,19 @@ def offer_nccl() -> Undo:
     from torch.distributed import constants, distributed_c10d  # not importable without torch.distributed
 
     c10d: Any = torch._C._distributed_c10d
-    group, timeout = c10d.ProcessGroupNCCL, c10d._DEFAULT_PG_NCCL_TIMEOUT
-    group.__module__ = distributed_c10d.__name__  # as torch does
+    groups, timeout = versions.nccl_groups(distributed_c10d), c10d._DEFAULT_PG_NCCL_TIMEOUT
+    for group in groups.values():
+        group.__module__ = distributed_c10d.__name__  # as torch does
     return all_of(
-        add_all(dist, {"ProcessGroupNCCL": group}),
-        add_all(distributed_c10d, {"ProcessGroupNCCL": group}),
+        add_all(dist, groups),
+        add_all(distributed_c10d, groups),
         set_all(constants, {"default_pg_nccl_timeout": timeout}),
         set_all(
             distributed_c10d,
             {
                 "_NCCL_AVAILABLE": True,
                 "default_pg_nccl_timeout": timeout,
-                "__all__": [*distributed_c10d.__all__, "ProcessGroupNCCL"],
+                "__all__": [*distributed_c10d.__all__, *groups],
             },
         ),
     )

@@ -11,12 +11,13 @@ import torch
 from torch.multiprocessing import reductions
 
 from torchdevice import _C
+from torchdevice.patches import versions
 from torchdevice.patches.change import Undo, set_all
 
 
 def register_event_reducer() -> Undo:
     event = torch.cuda.Event
-    reduction.register(event, reductions.reduce_event)
+    reduction.register(event, versions.event_reducer(reductions))
 
     def restore() -> None:
         reduction.ForkingPickler._extra_reducers.pop(event, None)  # type: ignore[attr-defined]
