@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^requires = .*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
 STAMP := $(VENV)/.installed
-SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -name '*.so' -not -path '*/__pycache__/*') \
+SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -path '*/engines/*' -not -path '*/__pycache__/*') \
            CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
 WORKERS ?= 2
 
@@ -35,7 +35,8 @@ test: install
 
 # The whole suite and the conformance sweep over a simulated MPS (tests/mps_simulator); what cannot pass there is in
 # tests/mps_ledger.toml and conformance/operators/ledger.toml.
-BUILD = build/cmake-$(shell $(BIN)/python -c "import sys; print(sys.implementation.cache_tag)")
+BUILD = build/cmake-$(shell $(BIN)/python -c "import sys; from importlib.metadata import version; \
+        print(sys.implementation.cache_tag, '.'.join(version('torch').split('.')[:2]), sep='-torch')")
 MPS = TORCHDEVICE_BACKEND=mps MPS_SIMULATOR=$(CURDIR)/$(BUILD)/mps_simulator.so \
       PYTHONPATH=$(CURDIR)/tests/mps_simulator/plugin
 test-mps: install

@@ -1,27 +1,51 @@
-"""Builds the extension torchdevice._C with CMake and ninja; everything else is declared in pyproject.toml."""
+"""Builds the engine for the torch that is installed, with CMake and ninja; all else is declared in pyproject.toml."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-#: Says which torch the extension was compiled for; a file of the build, as the extension is.
-BUILT_FOR = "torchdevice/_built_for.py"
 
 sys.path.insert(0, str(ROOT))  # where a build is isolated, it is not the current folder's
 
-from torchdevice import settings  # noqa: E402
+from torchdevice import engine, settings  # noqa: E402
+
+
+def torch_root() -> Path:
+    """The folder of torch, which is not imported: that takes seconds."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            "torchdevice: there is no torch to build against; install torch, or build with pip's build isolation"
+        )
+    return Path(spec.origin).parent
+
+
+def torch_minor() -> str:
+    """Of torch_root(), as 2.13."""
+    found = re.search(r"__version__ = ['\"]([^'\"]+)", (torch_root() / "version.py").read_text())
+    assert found is not None
+    return engine.minor_of(found[1])
 
 
 class CMakeBuild(build_ext):
     """Configure, build and install into the wheel, or, for an editable install, beside the Python sources."""
+
+    def finalize_options(self) -> None:
+        """The engine's folder is that of torch's minor. An sdist asks too, and can do without."""
+        (extension,) = self.distribution.ext_modules
+        if find_spec("torch") is not None:
+            extension.name = f"torchdevice.engines.{engine.folder_of(torch_minor())}._C"
+        super().finalize_options()
 
     def build_extension(self, ext: Extension) -> None:
         compiler = os.environ.get("CXX", "c++")
@@ -32,32 +56,40 @@ class CMakeBuild(build_ext):
                 "xcode-select --install) and run pip again."
             )
         chosen = settings.read("TORCHDEVICE_BUILD_DIR")
-        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}" if chosen is None else Path(chosen)
+        own = f"cmake-{sys.implementation.cache_tag}-torch{torch_minor()}"
+        build = ROOT / "build" / own if chosen is None else Path(chosen)
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         staging = build / "staging"
-        options = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_INSTALL_PREFIX={staging}"]
+        options = [
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DTORCH_ROOT={torch_root()}",
+            f"-DCMAKE_INSTALL_PREFIX={staging}",
+        ]
         sanitizer = settings.read("TORCHDEVICE_SANITIZE")
         if sanitizer is not None:
             options.append(f"-DTORCHDEVICE_SANITIZE={sanitizer}")
-        # While torch is imported to ask for its paths, no other back end may activate itself.
-        environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
         for command in (
             ["cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja", *options],
             ["cmake", "--build", str(build)],
             ["cmake", "--install", str(build), "--strip"],
         ):
-            subprocess.run(command, check=True, env=environment)
-        # Renamed into place: processes that have the old file mapped keep it.
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_suffix(".fresh")
-        shutil.copy2(staging / "torchdevice" / target.name, fresh)
-        fresh.replace(target)
-        shutil.copy2(staging / BUILT_FOR, target.parent)
+            subprocess.run(command, check=True)
+        self._install_files(staging / "engines" / target.parent.name, target)
 
     def copy_extensions_to_source(self) -> None:
-        """Of an editable install; setuptools knows of the extension alone."""
-        super().copy_extensions_to_source()
-        self.copy_file(str(Path(self.build_lib, BUILT_FOR)), str(ROOT / BUILT_FOR))
+        """Of an editable install. Engines for other minors of torch, other environments' perhaps, stay."""
+        (extension,) = self.extensions
+        built = Path(self.build_lib, self.get_ext_filename(extension.name))
+        self._install_files(built.parent, ROOT / self.get_ext_filename(extension.name))
+
+    def _install_files(self, folder: Path, target: Path) -> None:
+        """The engine and the file that says for which torch it is."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for file in (target.with_suffix(".torch"), target):
+            # Renamed into place: processes that have the old file mapped keep it.
+            fresh = file.with_suffix(".fresh")
+            shutil.copy2(folder / file.name, fresh)
+            fresh.replace(file)
 
 
 setup(ext_modules=[Extension("torchdevice._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

@@ -39,10 +39,9 @@ def library(name: str) -> str:
 def main(sanitizer: str, build: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "torchdevice"
-        shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("engines", "__pycache__"))
         shutil.copy2(ROOT / "torchdevice_ext.py", folder)
-        (extension,) = build.glob("_C.*.so")
-        shutil.copy2(extension, package)
+        shutil.copytree(build / "engines", package / "engines")
         environment = {
             **os.environ,
             **OPTIONS,

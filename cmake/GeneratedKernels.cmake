@@ -1,4 +1,5 @@
 # GENERATED_KERNELS: the typed kernels, written at build time from torch's native_functions.yaml.
+# torchgen, which reads it, is the one beside that torch.
 # Sharded so that two cores stay busy and a shard compiles in well under a minute.
 
 set(KERNEL_SHARDS 16)
@@ -12,7 +13,7 @@ endforeach()
 add_custom_command(
   OUTPUT ${KERNEL_DIR}/stamp
   BYPRODUCTS ${GENERATED_KERNELS}
-  COMMAND ${CMAKE_COMMAND} -E env TORCH_DEVICE_BACKEND_AUTOLOAD=0
+  COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${TORCH_ROOT}/..
           ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/codegen/kernels.py ${KERNEL_DIR} ${KERNEL_SHARDS}
   COMMAND ${CMAKE_COMMAND} -E touch ${KERNEL_DIR}/stamp
   DEPENDS codegen/kernels.py codegen/names.py codegen/operators.py codegen/rules.py

@@ -7,7 +7,7 @@ from pathlib import Path
 from macos.mach_o import BUNDLE, DYNAMIC_LOOKUP, PLATFORM_MACOS, MachO
 from macos.sysroot import SYSTEM_LIBRARIES, python_names, stub_names
 
-RPATH = "@loader_path/../torch/lib"
+RPATH = "@loader_path/../../../torch/lib"
 LEAST_RELEASE = (14, 0)  #: of macOS, as torch's wheel
 #: For newer SDKs dyld asks for flags of segments that lld 15 does not set.
 NEWEST_SDK = (15, 0)

@@ -26,6 +26,8 @@ ZIG = "0.17.0"
 PLATFORM = "macosx_14_0_arm64"
 #: The oldest lld that reads the exports of today's dylibs.
 LLD = 15
+#: What a build takes of torch's wheel.
+TORCH_PARTS = ("torch/include/", "torch/lib/", "torch/version.py")
 SYSTEM_LIBRARIES = {"libc++": "/usr/lib/libc++.1.dylib", "libSystem": "/usr/lib/libSystem.B.dylib"}
 
 
@@ -39,6 +41,11 @@ class TargetPython:
 
     tag: str  #: as in wheels: cp311
     headers: Path  #: of the same release, on this machine
+
+    @property
+    def soabi(self) -> str:
+        """As in the names of its extensions."""
+        return f"{self.tag.replace('cp', 'cpython-')}-darwin"
 
 
 def lay_out(root: Path, pythons: list[TargetPython]) -> None:
@@ -126,8 +133,8 @@ def _unpack_torch(root: Path, python: TargetPython) -> None:
         )  # fmt: skip
     with zipfile.ZipFile(downloads / pattern) as wheel:
         names = wheel.namelist()
-        if not (root / "torch/lib/libtorch_cpu.dylib").exists():
-            wheel.extractall(root, [name for name in names if name.startswith(("torch/include/", "torch/lib/"))])
+        if not (root / "torch/version.py").exists():
+            wheel.extractall(root, [name for name in names if name.startswith(TORCH_PARTS)])
             _check_operators(wheel)
         own.mkdir(exist_ok=True)
         (own / "libtorch_python.dylib").write_bytes(wheel.read("torch/lib/libtorch_python.dylib"))

@@ -59,7 +59,7 @@ def build(root: Path, pythons: list[TargetPython], jobs: int) -> list[Path]:
     ]  # fmt: skip
     for command in (configure, ["cmake", "--build", str(folder), "--parallel", str(jobs)]):
         subprocess.run(command, check=True, env=environment)
-    return [next((folder / python.tag).glob("_C.*.so")) for python in pythons]
+    return [next(folder.glob(f"engines/*/_C.{python.soabi}.so")) for python in pythons]
 
 
 def deliver(extension: Path, python: TargetPython, root: Path, output: Path) -> Path | None:
@@ -85,9 +85,10 @@ def pack(extension: Path, python: TargetPython, root: Path, output: Path) -> Pat
         ["egg_info", "--egg-base", str(root / "wheel"), "dist_info", "--output-dir", str(content)],
     ):
         subprocess.run([sys.executable, "setup.py", "-q", *command], cwd=ROOT, check=True)
-    shutil.copy2(extension, content / "torchdevice")
-    # Over the one of an editable install, which build_py took along.
-    shutil.copy2(root / "cmake/_built_for.py", content / "torchdevice")
+    folder = content / "torchdevice/engines" / extension.parent.name
+    folder.mkdir(parents=True)
+    for file in (extension, extension.with_suffix(".torch")):
+        shutil.copy2(file, folder)
     (information,) = content.glob("*.dist-info")
     tag = f"{python.tag}-{python.tag}-{PLATFORM}"
     (information / "WHEEL").write_text(

@@ -19,6 +19,12 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """The report is loaded by those who ask for it: this module is part of every `import torch`."""
+    if name == "_C":
+        import torch
+
+        from torchdevice import engine
+
+        return engine.load(str(torch.__version__))
     if name in ("Operator", "Report", "Tally", "report"):
         from torchdevice.reports import operators
 

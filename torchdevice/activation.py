@@ -110,26 +110,16 @@ def _reason_to_stay_out() -> str | None:
 def _install() -> None:
     import torch
 
-    try:
-        from torchdevice._built_for import TORCH_MINOR, TORCH_VERSION
-    except ModuleNotFoundError:
-        raise _UnavailableError(
-            "it has not been built (torchdevice/_built_for.py is missing); reinstall torchdevice-ext"
-        ) from None
-    if not torch.__version__.startswith(TORCH_MINOR + "."):
-        raise _UnavailableError(
-            f"it was built for torch {TORCH_MINOR} and this is torch {torch.__version__}; "
-            f"install torch {TORCH_MINOR}, or a torchdevice-ext built for your torch"
-        )
     if hasattr(torch._C, "_cuda_getDeviceCount"):
+        public = torch.__version__.split("+")[0]
         raise _UnavailableError(
             "this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU build "
-            f"(pip install torch=={TORCH_VERSION} --index-url https://download.pytorch.org/whl/cpu)"
+            f"(pip install torch=={public} --index-url https://download.pytorch.org/whl/cpu)"
         )
     try:
         from torchdevice import _C
     except ImportError as error:
-        raise _UnavailableError(f"its extension does not load ({error}); reinstall torchdevice-ext") from error
+        raise _UnavailableError(str(error)) from error
     if _C.backward_has_run():
         raise LateActivationError(
             "torchdevice cannot be activated after a backward pass: autograd has already started its device threads "

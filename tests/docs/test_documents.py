@@ -19,9 +19,8 @@ every_document = pytest.mark.parametrize("document", documents(), ids=lambda doc
 
 #: What a path may be written relative to, apart from the document's own folder.
 BASES = ("", "csrc/", "torchdevice/")
-#: What a build or a run makes: folders, and a file.
+#: The folders that a build or a run makes.
 MADE = ("build", "out", "dist")
-BUILT = "_built_for.py"
 #: Files of torch and of Python that the documents name.
 FOREIGN = {"native_functions.yaml", "DistributionTemplates.h", "Dropout.cu", "Python.h"}
 SOURCE = re.compile(r"[\w*>]\.(h|cpp|inc|py|pyi|toml|cmake|md|txt|svg|yml|yaml)$")
@@ -85,7 +84,7 @@ def test_files_that_sources_name_exist() -> None:
     for name in tracked():
         if SOURCE.search(name) and not name.endswith(".md"):
             folder = Path(name).parent
-            paths = [path for path in NAMED_IN_SOURCE.findall((ROOT / name).read_text()) if not path.endswith(BUILT)]
+            paths = NAMED_IN_SOURCE.findall((ROOT / name).read_text())
             missing += [f"{name}: {path}" for path in paths if not {path, str(folder / path)} & set(tracked())]
     assert missing == []
 

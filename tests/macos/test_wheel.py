@@ -16,15 +16,14 @@ PYTHON = TargetPython("cp312", Path("headers are not looked at"))
 @pytest.fixture
 def extension(tmp_path: Path) -> Path:
     """No extension, but a file of the name."""
-    file = tmp_path / "_C.cpython-312-darwin.so"
+    file = tmp_path / "engines/torch2_13/_C.cpython-312-darwin.so"
+    file.parent.mkdir(parents=True)
+    file.with_suffix(".torch").write_text("2.13.0")
     file.write_bytes(b"not for macOS, nor anything else: " + bytes(40))
     return file
 
 
 def test_the_wheels_content(root: Path, extension: Path, tmp_path: Path) -> None:
-    built_for = tmp_path / "cmake/_built_for.py"
-    built_for.parent.mkdir()
-    built_for.write_text('TORCH_VERSION = "of the headers for macOS"\n')
     path = pack(extension, PYTHON, tmp_path, tmp_path / "dist")
     assert path.name.endswith("-cp312-cp312-macosx_14_0_arm64.whl")
     with WheelFile(path) as wheel:
@@ -34,11 +33,11 @@ def test_the_wheels_content(root: Path, extension: Path, tmp_path: Path) -> None
         content = {name: wheel.read(name).decode() for name in names}
     package = {name for name in names if name.startswith("torchdevice/")}
     sources = {str(source.relative_to(root)) for source in (root / "torchdevice").rglob("*.py")}
-    built = {f"torchdevice/{extension.name}", "torchdevice/_built_for.py"}
-    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi", "torchdevice/_built_for.pyi"}
+    stem = f"torchdevice/engines/torch2_13/{extension.stem}"
+    assert package == {*sources, f"{stem}.so", f"{stem}.torch", "torchdevice/py.typed", "torchdevice/_C.pyi"}
     assert {name for name in names if "/" not in name} == {"torchdevice_ext.py"}
-    assert content[f"torchdevice/{extension.name}"] == extension.read_text()
-    assert content["torchdevice/_built_for.py"] == built_for.read_text()
+    assert content[f"{stem}.so"] == extension.read_text()
+    assert content[f"{stem}.torch"] == "2.13.0"
     assert content[f"{information}/entry_points.txt"] == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
         "[torch.backends]\ntorchdevice = torchdevice.activation:autoload\n"

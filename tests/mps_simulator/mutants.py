@@ -133,7 +133,7 @@ class Builder:
         self.build = build
         commands = json.loads((build / "compile_commands.json").read_text())
         self.compile = {Path(entry["file"]).resolve(): entry for entry in commands}
-        self.library = next(build.glob("_C.*.so")).name
+        self.library = str(next(build.glob("engines/*/_C.*.so")).relative_to(build))
         listed = subprocess.run(
             ["ninja", "-C", str(build), "-t", "commands", self.library], capture_output=True, text=True, check=True
         )
@@ -157,7 +157,8 @@ class Builder:
         ]
         subprocess.run(command, cwd=self.build, check=True)
         package = folder / "torchdevice"
-        shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("engines", "__pycache__"))
+        shutil.copytree(self.build / "engines", package / "engines")
         link = self.link.replace(f"-o {self.library}", f"-o {package / self.library}")
         subprocess.run(link.replace(original, str(object_file)), shell=True, cwd=self.build, check=True)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
+import torch
 
 from tests.conftest import RunPython
-from torchdevice._built_for import TORCH_MINOR, TORCH_VERSION
 
 ACTIVE = "import torchdevice; assert torchdevice.status().active, torchdevice.status()\n"
 INACTIVE = "import torchdevice; assert not torchdevice.status().active\n"
@@ -73,23 +70,6 @@ def test_activation_from_many_threads_happens_once(run_python: RunPython) -> Non
     )
 
 
-def test_another_torch_minor_gives_one_warning_and_no_activation(run_python: RunPython) -> None:
-    result = run_python(
-        """
-        import torch, torchdevice
-        torch.__version__ = "3.99.1"
-        import torchdevice_ext
-        assert not torchdevice.status().active and not torch.cuda.is_available()
-        """,
-        TORCH_DEVICE_BACKEND_AUTOLOAD="0",
-    )
-    assert result.stderr.count("RuntimeWarning") == 1
-    assert (
-        f"torchdevice is not active: it was built for torch {TORCH_MINOR} and this is torch 3.99.1; install torch "
-        f"{TORCH_MINOR}, or a torchdevice-ext built for your torch"
-    ) in result.stderr
-
-
 def test_a_cuda_build_of_torch_is_told_where_the_cpu_build_is(run_python: RunPython) -> None:
     result = run_python(
         """
@@ -99,26 +79,10 @@ def test_a_cuda_build_of_torch_is_told_where_the_cpu_build_is(run_python: RunPyt
         """,
         TORCH_DEVICE_BACKEND_AUTOLOAD="0",
     )
+    public = torch.__version__.split("+")[0]
     assert (
         "torchdevice is not active: this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU "
-        f"build (pip install torch=={TORCH_VERSION} --index-url https://download.pytorch.org/whl/cpu)"
-    ) in result.stderr
-
-
-def test_sources_that_were_not_built_say_so(run_python: RunPython) -> None:
-    result = run_python(
-        """
-        import sys
-        sys.modules["torchdevice._built_for"] = None
-        import torch
-        print(torch.cuda.is_available())
-        """
-    )
-    assert result.stdout == "False\n"
-    assert result.stderr.count("RuntimeWarning") == 1
-    assert (
-        "torchdevice is not active: it has not been built (torchdevice/_built_for.py is missing); reinstall "
-        "torchdevice-ext"
+        f"build (pip install torch=={public} --index-url https://download.pytorch.org/whl/cpu)"
     ) in result.stderr
 
 
@@ -221,10 +185,3 @@ def test_tensors_outlive_the_interpreter(run_python: RunPython) -> None:
     )
     assert result.stdout == "200.0\n"
     assert result.stderr == ""
-
-
-def test_the_build_knows_which_torch_it_is_for(root: Path) -> None:
-    text = (root / "pyproject.toml").read_text()
-    assert re.findall(r'"torch==([^"]+)"', text) == [TORCH_VERSION]
-    assert TORCH_VERSION.startswith(f"{TORCH_MINOR}.")
-    assert f'"torch>={TORCH_MINOR}.0,<' in text

@@ -10,6 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+
+from torchdevice import engine
 
 
 def setup_py(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +49,7 @@ def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
         assert set(tracked.stdout.split()) <= names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "torchdevice_ext.py", "LICENSE"} <= names
     assert not [
-        name for name in names if name.endswith((".so", ".pyc", "_built_for.py")) or name.startswith(("build", ".venv"))
+        name for name in names if name.endswith((".so", ".pyc", ".torch")) or name.startswith(("build", ".venv"))
     ]
 
 
@@ -67,10 +70,9 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     package = {name for name in names if name.startswith("torchdevice/")}
     sources = {str(path.relative_to(root)) for path in (root / "torchdevice").rglob("*.py")}
-    extension = [name for name in package if name.startswith("torchdevice/_C.") and name.endswith(".so")]
-    assert len(extension) == 1
-    built = {*extension, "torchdevice/_built_for.py"}
-    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi", "torchdevice/_built_for.pyi"}
+    path = engine.find(str(torch.__version__)).relative_to(root)
+    built = {str(path), str(path.with_suffix(".torch"))}
+    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi"}
     assert [n for n in names if "/" not in n] == ["torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
     assert zipfile.ZipFile(wheel).read(metadata).decode() == (
