@@ -1,24 +1,33 @@
-# Everything runs in .venv, made from nothing but Python 3.11 and a C++ compiler.
+# Everything runs in .venv, made from nothing but Python 3.11 and a C++ compiler. With TORCH, a release such as 2.14.1,
+# it runs in an environment of its own, .venv-2.14.1, beside the other: `make test TORCH=2.14.1`.
 
 PYTHON ?= python3
+ifdef TORCH
+VENV := .venv-$(TORCH)
+# Of torchvision the release that goes with this torch, for the tests that need it.
+TORCH_PACKAGES := torch==$(TORCH) torchvision
+else
 VENV := .venv
+# Not a plain "torch", which would fetch gigabytes of CUDA.
+TORCH_PACKAGES := torch==$(shell sed -n 's/^DEFAULT_TORCH = "\(.*\)"/\1/p' wheels/releases.py)
+endif
 BIN := $(VENV)/bin
-# The exact one that pyproject.toml builds with: a plain "torch" would fetch gigabytes of CUDA.
-TORCH := $(shell sed -n 's/^requires = .*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -path '*/engines/*' -not -path '*/__pycache__/*') \
-           CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py
+           CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py wheels/backend.py wheels/releases.py
 WORKERS ?= 2
+# Which tests, files or folders; all if empty.
+TESTS ?=
 
 .PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint lint-python lint-cpp format \
         bench clean wheel-macos
 
 install: $(STAMP)
 
-$(VENV)/.tools: pyproject.toml
+$(VENV)/.tools: pyproject.toml wheels/releases.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q $(TORCH) $(BUILD_TOOLS)
+	$(BIN)/pip install -q $(TORCH_PACKAGES) $(BUILD_TOOLS)
 	touch $@
 
 # Without build isolation, so that CMake's build folder is reused and a second build takes seconds.
@@ -31,7 +40,7 @@ demo: install
 	@echo "Pictures and text: $(CURDIR)/out/demo"
 
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 # The whole suite and the conformance sweep over a simulated MPS (tests/mps_simulator); what cannot pass there is in
 # tests/mps_ledger.toml and conformance/operators/ledger.toml.
@@ -130,4 +139,4 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf build dist out $(VENV)
+	rm -rf build dist out torchdevice/engines .venv .venv-*

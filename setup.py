@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -15,26 +13,10 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 
-sys.path.insert(0, str(ROOT))  # where a build is isolated, it is not the current folder's
+sys.path.insert(0, str(ROOT))  # where setup.py is run by itself, it is not there yet
 
 from torchdevice import engine, settings  # noqa: E402
-
-
-def torch_root() -> Path:
-    """The folder of torch, which is not imported: that takes seconds."""
-    spec = find_spec("torch")
-    if spec is None or spec.origin is None:
-        raise RuntimeError(
-            "torchdevice: there is no torch to build against; install torch, or build with pip's build isolation"
-        )
-    return Path(spec.origin).parent
-
-
-def torch_minor() -> str:
-    """Of torch_root(), as 2.13."""
-    found = re.search(r"__version__ = ['\"]([^'\"]+)", (torch_root() / "version.py").read_text())
-    assert found is not None
-    return engine.minor_of(found[1])
+from wheels import backend  # noqa: E402
 
 
 class CMakeBuild(build_ext):
@@ -43,8 +25,10 @@ class CMakeBuild(build_ext):
     def finalize_options(self) -> None:
         """The engine's folder is that of torch's minor. An sdist asks too, and can do without."""
         (extension,) = self.distribution.ext_modules
-        if find_spec("torch") is not None:
-            extension.name = f"torchdevice.engines.{engine.folder_of(torch_minor())}._C"
+        root = backend.torch_root()
+        if root is not None:
+            minor = engine.minor_of(backend.torch_version(root))
+            extension.name = f"torchdevice.engines.{engine.folder_of(minor)}._C"
         super().finalize_options()
 
     def build_extension(self, ext: Extension) -> None:
@@ -55,15 +39,29 @@ class CMakeBuild(build_ext):
                 "Install g++ 12 or clang 15 or newer (Debian: apt-get install g++; macOS: "
                 "xcode-select --install) and run pip again."
             )
+        ninja = shutil.which("ninja")
+        if ninja is None or shutil.which("cmake") is None:
+            raise RuntimeError(
+                "torchdevice: cmake and ninja are needed to build: pip install cmake ninja pyyaml, or build with pip's "
+                "build isolation, which brings them"
+            )
+        torch = backend.torch_root()
+        if torch is None:
+            raise RuntimeError(
+                "torchdevice: there is no torch to build against: install one beside this Python "
+                f"({sys.executable}), or set TORCHDEVICE_TORCH to the folder of one"
+            )
         chosen = settings.read("TORCHDEVICE_BUILD_DIR")
-        own = f"cmake-{sys.implementation.cache_tag}-torch{torch_minor()}"
+        own = f"cmake-{sys.implementation.cache_tag}-torch{engine.minor_of(backend.torch_version(torch))}"
         build = ROOT / "build" / own if chosen is None else Path(chosen)
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         staging = build / "staging"
         options = [
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DTORCH_ROOT={torch_root()}",
+            f"-DTORCH_ROOT={torch}",
             f"-DCMAKE_INSTALL_PREFIX={staging}",
+            # An isolated build's is gone when the build folder is used again.
+            f"-DCMAKE_MAKE_PROGRAM={ninja}",
         ]
         sanitizer = settings.read("TORCHDEVICE_SANITIZE")
         if sanitizer is not None:
@@ -92,4 +90,8 @@ class CMakeBuild(build_ext):
             fresh.replace(file)
 
 
-setup(ext_modules=[Extension("torchdevice._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    ext_modules=[Extension("torchdevice._C", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+    install_requires=[backend.requirement()],
+)

@@ -13,7 +13,7 @@ endforeach()
 add_custom_command(
   OUTPUT ${KERNEL_DIR}/stamp
   BYPRODUCTS ${GENERATED_KERNELS}
-  COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${TORCH_ROOT}/..
+  COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${TORCH_ROOT}/..:$ENV{PYTHONPATH}
           ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/codegen/kernels.py ${KERNEL_DIR} ${KERNEL_SHARDS}
   COMMAND ${CMAKE_COMMAND} -E touch ${KERNEL_DIR}/stamp
   DEPENDS codegen/kernels.py codegen/names.py codegen/operators.py codegen/rules.py

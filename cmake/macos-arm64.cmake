@@ -1,13 +1,13 @@
 # Toolchain: macOS on Apple silicon, from Linux. zig compiles (clang, libc++ and the C headers of macOS in one pip
 # package), lld links against torch's own dylibs and stubs made from them: no file of Apple's is needed.
-# `python -m macos.wheel` lays out MACOS_ROOT (macos/sysroot.py) and uses this; see docs/platforms.md.
+# `python -m wheels` lays out WHEELS_ROOT and uses this; see docs/release.md.
 
 set(CMAKE_SYSTEM_NAME Darwin)
 set(CMAKE_SYSTEM_PROCESSOR arm64)
-set(MACOS_ROOT "${CMAKE_CURRENT_LIST_DIR}/../build/macos" CACHE PATH "Compiler, linker, torch and stubs for macOS")
-set(TORCH_ROOT ${MACOS_ROOT}/torch)
+# Try-outs read this file too, and know nothing else.
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES WHEELS_ROOT)
 
-set(CMAKE_CXX_COMPILER ${MACOS_ROOT}/zig/ziglang/zig c++)
+set(CMAKE_CXX_COMPILER ${WHEELS_ROOT}/tools/zig/ziglang/zig c++)
 # That of torch's wheel.
 set(CMAKE_CXX_COMPILER_TARGET aarch64-macos.14.0)
 # No try-outs that link: zig would build a libc++ of its own for them, which takes minutes and proves nothing.
@@ -22,11 +22,8 @@ set(flags
     -fno-sized-deallocation
     # What zig switches on by itself.
     -fno-sanitize=undefined -g0
-    # The same file wherever it is built: torch's checks name the header that they are in.
-    -fmacro-prefix-map=${MACOS_ROOT}/= -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=
     # The pyconfig.h of Linux asks for POSIX alone.
     -D_DARWIN_C_SOURCE=1)
 list(JOIN flags " " CMAKE_CXX_FLAGS_INIT)
 
-set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX ${CMAKE_CURRENT_LIST_DIR}/macos-link.cmake)

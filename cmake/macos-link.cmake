@@ -3,7 +3,7 @@
 # signs ad hoc. The SDK's number stays low: for newer ones dyld demands flags that lld 15 does not set.
 
 set(CMAKE_CXX_CREATE_SHARED_MODULE
-    "${MACOS_ROOT}/ld64.lld -arch arm64 -platform_version macos 14.0 14.0 -demangle -bundle -x <LINK_FLAGS> <OBJECTS> <LINK_LIBRARIES> -o <TARGET>")
+    "${WHEELS_ROOT}/tools/ld64.lld -arch arm64 -platform_version macos 14.0 14.0 -demangle -bundle -x <LINK_FLAGS> <OBJECTS> <LINK_LIBRARIES> -o <TARGET>")
 set(CMAKE_SHARED_MODULE_CREATE_CXX_FLAGS "")
 set(CMAKE_SHARED_MODULE_RUNTIME_CXX_FLAG "-rpath ")
 set(CMAKE_SHARED_LIBRARY_RUNTIME_CXX_FLAG "-rpath ")

@@ -120,6 +120,15 @@ SETTINGS = {
             at_build=True,
         ),
         Setting(
+            "TORCHDEVICE_TORCH",
+            "a folder, such as `…/site-packages/torch`",
+            "the torch beside the Python that builds",
+            "the torch that is built against",
+            "wheels/backend.py",
+            empty="no torch, which only metadata can do without",
+            at_build=True,
+        ),
+        Setting(
             "TORCHDEVICE_SANITIZE",
             "`address`, `thread`",
             "what the build folder had, at first none",

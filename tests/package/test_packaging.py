@@ -36,6 +36,28 @@ def test_no_compiler(root: Path, tmp_path: Path) -> None:
     ) in process.stderr
 
 
+@pytest.mark.parametrize("missing", ["cmake", "ninja"])
+def test_no_build_tools(root: Path, tmp_path: Path, missing: str) -> None:
+    """As without build isolation in an environment that lacks them."""
+    for tool in {"cmake", "ninja", "c++"} - {missing}:
+        (tmp_path / tool).symlink_to("/bin/true")
+    process = setup_py(root, "build_ext", "--build-lib", str(tmp_path), PATH=str(tmp_path))
+    assert process.returncode != 0
+    assert (
+        "torchdevice: cmake and ninja are needed to build: pip install cmake ninja pyyaml, or build with pip's build "
+        "isolation, which brings them"
+    ) in process.stderr
+
+
+def test_no_torch(root: Path, tmp_path: Path) -> None:
+    process = setup_py(root, "build_ext", "--build-lib", str(tmp_path), TORCHDEVICE_TORCH="")
+    assert process.returncode != 0
+    assert (
+        f"torchdevice: there is no torch to build against: install one beside this Python ({sys.executable}), or set "
+        "TORCHDEVICE_TORCH to the folder of one"
+    ) in process.stderr
+
+
 def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
     process = setup_py(root, "egg_info", "--egg-base", str(tmp_path), "sdist", "--dist-dir", str(tmp_path))
     assert process.returncode == 0, process.stderr
@@ -43,14 +65,16 @@ def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
     with tarfile.open(archive) as contents:
         names = {name.split("/", 1)[-1] for name in contents.getnames()}
     tracked = subprocess.run(
-        ["git", "ls-files", "csrc", "codegen", "cmake", "torchdevice"], cwd=root, capture_output=True, text=True
+        ["git", "ls-files", "csrc", "codegen", "cmake", "torchdevice", "wheels"],
+        cwd=root,
+        capture_output=True,
+        text=True,
     )
     if tracked.returncode == 0:
         assert set(tracked.stdout.split()) <= names
-    assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "torchdevice_ext.py", "LICENSE"} <= names
-    assert not [
-        name for name in names if name.endswith((".so", ".pyc", ".torch")) or name.startswith(("build", ".venv"))
-    ]
+    assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "torchdevice_ext.py", "LICENSE", "README.md"} <= names
+    made = [name for name in names if name.endswith((".so", ".pyc", ".torch"))]
+    assert made + [name for name in names if name.startswith(("build/", ".venv", "tests"))] == []
 
 
 def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> None:

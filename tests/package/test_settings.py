@@ -21,6 +21,7 @@ SOURCES = {
         *(ROOT / "csrc").rglob("*.h"),
         *(ROOT / "torchdevice").rglob("*.py"),
         ROOT / "setup.py",
+        ROOT / "wheels/backend.py",
     )
 }
 

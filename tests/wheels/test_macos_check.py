@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from macos.check import RPATH, faults_of
-from macos.mach_o import MachO, MalformedError
-from macos.sysroot import python_names
+from wheels.macos.check import RPATH, faults_of
+from wheels.macos.mach_o import MachO, MalformedError
+from wheels.releases import DEFAULT_TORCH
+from wheels.sources import python_names
 
 SOURCE = """
 namespace at { int get_num_threads(); }
@@ -20,15 +21,18 @@ extern "C" void PyErr_Clear();
 extern "C" __attribute__((visibility("default"))) int PyInit__C() { PyErr_Clear(); return at::get_num_threads(); }
 """
 
+ROOT = Path(__file__).resolve().parents[2] / "build/wheels"
+TARGET = ROOT / "macosx_14_0_arm64" / DEFAULT_TORCH
+HEADERS = ROOT / "python/cp311/include"
+
 Link = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def sysroot(root: Path) -> Path:
-    folder = root / "build/macos"
-    if not (folder / "stubs/libSystem.tbd").exists() or not (folder / "cp311").exists():
-        pytest.skip("needs what `make wheel-macos` downloads")
-    return folder
+def sysroot() -> Path:
+    if not HEADERS.exists() or not (TARGET / "stubs/libSystem.tbd").exists():
+        pytest.skip("needs what `make wheels` downloads for macOS")
+    return TARGET
 
 
 @pytest.fixture
@@ -41,15 +45,15 @@ def link(root: Path, sysroot: Path, tmp_path: Path) -> Link:
         source: str = SOURCE, *flags: str, rpath: str = RPATH, releases: str = "14.0 14.0"
     ) -> subprocess.CompletedProcess[str]:
         (tmp_path / "x.cpp").write_text(source)
-        zig = [str(sysroot / "zig/ziglang/zig"), "c++", "-target", "aarch64-macos.14.0", "-O2", "-g0"]
+        zig = [str(ROOT / "tools/zig/ziglang/zig"), "c++", "-target", "aarch64-macos.14.0", "-O2", "-g0"]
         subprocess.run(
             [*zig, "-fvisibility=hidden", "-c", str(tmp_path / "x.cpp"), "-o", str(tmp_path / "x.o")], check=True
         )
         libraries = [sysroot / "torch/lib/libtorch_cpu.dylib", *sorted((sysroot / "stubs").glob("*.tbd"))]
         command = (
             rule[1]
-            .replace("${MACOS_ROOT}", str(sysroot))
-            .replace("<LINK_FLAGS>", f"@{sysroot / 'cp311/python_api.rsp'}")
+            .replace("${WHEELS_ROOT}", str(ROOT))
+            .replace("<LINK_FLAGS>", f"@{HEADERS.parent / 'python_api.rsp'}")
             .replace("<OBJECTS>", str(tmp_path / "x.o"))
             .replace("<LINK_LIBRARIES>", shlex.join([*map(str, libraries), "-rpath", rpath]))
             .replace("-platform_version macos 14.0 14.0", f"-platform_version macos {releases}")
@@ -63,7 +67,7 @@ def link(root: Path, sysroot: Path, tmp_path: Path) -> Link:
 def test_a_sound_extension(link: Link, sysroot: Path, tmp_path: Path) -> None:
     process = link()
     assert process.returncode == 0, process.stderr
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == []
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == []
     undefined = MachO(tmp_path / "_C.so").undefined
     assert undefined["__ZN2at15get_num_threadsEv"].library == "@rpath/libtorch_cpu.dylib"
     assert undefined["_PyErr_Clear"].library == "dynamic lookup"
@@ -87,12 +91,12 @@ def test_symbols_that_do_not_exist_do_not_link_where_nothing_calls(link: Link) -
 
 def test_symbols_that_do_not_exist_are_seen_in_the_file(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(SOURCE.replace("PyErr_Clear", "PyErr_Clean"), "-U", "_PyErr_Clean").returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["_PyErr_Clean is not in dynamic lookup"]
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == ["_PyErr_Clean is not in dynamic lookup"]
 
 
 def test_without_a_signature(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(SOURCE, "-no_adhoc_codesign").returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["not signed"]
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == ["not signed"]
 
 
 def test_changed_after_it_was_signed(link: Link, sysroot: Path, tmp_path: Path) -> None:
@@ -114,12 +118,12 @@ def test_changed_after_it_was_signed(link: Link, sysroot: Path, tmp_path: Path) 
 )
 def test_another_release_of_macos(link: Link, sysroot: Path, tmp_path: Path, releases: str, fault: str) -> None:
     assert link(releases=releases).returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [fault]
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == [fault]
 
 
 def test_another_place_for_torch(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(rpath="/opt/torch/lib").returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [f"not so: torch is looked for in {RPATH} alone"]
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == [f"not so: torch is looked for in {RPATH} alone"]
 
 
 def test_a_library_that_torch_does_not_bring(link: Link, sysroot: Path, tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ def test_a_library_that_torch_does_not_bring(link: Link, sysroot: Path, tmp_path
     (tmp_path / "other.tbd").write_text(re.sub(r"symbols: \[.*\]", "symbols: [ '_other' ]", stub))
     source = 'extern "C" void other();' + SOURCE.replace("{ PyErr", "{ other(); PyErr")
     assert link(source, str(tmp_path / "other.tbd")).returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == [
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == [
         f"loads {name}, which torch does not bring",
         f"_other is not in {name}",
     ]
@@ -136,7 +140,7 @@ def test_a_library_that_torch_does_not_bring(link: Link, sysroot: Path, tmp_path
 
 def test_no_module(link: Link, sysroot: Path, tmp_path: Path) -> None:
     assert link(SOURCE.replace("PyInit__C", "PyInit_C")).returncode == 0
-    assert faults_of(tmp_path / "_C.so", sysroot, "cp311") == ["not so: exports its init function"]
+    assert faults_of(tmp_path / "_C.so", sysroot, "cp311", HEADERS) == ["not so: exports its init function"]
 
 
 def test_a_file_for_another_machine(tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_file_for_another_machine(tmp_path: Path) -> None:
     file.write_bytes(b"\x7fELF" + bytes(60))
     with pytest.raises(MalformedError, match="is no Mach-O file for arm64: magic 0x464c457f, CPU 0x0"):
         MachO(file)
-    assert faults_of(file, tmp_path, "cp311")[0].startswith(str(file))
+    assert faults_of(file, tmp_path, "cp311", tmp_path)[0].startswith(str(file))
 
 
 def test_names_of_pythons_interface(tmp_path: Path) -> None:

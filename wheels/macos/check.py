@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from macos.mach_o import BUNDLE, DYNAMIC_LOOKUP, PLATFORM_MACOS, MachO
-from macos.sysroot import SYSTEM_LIBRARIES, python_names, stub_names
+from wheels.macos.mach_o import BUNDLE, DYNAMIC_LOOKUP, PLATFORM_MACOS, MachO
+from wheels.macos.tools import SYSTEM_LIBRARIES, stub_names
+from wheels.sources import python_names
 
 RPATH = "@loader_path/../../../torch/lib"
 LEAST_RELEASE = (14, 0)  #: of macOS, as torch's wheel
@@ -13,13 +14,13 @@ LEAST_RELEASE = (14, 0)  #: of macOS, as torch's wheel
 NEWEST_SDK = (15, 0)
 
 
-def faults_of(extension: Path, root: Path, tag: str) -> list[str]:
-    """Everything wrong with the extension for the Python `tag`; `root` as macos/sysroot.py lays it out."""
+def faults_of(extension: Path, target: Path, tag: str, headers: Path) -> list[str]:
+    """Everything wrong with the extension for the Python `tag`; `target` as wheels/sources.py lays it out."""
     try:
         file = MachO(extension)
     except ValueError as error:
         return [str(error)]
-    return [*_command_faults(file), *_symbol_faults(file, _exports(root, tag)), *file.signature_faults()]
+    return [*_command_faults(file), *_symbol_faults(file, _exports(target, tag, headers)), *file.signature_faults()]
 
 
 def _command_faults(file: MachO) -> list[str]:
@@ -34,13 +35,13 @@ def _command_faults(file: MachO) -> list[str]:
     return [f"not so: {fact}" for fact, holds in facts.items() if not holds]
 
 
-def _exports(root: Path, tag: str) -> dict[str, set[str]]:
+def _exports(target: Path, tag: str, headers: Path) -> dict[str, set[str]]:
     """What can be had, by the name of the library as it is asked for."""
-    dylibs = [*(root / "torch/lib").glob("lib*.dylib"), root / tag / "libtorch_python.dylib"]
-    found = {f"@rpath/{path.name}": MachO(path).exports for path in dylibs if path.stem != "libomp"}
+    shared = [path for path in (target / "torch/lib").glob("lib*.dylib") if path.stem != "libomp"]
+    found = {f"@rpath/{path.name}": MachO(path).exports for path in (*shared, target / tag / "libtorch_python.dylib")}
     for name, install_name in SYSTEM_LIBRARIES.items():
-        found[install_name] = stub_names(root / f"stubs/{name}.tbd")
-    found[DYNAMIC_LOOKUP] = {f"_{name}" for name in python_names(root / tag / "include")}
+        found[install_name] = stub_names(target / f"stubs/{name}.tbd")
+    found[DYNAMIC_LOOKUP] = {f"_{name}" for name in python_names(headers)}
     return found
 
 

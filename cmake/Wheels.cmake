@@ -1,0 +1,30 @@
+# What is particular to a wheel, which must load on machines that are older than the one that builds it.
+# `system_stubs`: libraries that stand for the system's while an extension is linked, and are in no wheel.
+
+# The same file wherever it is built: torch's checks name the header that they are in.
+add_compile_options(-fmacro-prefix-map=${WHEELS_ROOT}/= -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+
+add_library(system_stubs INTERFACE)
+if(APPLE)
+  target_link_libraries(system_stubs INTERFACE ${TORCH_ROOT}/../stubs/libc++.tbd ${TORCH_ROOT}/../stubs/libSystem.tbd)
+else()
+  # A function with more than one version in glibc is taken in the newest, which older releases lack. The stubs have
+  # the one of all releases, and are found first.
+  set(versions_x86_64 GLIBC_2.2.5)
+  set(versions_aarch64 GLIBC_2.17)
+  foreach(library m pthread)
+    add_library(stub_${library} SHARED ${CMAKE_SOURCE_DIR}/cmake/glibc/${library}.cpp)
+    file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/glibc/${library}.map
+         CONTENT "${versions_${CMAKE_SYSTEM_PROCESSOR}} { global: *; };\n")
+    target_compile_options(stub_${library} PRIVATE -fno-builtin -fvisibility=default)
+    target_link_options(stub_${library} PRIVATE -nostdlib LINKER:--version-script=${CMAKE_BINARY_DIR}/glibc/${library}.map)
+    target_link_libraries(system_stubs INTERFACE stub_${library})
+    set_target_properties(stub_${library} PROPERTIES OUTPUT_NAME ${library}
+                                                     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/glibc)
+  endforeach()
+  set_target_properties(stub_m PROPERTIES SOVERSION 6)
+  set_target_properties(stub_pthread PROPERTIES SOVERSION 0)
+  target_sources(system_stubs INTERFACE ${CMAKE_SOURCE_DIR}/cmake/glibc/single_threaded.cpp)
+  target_link_options(system_stubs INTERFACE LINKER:--strip-all)
+endif()

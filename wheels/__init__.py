@@ -1,0 +1,1 @@
+"""Building: the backend that pip calls, and the wheels of a release, `python -m wheels` or `make wheels`."""
