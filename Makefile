@@ -20,8 +20,8 @@ WORKERS ?= 2
 # Which tests, files or folders; all if empty.
 TESTS ?=
 
-.PHONY: install demo test test-mps test-mps-mutants test-asan test-tsan conformance lint lint-python lint-cpp format \
-        bench clean wheel-macos
+.PHONY: install demo test test-core test-mps test-mps-mutants test-asan test-tsan conformance lint lint-python lint-cpp format \
+        bench clean wheels sdist
 
 install: $(STAMP)
 
@@ -58,17 +58,27 @@ test-mps-mutants: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmake --build $(BUILD) --target mps_simulator
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(MPS) $(BIN)/python tests/mps_simulator/mutants.py $(BUILD)
 
-# The wheels for Apple silicon, built and checked on Linux: MACOS_PYTHONS are Pythons of this machine, for whose
-# releases to build. Downloads, objects and the compiler stay in build/macos.
-MACOS_PYTHONS ?= $(BIN)/python
-wheel-macos: $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m macos.wheel --python $(MACOS_PYTHONS) --jobs $(WORKERS)
+# The wheels of a release, built and checked on Linux; docs/release.md has the details. PYTHONS are Pythons of this
+# machine, for whose releases to build, PLATFORMS and TORCHS a choice of those in wheels/. What is downloaded and
+# compiled stays in build/wheels.
+PYTHONS ?= $(BIN)/python
+wheels: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels --python $(PYTHONS) --jobs $(WORKERS) \
+	  $(if $(PLATFORMS),--platform $(PLATFORMS)) $(if $(TORCHS),--torch $(TORCHS))
+
+# For every other torch.
+sdist: $(VENV)/.tools
+	TORCHDEVICE_TORCH= $(BIN)/python setup.py -q sdist
+
+# The core of the suite, for what takes long or is built for one check.
+CORE_TESTS := tests/forward tests/aten tests/autograd tests/graph tests/runtime/test_allocator.py \
+              tests/runtime/test_generator.py tests/runtime/test_streams.py tests/runtime/test_events.py \
+              tests/test_identity.py
+test-core: TESTS := $(CORE_TESTS)
+test-core: test
 
 # The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
 # purpose, and CPython does the same.
-SANITIZED_TESTS := tests/forward tests/aten tests/autograd tests/graph tests/runtime/test_allocator.py \
-                   tests/runtime/test_generator.py tests/runtime/test_streams.py tests/runtime/test_events.py \
-                   tests/test_identity.py
 .PHONY: build/asan build/tsan
 build/asan build/tsan: install
 	$(BIN)/cmake -S . -B $@ -G Ninja -DTORCHDEVICE_SANITIZE=$(SANITIZER) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
@@ -77,7 +87,7 @@ build/asan build/tsan: install
 
 test-asan: SANITIZER := address
 test-asan: build/asan
-	$(BIN)/python .ci/sanitize.py address build/asan -m pytest -q -n $(WORKERS) $(SANITIZED_TESTS)
+	$(BIN)/python .ci/sanitize.py address build/asan -m pytest -q -n $(WORKERS) $(CORE_TESTS)
 
 # Eight threads over streams and devices for a minute.
 test-tsan: SANITIZER := thread

@@ -27,7 +27,7 @@ SOURCE = re.compile(r"[\w*>]\.(h|cpp|inc|py|pyi|toml|cmake|md|txt|svg|yml|yaml)$
 
 PATH = re.compile(r"[\w.*{},/<>-]+")
 NAMED_IN_SOURCE = re.compile(
-    r"(?<![\w./])(?:csrc|torchdevice|tests|docs|conformance|codegen|benchmarks|macos|examples|cmake|\.ci)"
+    r"(?<![\w./])(?:csrc|torchdevice|tests|docs|conformance|codegen|benchmarks|wheels|examples|cmake|\.ci)"
     r"/[\w./-]+\.(?:py|cpp|h|md|toml|cmake|svg)\b"
 )
 NOTE = re.compile(r"Note \[(\w[^\]{]+)\]")

@@ -28,6 +28,12 @@ def write_wheel(folder: Path, name: str, version: str, metadata: str) -> Path:
     return path
 
 
+def uv() -> str:
+    path = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert path is not None, 'uv is not installed: pip install -e ".[test]"'
+    return path
+
+
 def write_torch(folder: Path, version: str) -> Path:
     return write_wheel(folder, "torch", version, f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
 
@@ -59,10 +65,7 @@ def resolve(request: pytest.FixtureRequest, packages: Path, tmp_path: Path) -> R
     if request.param == "pip":
         install = [sys.executable, "-m", "pip", "--python", python, "install"]
     else:
-        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        if uv is None:
-            pytest.skip("uv is not installed")
-        install = [uv, "pip", "install", "--python", python, "--cache-dir", str(tmp_path / "cache")]
+        install = [uv(), "pip", "install", "--python", python, "--cache-dir", str(tmp_path / "cache")]
     install += ["--no-index", "--find-links", str(packages)]
 
     def resolve(torch: str | None) -> set[str]:
@@ -91,3 +94,14 @@ def test_without_torch_it_is_the_newest_that_is_supported(resolve: Resolve) -> N
 def test_a_torch_that_is_not_supported_would_be_replaced(resolve: Resolve, torch: str) -> None:
     """By pip's rules, unless it is told --no-deps; README says so."""
     assert "torch-2.15.0" in resolve(torch)
+
+
+@pytest.mark.parametrize(("more", "torch"), [([], "2.15.0"), (["--with", "torch==2.13.0"], "2.13.0")])
+def test_uv_run(packages: Path, tmp_path: Path, more: list[str], torch: str) -> None:
+    question = "from importlib.metadata import version; print(version('torchdevice-ext'), version('torch'))"
+    process = subprocess.run(
+        [uv(), "run", "--no-project", "--isolated", "--python", sys.executable, "--cache-dir", str(tmp_path), "--no-index",
+         "--find-links", str(packages), "--with", "torchdevice-ext", *more, "python", "-c", question],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.stdout.split()[1] == torch
