@@ -100,8 +100,8 @@ def test_a_torch_that_is_not_supported_would_be_replaced(resolve: Resolve, torch
 def test_uv_run(packages: Path, tmp_path: Path, more: list[str], torch: str) -> None:
     question = "from importlib.metadata import version; print(version('torchdevice-ext'), version('torch'))"
     process = subprocess.run(
-        [uv(), "run", "--no-project", "--isolated", "--python", sys.executable, "--cache-dir", str(tmp_path), "--no-index",
-         "--find-links", str(packages), "--with", "torchdevice-ext", *more, "python", "-c", question],
+        [uv(), "run", "--no-project", "--isolated", "--python", sys.executable, "--cache-dir", str(tmp_path),
+         "--no-index", "--find-links", str(packages), "--with", "torchdevice-ext", *more, "python", "-c", question],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert process.stdout.split()[1] == torch
