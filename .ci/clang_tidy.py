@@ -28,7 +28,7 @@ def without_precompiled_headers(entries: list[dict[str, str]]) -> list[dict[str,
 
 
 def main() -> int:
-    databases = sorted((ROOT / "build").glob("*/compile_commands.json"))
+    databases = sorted((ROOT / "build").glob("cmake-*/compile_commands.json"))
     if not databases:
         print("no compile_commands.json under build/: run `make install` first", file=sys.stderr)
         return 2
