@@ -4,7 +4,8 @@ Only needed where torch does not load its `torch.backends` entry points, e.g. un
 Importing it again, or after torch activated torchdevice by itself, changes nothing.
 
 Raises:
-    ImportError: a backward pass has already run, so autograd can no longer learn of another device.
+    ImportError: a backward pass has already run, so autograd can no longer learn of another device; or a program that
+        set TORCHDEVICE=1 has already used an NVIDIA GPU.
 """
 
 from torchdevice.activation import LateActivationError, activate

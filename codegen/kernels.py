@@ -192,7 +192,7 @@ def into_shards(kernels: list[Kernel], count: int) -> list[list[Kernel]]:
     groups = [list(group) for _, group in itertools.groupby(kernels, key=lambda kernel: kernel.shared_code)]
     costs = [COST_OF_CODE + len(group) for group in groups]
     shards: list[list[Kernel]] = [[] for _ in range(count)]
-    for group, before in zip(groups, itertools.accumulate(costs, initial=0)):
+    for group, before in zip(groups, itertools.accumulate(costs, initial=0), strict=False):
         shards[before * count // sum(costs)].extend(group)
     return shards
 

@@ -11,6 +11,10 @@ _PLUGGABLE = "torch.cuda.CUDAPluggableAllocator(torch._C.__file__, 'PyInit__C', 
 _GRAPH = "g = torch.cuda.CUDAGraph(); s = torch.cuda.Stream(); z = x + 1\n"
 _CAPTURED = _GRAPH + "with torch.cuda.graph(g): z = x + 1\n"
 _BEGIN = _GRAPH + "with torch.cuda.stream(s):\n  g.capture_begin(); z = x + 1; g.capture_end()\n"
+_STEPS = _GRAPH + (
+    "with torch.cuda.stream(s):\n"
+    "  g.capture_begin(); z = x + 1; g.capture_end_pre(); g.instantiate(); g.capture_end_post()\n"
+)
 _KEPT = "g = torch.cuda.CUDAGraph(keep_graph=True)\nwith torch.cuda.graph(g): z = x + 1\n"
 _ACCELERATOR = (
     "g = torch.accelerator.Graph()\nwith torch.Stream('cuda'):\n  g.capture_begin(); z = x + 1; g.capture_end()\n"
@@ -172,18 +176,25 @@ RECIPES: dict[str, dict[str, str]] = {
         "Event.synchronize": _TWO_EVENTS,
         "Event.wait": _TWO_EVENTS + "a.wait(torch.cuda.Stream())",
         "CUDAGraph.begin_capture_to_if_node": "torch.cuda.CUDAGraph().begin_capture_to_if_node(x.sum() > 0)",
+        "CUDAGraph.begin_capture_to_while_node": "torch.cuda.CUDAGraph().begin_capture_to_while_node(x.sum() > 0)",
+        "CUDAGraph.set_conditional_handle_for_current_node": (
+            "torch.cuda.CUDAGraph().set_conditional_handle_for_current_node(x.sum() > 0)"
+        ),
         "CUDAGraph.end_capture_to_conditional_node": "torch.cuda.CUDAGraph().end_capture_to_conditional_node()",
         "CUDAGraph.get_currently_capturing_graph": _GRAPH
         + "with torch.cuda.graph(g): assert g.get_currently_capturing_graph() is g; z = x + 1",
         "CUDAGraph.register_generator_state": _GRAPH + "g.register_generator_state(torch.Generator('cuda'))",
         "CUDAGraph.capture_begin": _BEGIN,
         "CUDAGraph.capture_end": _BEGIN,
+        "CUDAGraph.capture_end_pre": _STEPS,
+        "CUDAGraph.capture_end_post": _STEPS,
         "CUDAGraph.debug_dump": _GRAPH + "g.enable_debug_mode()\nwith torch.cuda.graph(g): z = x + 1\n"
         "g.debug_dump(str(tmp / 'g.dot'))",
         "CUDAGraph.enable_debug_mode": "torch.cuda.CUDAGraph().enable_debug_mode()",
         "CUDAGraph.get_graph_data": _KEPT + "g.get_graph_data()",
         "CUDAGraph.instantiate": _KEPT + "g.instantiate(); g.replay()",
         "CUDAGraph.pool": _CAPTURED + "assert len(g.pool()) == 2",
+        "CUDAGraph.pools": _CAPTURED + "assert g.pools() == [g.pool()]",
         "CUDAGraph.raw_cuda_graph": _KEPT + "g.raw_cuda_graph()",
         "CUDAGraph.raw_cuda_graph_exec": _CAPTURED + "g.raw_cuda_graph_exec()",
         "CUDAGraph.replay": _CAPTURED + "x.fill_(3); g.replay(); assert z[0, 0] == 4",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import atexit
 import threading
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torchdevice import settings
+from torchdevice.gpu import gpu_works
 
 
 class LateActivationError(RuntimeError):
-    """Activation came after the first backward pass of the process."""
+    """Activation came after the first backward pass of the process, or after CUDA was initialised on a GPU."""
 
 
 class Status(NamedTuple):
@@ -54,7 +55,7 @@ def activate() -> Status:
 
     Raises:
         LateActivationError: the autograd engine has already started its threads, one per device; it would never
-            serve another device.
+            serve another device. Or an NVIDIA GPU is in use already.
     """
     global _status
     # Before the lock is taken: importing torch may activate us through the entry point, in this thread or another.
@@ -100,9 +101,7 @@ def _reason_to_stay_out() -> str | None:
     switch = settings.read("TORCHDEVICE")
     if switch == "0":
         return "switched off by TORCHDEVICE=0"
-    import torch
-
-    if switch != "1" and torch.version.cuda is not None and torch.cuda.device_count() > 0:
+    if switch != "1" and gpu_works():
         return "a real NVIDIA GPU works here"
     return None
 
@@ -110,11 +109,11 @@ def _reason_to_stay_out() -> str | None:
 def _install() -> None:
     import torch
 
-    if hasattr(torch._C, "_cuda_getDeviceCount"):
+    if torch.version.hip is not None:
         public = torch.__version__.split("+")[0]
         raise _UnavailableError(
-            "this torch is a CUDA build, whose own CUDA kernels are in the way; install the CPU build "
-            f"(pip install torch=={public} --index-url https://download.pytorch.org/whl/cpu)"
+            f"this torch is a ROCm build ({torch.__version__}), for AMD's GPUs; install a CPU or a CUDA build, such as "
+            f"pip install torch=={public}"
         )
     try:
         from torchdevice import _C
@@ -126,15 +125,19 @@ def _install() -> None:
             "and would never serve cuda. Import torchdevice_ext before the first backward(), or install "
             "torchdevice-ext so that `import torch` activates it."
         )
+    cuda: Any = torch.cuda  # its functions have no types
+    if cuda.is_initialized():
+        raise LateActivationError(
+            "torchdevice cannot be activated after CUDA was initialised: tensors and streams of an NVIDIA GPU may "
+            "exist, which nothing here could use. Import torchdevice_ext before the first use of cuda."
+        )
     from torchdevice import patches  # like the extension, only with a torch that matches
 
-    names = dict(vars(torch._C))
+    _C.activate()
     try:
-        _C.activate()
         patches.apply()
     except BaseException:
-        # Without the names that were added, torch answers again as the CPU build that it is.
-        vars(torch._C).clear()
-        vars(torch._C).update(names)
+        _C.deactivate()
         raise
+    _C.activate_for_good()
     atexit.register(_C.settle_backward)

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <utility>
 
 namespace torchdevice {
 
@@ -79,14 +80,19 @@ void copy_settings(const std::string& text) {
 
 }  // namespace
 
-void install_allocator_settings() {
+std::function<void()> install_allocator_settings() {
   // All but the memory fraction and throw_on_cudamalloc_oom say how to deal with CUDA's driver, which is not there.
-  AcceleratorAllocatorConfig::getMutableKeys().insert(
-      {"backend", "release_lock_on_cudamalloc", "pinned_use_cuda_host_register", "release_lock_on_hipmalloc",
-       "pinned_use_hip_host_register", "graph_capture_record_stream_reuse", "pinned_reserve_segment_size_mb",
-       "pinned_num_register_threads", "per_process_memory_fraction", "pinned_free_catch_all",
-       "throw_on_cudamalloc_oom"});
-  AcceleratorAllocatorConfig::getConfigParserHook() = copy_settings;
+  auto& keys = AcceleratorAllocatorConfig::getMutableKeys();
+  const auto keys_before = keys;
+  keys.insert({"backend", "release_lock_on_cudamalloc", "pinned_use_cuda_host_register", "release_lock_on_hipmalloc",
+               "pinned_use_hip_host_register", "graph_capture_record_stream_reuse", "pinned_reserve_segment_size_mb",
+               "pinned_num_register_threads", "per_process_memory_fraction", "pinned_free_catch_all",
+               "throw_on_cudamalloc_oom"});
+  auto& parser = AcceleratorAllocatorConfig::getConfigParserHook();
+  return [&keys, keys_before, &parser, parser_before = std::exchange(parser, copy_settings)] {
+    keys = keys_before;
+    parser = parser_before;
+  };
 }
 
 void follow_allocator_settings() {

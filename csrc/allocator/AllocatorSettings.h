@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <limits>
 
 #include "allocator/Block.h"
@@ -34,8 +35,8 @@ struct CudaSettings {
 };
 CudaSettings cuda_settings();
 
-/// Tells c10 of CUDA's keys; once, at activation, before anything reads settings.
-void install_allocator_settings();
+/// Tells c10 of CUDA's keys, at activation, before anything reads settings; returns what takes them back.
+std::function<void()> install_allocator_settings();
 
 /// Reads the settings the first time it is called, and from then on follows every change of them. Throws ValueError for
 /// settings that torch refuses.

@@ -51,14 +51,13 @@ class CpuAllocator final : public c10::Allocator {
 
 c10::Allocator& plain_cpu_allocator() { return *inner_allocator; }
 
-void install_cpu_allocator() {
-  static const bool installed = [] {
-    // The highest priority: whoever registers an allocator later would otherwise take CUDA's memory away.
-    constexpr uint8_t kPriority = 255;
-    c10::SetCPUAllocator(new CpuAllocator(*c10::GetCPUAllocator()), kPriority);
-    return true;
-  }();
-  static_cast<void>(installed);
+std::function<void()> install_cpu_allocator() {
+  // The highest priority: whoever registers an allocator later would otherwise take CUDA's memory away.
+  constexpr uint8_t kPriority = 255;
+  c10::Allocator* before = c10::GetCPUAllocator();
+  // Leaked: memory outlives activation.
+  c10::SetCPUAllocator(new CpuAllocator(*before), kPriority);
+  return [before] { c10::SetCPUAllocator(before, kPriority); };
 }
 
 }  // namespace torchdevice

@@ -4,6 +4,8 @@
 
 #include <c10/core/Allocator.h>
 
+#include <functional>
+
 #include "runtime/ThreadState.h"
 
 namespace torchdevice {
@@ -15,7 +17,7 @@ inline c10::DeviceIndex& forwarding_device() noexcept { return thread_state.forw
 /// torch's CPU allocator without us in front of it.
 c10::Allocator& plain_cpu_allocator();
 
-/// Put ourselves in front of torch's CPU allocator. Once, at activation of the CPU backend; later calls do nothing.
-void install_cpu_allocator();
+/// Put ourselves in front of torch's CPU allocator, at activation; returns what takes us away.
+std::function<void()> install_cpu_allocator();
 
 }  // namespace torchdevice

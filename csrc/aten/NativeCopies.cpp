@@ -7,7 +7,6 @@
 
 #include "forward/Registrar.h"
 #include "native/Backend.h"
-#include "runtime/SilentWarnings.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -37,7 +36,6 @@ void register_native_copies(forward::Registrar& registrar) {
   if (!forward::has_fallback()) {
     return;
   }
-  const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(Op::name, Op::overload_name);
   const auto key = c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, native_backend().component());
   registrar.add(

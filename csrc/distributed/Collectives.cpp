@@ -10,11 +10,9 @@
 #include <unordered_map>
 
 #include "distributed/CudaWork.h"
-#include "distributed/ReducerTimer.h"
 #include "forward/Frame.h"
 #include "forward/fallback/OnHost.h"
 #include "native/Backend.h"
-#include "runtime/SilentWarnings.h"
 
 namespace torchdevice::distributed {
 namespace {
@@ -125,8 +123,6 @@ class Collective final : public c10::OperatorKernel {
 }  // namespace
 
 void register_collectives(forward::Registrar& registrar) {
-  install_reducer_timer();
-  const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   auto& dispatcher = c10::Dispatcher::singleton();
   for (const c10::OperatorName& name : dispatcher.getAllOpNames()) {
     if (name.getNamespace() != "c10d") {

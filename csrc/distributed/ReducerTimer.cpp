@@ -53,11 +53,10 @@ class ReducerTimer final : public c10d::Timer {
 }  // namespace
 
 void install_reducer_timer() {
-  if (!c10d::TimerRegistry()->Has(c10::kCUDA)) {
-    c10d::TimerRegistry()->Register(c10::kCUDA, [](c10::Device device) -> std::unique_ptr<c10d::Timer> {
-      return std::make_unique<ReducerTimer>(device);
-    });
-  }
+  const auto make = [](c10::Device device) -> std::unique_ptr<c10d::Timer> {
+    return std::make_unique<ReducerTimer>(device);
+  };
+  c10d::TimerRegistry()->Register(c10::kCUDA, make, c10::REGISTRY_PREFERRED);  // above a CUDA build's own
 }
 
 }  // namespace torchdevice

@@ -293,10 +293,11 @@ template c10::KernelFunction shared_kernel<c10::DispatchKey::Quantized>();
 template c10::KernelFunction shared_kernel<c10::DispatchKey::Sparse>();
 template c10::KernelFunction shared_kernel<c10::DispatchKey::SparseCsr>();
 
-void register_boxed_fallback() {
-  static auto* handle = new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
+std::function<void()> register_boxed_fallback() {
+  // Leaked unless it is taken back: torch's own fallbacks end first.
+  auto* handle = new c10::RegistrationHandleRAII(c10::Dispatcher::singleton().registerFallback(
       c10::DispatchKey::CUDA, boxed_kernel<c10::DispatchKey::Dense>(), "torchdevice"));
-  static_cast<void>(handle);
+  return [handle] { delete handle; };
 }
 
 }  // namespace torchdevice::forward

@@ -5,6 +5,8 @@
 #include <ATen/core/boxing/KernelFunction.h>
 #include <c10/core/DispatchKey.h>
 
+#include <functional>
+
 namespace torchdevice::forward {
 
 /// Forwards any operator through the stack to the native backend's kernel for tensors of one kind: Dense, Sparse,
@@ -16,5 +18,8 @@ c10::KernelFunction boxed_kernel();
 /// shares between devices, which only call other operators on the dense tensors inside.
 template <c10::DispatchKey functionality>
 c10::KernelFunction shared_kernel();
+
+/// Registers the boxed kernel for operators that other libraries bring; returns what takes it back.
+std::function<void()> register_boxed_fallback();
 
 }  // namespace torchdevice::forward

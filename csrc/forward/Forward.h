@@ -31,7 +31,7 @@ class Forward;
 template <class R, class... A, Mixing mixing, bool writes_elements_only>
 class Forward<R(A...), mixing, writes_elements_only> {
  public:
-  constexpr Forward(const char* name, const char* overload, const Rule& rule, Redispatch<R, A...> redispatch)
+  constexpr Forward(const char* name, const char* overload, const Rule& rule, Redispatch<R, A...> redispatch) noexcept
       : rule_(rule), native_kernel_(name, overload, redispatch) {}
 
   R operator()(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }

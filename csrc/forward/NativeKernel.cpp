@@ -17,10 +17,14 @@ template struct Private<&c10::OperatorHandle::operatorDef_>;
 
 }  // namespace
 
+const c10::KernelFunction& kernel_for(const c10::OperatorHandle& op, c10::DispatchKeySet keys) {
+  return entry_of(op).lookup(keys);
+}
+
 const KernelPlace* find_kernel_place(const char* name, const char* overload, const Masquerade& native) {
   const c10::OperatorHandle op = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
   // Leaked, as kernels may run until the process ends. Two threads at once may find it twice.
-  return new KernelPlace{entry_of(op).lookup(native.native_dense), op};
+  return new KernelPlace{kernel_for(op, native.native_dense), op};
 }
 
 }  // namespace torchdevice::forward

@@ -11,14 +11,16 @@
 
 namespace torchdevice::forward {
 
-/// Where the dispatcher keeps an operator's kernel for one key.
+/// Where the dispatcher keeps an operator's kernel for these keys. Places stay where they are, and a kernel that
+/// replaces another is written to the same one. Throws what a redispatch would if there is no kernel.
+const c10::KernelFunction& kernel_for(const c10::OperatorHandle& op, c10::DispatchKeySet keys);
+
 struct KernelPlace {
   const c10::KernelFunction& kernel;
   c10::OperatorHandle op;
 };
 
-/// The place for dense tensors of `native`'s device. Places stay where they are, and a kernel that replaces another is
-/// written to the same one. Throws what a redispatch would if there is no kernel.
+/// The place for dense tensors of `native`'s device.
 const KernelPlace* find_kernel_place(const char* name, const char* overload, const Masquerade& native);
 
 /// How at::_ops redispatches the operators of a signature.
@@ -32,7 +34,7 @@ class NativeKernel;
 template <class R, class... A>
 class NativeKernel<R(A...)> {
  public:
-  constexpr NativeKernel(const char* name, const char* overload, Redispatch<R, A...> redispatch)
+  constexpr NativeKernel(const char* name, const char* overload, Redispatch<R, A...> redispatch) noexcept
       : name_(name), overload_(overload), redispatch_(redispatch) {}
 
   C10_ALWAYS_INLINE R call(const Masquerade& native, A... arguments) {

@@ -5,13 +5,22 @@
 #include <unordered_map>
 
 namespace torchdevice::forward {
+namespace {
+
+using Handles =
+    std::unordered_map<c10::DispatchKey, std::unordered_map<c10::OperatorName, c10::RegistrationHandleRAII>>;
+
+/// Ends at exit, before torch's own registrations: each fallback that torch takes back then goes through every operator
+/// that still has a kernel.
+Handles& handles() {
+  static Handles handles;
+  return handles;
+}
+
+}  // namespace
 
 void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel) {
-  // Ends at exit, before torch's own registrations: each fallback that torch takes back then goes through every
-  // operator that still has a kernel.
-  static std::unordered_map<c10::DispatchKey, std::unordered_map<c10::OperatorName, c10::RegistrationHandleRAII>>
-      handles;
-  auto& of_key = handles[key];
+  auto& of_key = handles()[key];
   // The dispatcher would take the later one, after a warning.
   TORCH_CHECK(!of_key.contains(name), "torchdevice registers two kernels of ", name, " for ", key,
               ": what csrc/aten implements must not be generated too (HANDWRITTEN in codegen/rules.py)");
@@ -23,5 +32,12 @@ void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::Ke
 void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {
   add({name, overload}, c10::DispatchKey::CUDA, std::move(kernel));
 }
+
+bool Registrar::has(const c10::OperatorName& name, c10::DispatchKey key) {
+  const auto of_key = handles().find(key);
+  return of_key != handles().end() && of_key->second.contains(name);
+}
+
+void Registrar::take_back() { handles().clear(); }
 
 }  // namespace torchdevice::forward

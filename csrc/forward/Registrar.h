@@ -35,6 +35,10 @@ class Registrar {
 
   /// Any kernel for any operator under any key. A second one for both is an error, whichever function registers it.
   void add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel);
+  static bool has(const c10::OperatorName& name, c10::DispatchKey key);
+
+  /// Takes every kernel back; what was registered before them serves again.
+  static void take_back();
 
  private:
   void add(const char* name, const char* overload, c10::KernelFunction kernel);
@@ -71,7 +75,4 @@ class Registrar {
 void register_generated_kernels(Registrar& registrar);
 /// The kernels written by hand, in csrc/aten.
 void register_handwritten_kernels(Registrar& registrar);
-/// The boxed fallback for operators that other libraries register.
-void register_boxed_fallback();
-
 }  // namespace torchdevice::forward

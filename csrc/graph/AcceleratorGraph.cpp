@@ -40,9 +40,10 @@ class AcceleratorGraph final : public at::GraphImplInterface {
 }  // namespace
 
 void install_accelerator_graph() {
-  at::GraphImplRegistry()->Register("CUDA", [](at::GraphImplArgs args) -> std::unique_ptr<at::GraphImplInterface> {
+  const auto make = [](at::GraphImplArgs args) -> std::unique_ptr<at::GraphImplInterface> {
     return std::make_unique<AcceleratorGraph>(args);
-  });
+  };
+  at::GraphImplRegistry()->Register("CUDA", make, c10::REGISTRY_PREFERRED);  // above a CUDA build's own
 }
 
 }  // namespace torchdevice::graph

@@ -86,9 +86,10 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
 
 }  // namespace
 
-void install_guard() {
+std::function<void()> install_guard() {
   static const auto* guard = new Guard();
-  c10::impl::registerDeviceGuard(c10::kCUDA, guard);
+  auto& slot = c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::kCUDA)];
+  return [&slot, before = slot.exchange(guard)] { slot.store(before); };
 }
 
 }  // namespace torchdevice

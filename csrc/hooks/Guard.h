@@ -2,9 +2,11 @@
 
 #pragma once
 
+#include <functional>
+
 namespace torchdevice {
 
-/// Register the guard of device type CUDA; the guard is never destroyed.
-void install_guard();
+/// Register the guard of device type CUDA, which is never destroyed; returns what puts the one before back.
+std::function<void()> install_guard();
 
 }  // namespace torchdevice

@@ -7,6 +7,8 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstring>
 #include <new>
 #include <optional>
 #include <string>
@@ -149,15 +151,27 @@ struct Hooks final : at::CUDAHooksInterface {
 
 // Note [Hooks in place]
 // torch caches its hooks object during `import torch`, so registering a class is too late. The cached object has no
-// data, and every caller reaches it through its virtual table: constructing ours in its place takes over all calls.
+// data, on a CUDA build neither, and every caller reaches it through its virtual table: constructing ours in its place
+// takes over all calls, and putting its bytes back gives them back.
 // See Note [Undefined on purpose] in forward/TensorAccess.h.
 static_assert(sizeof(Hooks) == sizeof(at::CUDAHooksInterface) && alignof(Hooks) == alignof(at::CUDAHooksInterface));
 
 }  // namespace
 
-void install_hooks() {
-  at::setHostAllocator(at::kCUDA, &host_allocator(), /*priority=*/1);
-  new (const_cast<at::CUDAHooksInterface*>(&at::detail::getCUDAHooks())) Hooks();
+bool torch_is_cuda_build() { return at::CUDAHooksRegistry()->Has("CUDAHooks"); }
+
+std::function<void()> install_hooks() {
+  constexpr uint8_t kPriority = 1;  // above a CUDA build's own
+  at::HostAllocator* allocator_before = at::getHostAllocator(at::kCUDA);
+  at::setHostAllocator(at::kCUDA, &host_allocator(), kPriority);
+  void* place = const_cast<at::CUDAHooksInterface*>(&at::detail::getCUDAHooks());
+  std::array<std::byte, sizeof(Hooks)> hooks_before{};
+  std::memcpy(hooks_before.data(), place, sizeof(Hooks));
+  new (place) Hooks();
+  return [=] {
+    std::memcpy(place, hooks_before.data(), sizeof(Hooks));
+    at::setHostAllocator(at::kCUDA, allocator_before, kPriority);
+  };
 }
 
 }  // namespace torchdevice

@@ -73,9 +73,11 @@ struct Profiler final : torch::profiler::impl::ProfilerStubs {
 
 }  // namespace
 
-void install_profiler() {
+std::function<void()> install_profiler() {
   static auto* profiler = new Profiler();
+  auto* before = const_cast<torch::profiler::impl::ProfilerStubs*>(torch::profiler::impl::cudaStubs());
   torch::profiler::impl::registerCUDAMethods(profiler);
+  return [before] { torch::profiler::impl::registerCUDAMethods(before); };
 }
 
 }  // namespace torchdevice

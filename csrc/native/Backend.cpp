@@ -52,12 +52,18 @@ NativeBackend& native_backend() {
   return backend;
 }
 
-void prepare_backends() {
+std::function<void()> prepare_backends() {
+  std::vector<std::function<void()>> undos;
   for (const Entry& entry : RegisteredBackend::all()) {
     if (entry.prepare != nullptr) {
-      entry.prepare();
+      undos.push_back(entry.prepare());
     }
   }
+  return [undos] {
+    for (const auto& undo : undos) {
+      undo();
+    }
+  };
 }
 
 }  // namespace torchdevice

@@ -130,7 +130,8 @@ class RegisteredBackend {
     bool (*is_available)();   ///< whether this torch, on this machine, has it
     const char* requirement;  ///< what it takes, for the error where it is named and not available
     NativeBackend& (*make)();
-    void (*prepare)();  ///< null, or what must be done wherever torch has the device, also if another backend works
+    /// Null, or what must be done wherever torch has the device, also if another backend works. Returns what undoes it.
+    std::function<void()> (*prepare)();
   };
 
   explicit RegisteredBackend(const Entry& entry) noexcept : entry_(entry), next_(std::exchange(first_, this)) {}
@@ -154,7 +155,7 @@ NativeBackend& native_backend();
 /// The CPU, whatever the native backend is.
 NativeBackend& host_backend();
 
-/// Every backend's `prepare`. Once, at activation.
-void prepare_backends();
+/// Every backend's `prepare`, at activation; returns what undoes them all.
+std::function<void()> prepare_backends();
 
 }  // namespace torchdevice

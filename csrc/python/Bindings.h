@@ -1,4 +1,4 @@
-// python/Bindings.h: the functions that put the names of a CUDA build onto torch._C.
+// python/Bindings.h: the functions that make the names which a CUDA build has on torch._C.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 namespace torchdevice {
 
 // Each throws python_error (or c10::Error) when Python refuses; to be called once, with the GIL, after the runtime's
-// install functions. `torch_c` is the module torch._C.
+// install functions. `torch_c` is a module of ours with torch._C's name (Names.cpp).
 
 /// Devices.cpp: _cuda_init, _cuda_getDevice, _cuda_setDevice, _cuda_getDeviceCount and what else concerns devices.
 void add_devices(PyObject* torch_c);
@@ -72,6 +72,9 @@ void add_inductor(PyObject* torch_c);
 /// Devices.cpp: cuda_version(), configured_device_count() and device_uuids() on torchdevice._C, for
 /// torchdevice/patches/.
 void add_device_patch(PyObject* torchdevice_c);
+
+/// LoadedLibraries.cpp: sweep_after(path), for torchdevice/patches/cuda_code.py.
+void add_library_patch(PyObject* torchdevice_c);
 
 /// Storages.cpp: install_storages() and uninstall_storages() on torchdevice._C, likewise.
 void add_storage_patch(PyObject* torchdevice_c);

@@ -12,6 +12,7 @@
 #include "distributed/NativeTensors.h"
 #include "distributed/ProcessGroupNCCL2.h"
 #include "python/Bindings.h"
+#include "python/Names.h"
 #include "runtime/DeviceProfile.h"
 
 namespace torchdevice {
@@ -114,12 +115,12 @@ void add_options(const py::object& group, const py::object& base) {
       .def("__deepcopy__", [copy](const Options& self, const py::dict& /*memo*/) { return copy(self); });
 }
 
-void add_group(py::module_& c10d) {
+void add_group(py::module_& c10d, const py::module_& torchs) {
   using Self = c10::intrusive_ptr<ProcessGroupNCCL>;
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
-  py::class_<ProcessGroupNCCL, Self> group(c10d, "ProcessGroupNCCL", c10d.attr("Backend"));
+  py::class_<ProcessGroupNCCL, Self> group(c10d, "ProcessGroupNCCL", torchs.attr("Backend"));
   add_config(group);
-  add_options(group, c10d.attr("Backend").attr("Options"));
+  add_options(group, torchs.attr("Backend").attr("Options"));
   group
       .def(py::init([](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                        const c10::intrusive_ptr<Options>& options) {
@@ -158,7 +159,8 @@ void add_group(py::module_& c10d) {
 
 /// What torch 2.14 has beside ProcessGroupNCCL, with its options.
 template <class Group>
-py::class_<Group, c10::intrusive_ptr<Group>> add_newer_group(py::module_& c10d, const char* name) {
+py::class_<Group, c10::intrusive_ptr<Group>> add_newer_group(py::module_& c10d, const py::module_& torchs,
+                                                             const char* name) {
   const auto make = [](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                        const c10::intrusive_ptr<Options>& options, std::optional<c10::Device> device) {
     auto group = c10::make_intrusive<Group>(store, rank, size, options ? options : c10::make_intrusive<Options>(),
@@ -168,7 +170,7 @@ py::class_<Group, c10::intrusive_ptr<Group>> add_newer_group(py::module_& c10d, 
     }
     return group;
   };
-  py::class_<Group, c10::intrusive_ptr<Group>> group(c10d, name, c10d.attr("Backend"));
+  py::class_<Group, c10::intrusive_ptr<Group>> group(c10d, name, torchs.attr("Backend"));
   group
       .def(py::init(make), py::arg("store"), py::arg("rank"), py::arg("size"), py::arg("options") = py::none(),
            py::arg("device_id") = py::none(), py::call_guard<py::gil_scoped_release>())
@@ -177,27 +179,29 @@ py::class_<Group, c10::intrusive_ptr<Group>> add_newer_group(py::module_& c10d, 
   return group;
 }
 
-void add_newer_groups(py::module_& c10d) {
-  auto group = add_newer_group<ProcessGroupNCCL2>(c10d, "ProcessGroupNCCL2");
+void add_newer_groups(py::module_& c10d, const py::module_& torchs) {
+  auto group = add_newer_group<ProcessGroupNCCL2>(c10d, torchs, "ProcessGroupNCCL2");
   group.attr("Options") = c10d.attr("ProcessGroupNCCL").attr("Options");
   group
       .def(
           "register_mem_pool", [](const ProcessGroupNCCL2&, const py::object&, bool) {}, py::arg("pool"),
           py::arg("symm") = false, "Nothing: all memory of the device can be sent.")
       .def("deregister_mem_pool", [](const ProcessGroupNCCL2&, const py::object&) {}, py::arg("pool"));
-  add_newer_group<ProcessGroupNCCLLazy>(c10d, "ProcessGroupNCCLLazy")
+  add_newer_group<ProcessGroupNCCLLazy>(c10d, torchs, "ProcessGroupNCCLLazy")
       .def("_num_active_channels", &ProcessGroupNCCLLazy::active_channels);
 }
 
 }  // namespace
 
 void add_distributed(PyObject* torch_c) {
-  if (PyObject_HasAttrString(torch_c, "_distributed_c10d") == 0) {
+  const auto torchs = py::module_::import("torch._C");
+  if (!py::hasattr(torchs, "_distributed_c10d")) {
     return;  // a build of torch without torch.distributed
   }
-  auto c10d = py::reinterpret_borrow<py::module_>(torch_c).attr("_distributed_c10d").cast<py::module_>();
-  add_group(c10d);
-  add_newer_groups(c10d);
+  auto c10d = add_submodule(py::reinterpret_borrow<py::module_>(torch_c), "_distributed_c10d");
+  const auto torchs_c10d = torchs.attr("_distributed_c10d").cast<py::module_>();
+  add_group(c10d, torchs_c10d);
+  add_newer_groups(c10d, torchs_c10d);
   c10d.attr("_DEFAULT_PG_NCCL_TIMEOUT") = py::cast(ProcessGroupNCCL::kDefaultTimeout);
   c10d.def("_hash_tensors", &hash_tensors, py::arg("tensors"));
 }

@@ -46,7 +46,6 @@ CaptureMode capture_mode(const std::string& name) {
 
 void add_graphs(PyObject* torch_c) {
   auto module = py::reinterpret_borrow<py::module_>(torch_c);
-  py::delattr(module, "_CUDAGraph");  // the placeholder of a CPU build
   const py::call_guard<py::gil_scoped_release> no_gil;
   py::class_<Graph, std::shared_ptr<Graph>>(module, "_CUDAGraph")
       .def(py::init<bool>(), py::arg("keep_graph") = false)

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "python/Bindings.h"
+#include "python/Names.h"
 
 namespace torchdevice {
 namespace {
@@ -57,8 +58,8 @@ py::object empty_strided_on(py::int_ index) {
 }  // namespace
 
 void add_inductor(PyObject* torch_c) {
-  const py::object guards = py::handle(torch_c).attr("_dynamo").attr("guards");
-  if (PyModule_AddFunctions(guards.ptr(), guard_functions) < 0) {
+  auto dynamo = add_submodule(py::reinterpret_borrow<py::module_>(torch_c), "_dynamo");
+  if (PyModule_AddFunctions(add_submodule(dynamo, "guards").ptr(), guard_functions) < 0) {
     throw python_error();
   }
 }

@@ -15,6 +15,7 @@
 
 #include "native/Backend.h"
 #include "python/Bindings.h"
+#include "python/Names.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 
@@ -185,7 +186,7 @@ enum class RnnMode : uint8_t { kRelu = 0, kTanh = 1, kLstm = 2, kGru = 3 };
 
 // The version alone: torch's kernels for cuDNN are chosen by Hooks::compiledWithCuDNN(), which stays false.
 void add_cudnn(py::module& m) {
-  auto cudnn = m.def_submodule("_cudnn", "libcudnn.so bindings");
+  auto cudnn = add_submodule(m, "_cudnn");
   cudnn.attr("is_cuda") = true;
   py::enum_<RnnMode>(cudnn, "RNNMode", py::module_local())
       .value("rnn_relu", RnnMode::kRelu)

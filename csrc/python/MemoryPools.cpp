@@ -110,9 +110,6 @@ void add_custom_allocators(py::module& m) {
 
 void add_memory_pools(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
-  for (const char* placeholder : {"_cuda_CUDAAllocator", "_MemPool"}) {
-    py::delattr(m, placeholder);
-  }
   add_custom_allocators(m);
   add_pool_type(m);
   add_routing(m);

@@ -3,12 +3,20 @@
 #include <c10/core/Allocator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <array>
+#include <functional>
+#include <utility>
+#include <vector>
+
 #include "allocator/AllocatorSettings.h"
 #include "allocator/CachingAllocator.h"
 #include "allocator/CpuAllocator.h"
 #include "distributed/Collectives.h"
+#include "distributed/ReducerTimer.h"
+#include "forward/Boxed.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
+#include "forward/Sweep.h"
 #include "forward/fallback/FallbackPolicy.h"
 #include "forward/fallback/Forced.h"
 #include "forward/fallback/Tally.h"
@@ -19,69 +27,83 @@
 #include "hooks/ScriptOperators.h"
 #include "native/Backend.h"
 #include "python/Bindings.h"
+#include "python/Names.h"
 #include "runtime/AutogradEngine.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
+#include "runtime/SilentWarnings.h"
 
 namespace torchdevice {
 namespace {
 
-/// Above every allocator that torch registers for CUDA.
-constexpr uint8_t kAllocatorPriority = 255;
-
-void install_runtime() {
-  install_allocator_settings();
-  c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kAllocatorPriority);
-  install_cpu_allocator();
-  install_guard();
-  install_hooks();
-  prepare_backends();
-  graph::install_accelerator_graph();
-  install_profiler();
+/// What takes the changes back that activate() has made in torch.
+std::vector<std::function<void()>>& undos() {
+  static auto* undos = new std::vector<std::function<void()>>();
+  return *undos;
 }
 
-void install_kernels() {
-  forward::begin_masquerade();
+void deactivate() {
+  while (!undos().empty()) {
+    undos().back()();
+    undos().pop_back();
+  }
+}
+
+std::function<void()> install_caching_allocator() {
+  // Above every allocator that torch registers for CUDA.
+  constexpr uint8_t kPriority = 255;
+  c10::Allocator* before = c10::GetAllocator(c10::DeviceType::CUDA);
+  c10::SetAllocator(c10::DeviceType::CUDA, &caching_allocator(), kPriority);
+  return [before] { c10::SetAllocator(c10::DeviceType::CUDA, before, kPriority); };
+}
+
+void register_kernels() {
+  const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   forward::Registrar registrar;
   forward::register_generated_kernels(registrar);
   forward::register_handwritten_kernels(registrar);
   distributed::register_collectives(registrar);
-  forward::register_boxed_fallback();
-  register_script_operators();
+  if (torch_is_cuda_build()) {
+    forward::sweep(registrar);
+  }
 }
 
-void add_names(PyObject* torch_c) {
-  add_devices(torch_c);
-  add_properties(torch_c);
-  add_streams(torch_c);
-  add_events(torch_c);
-  add_memory(torch_c);
-  add_graphs(torch_c);
-  add_communication(torch_c);
-  add_graph_trees(torch_c);
-  add_pinned_memory(torch_c);
-  add_memory_pools(torch_c);
-  add_memory_history(torch_c);
-  add_memory_snapshot(torch_c);
-  add_runtime(torch_c);
-  add_libraries(torch_c);
-  add_nccl(torch_c);
-  add_distributed(torch_c);
-  add_tunable(torch_c);
-  add_gds(torch_c);
-  add_inductor(torch_c);
+std::function<void()> install_kernels() {
+  forward::begin_masquerade();
+  try {
+    register_kernels();
+  } catch (...) {
+    forward::Registrar::take_back();
+    throw;
+  }
+  return &forward::Registrar::take_back;
 }
 
-/// Once, with the GIL, from torchdevice/activation.py. What can fail comes first, and changes nothing.
+/// With the GIL, from torchdevice/activation.py. All or nothing, and deactivate() takes it back: what can be wrong in
+/// the settings comes first.
 void activate() {
   check_device_settings();
   forward::read_fallback_policy();
   forward::read_report_switch();
   forward::read_forced_operators();
   device_total_memory();
-  install_runtime();
-  install_kernels();
-  add_names(py::module_::import("torch._C").ptr());
+  try {
+    for (const auto install :
+         {&install_allocator_settings, &install_caching_allocator, &install_cpu_allocator, &install_guard,
+          &install_hooks, &prepare_backends, &install_profiler, &install_kernels, &forward::register_boxed_fallback}) {
+      undos().push_back(install());
+    }
+  } catch (...) {
+    deactivate();
+    throw;
+  }
+}
+
+/// What torch has no way to take back, once all else has succeeded. Nothing of it asks for a GPU before it is used.
+void activate_for_good() {
+  graph::install_accelerator_graph();
+  install_reducer_timer();
+  register_script_operators();
 }
 
 }  // namespace
@@ -90,11 +112,19 @@ void activate() {
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   using namespace torchdevice;
   m.def("activate", &activate);
+  m.def("activate_for_good", &activate_for_good);
+  m.def("deactivate", &deactivate);
+  m.def("names_of_a_cuda_build", &names_of_a_cuda_build);
+  m.def("follow_release", [](int cuda, const std::array<int, 3>& cudnn, const std::array<int, 3>& nccl) {
+    follow_release(cuda, cudnn[0] * 10000 + cudnn[1] * 100 + cudnn[2], nccl);
+  });
   m.def("backward_has_run", &backward_has_run);
   m.def("settle_backward", &settle_backward, py::call_guard<py::gil_scoped_release>());
+  m.def("torch_is_cuda_build", &torch_is_cuda_build);
   m.def("native_backend_name", [] { return native_backend().name(); });
   m.def("native_backend_title", [] { return native_backend().title(); });
   m.def("has_fallback", &forward::has_fallback);
+  add_library_patch(m.ptr());
   add_report(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());

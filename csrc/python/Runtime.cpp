@@ -15,6 +15,7 @@
 #include "allocator/PinnedMemory.h"
 #include "native/Backend.h"
 #include "python/Bindings.h"
+#include "python/Names.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
@@ -63,7 +64,7 @@ std::pair<size_t, size_t> memory_info(c10::DeviceIndex device) {
 }
 
 void add_cudart(py::module& m) {
-  auto cudart = m.def_submodule("_cudart", "libcudart.so bindings");
+  auto cudart = add_submodule(m, "_cudart");
   py::enum_<CudaError> error(cudart, "cudaError", py::module_local());
   error.value("success", CudaError::kSuccess);
   // As the plain C enumeration of a CUDA build, an error equals its number: torch.cuda.check_error(0) passes.
@@ -99,7 +100,7 @@ constinit std::atomic<uint64_t> last_range{0};
 // NVTX marks time for NVIDIA's profilers, which cannot attach here. Depths and handles behave as if one did.
 void add_nvtx(py::module& m) {
   constexpr int kNoRange = -1;
-  auto nvtx = m.def_submodule("_nvtx", "libNvToolsExt.so bindings");
+  auto nvtx = add_submodule(m, "_nvtx");
   nvtx.def("rangePushA", [](const std::string& /*message*/) { return range_depth++; });
   nvtx.def("rangePop", [] { return range_depth > 0 ? --range_depth : kNoRange; });
   nvtx.def("rangeStartA", [](const std::string& /*message*/) { return ++last_range; });

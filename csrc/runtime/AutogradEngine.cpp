@@ -22,7 +22,7 @@ namespace {
 struct NotStarted : std::exception {};
 constinit thread_local bool asking = false;
 
-/// Stands in CUDA's place while there is no guard.
+/// Stands in CUDA's place where the guard is none or a CUDA build's, which does not know the question.
 struct ProbeGuard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
   c10::DeviceType type() const override {
     answer_backward_has_run();
@@ -30,6 +30,18 @@ struct ProbeGuard final : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> 
   }
   c10::DeviceIndex deviceCount() const noexcept override { return 0; }
 };
+
+bool answers(const c10::impl::DeviceGuardImplInterface* guard) {
+  asking = true;
+  bool answered = false;
+  try {
+    static_cast<void>(guard != nullptr && guard->type() == c10::DeviceType::CUDA);
+  } catch (const NotStarted&) {
+    answered = true;
+  }
+  asking = false;
+  return answered;
+}
 
 /// While it lives, backward passes use the engine's device threads.
 class DeviceThreads {
@@ -65,8 +77,11 @@ void answer_backward_has_run() {
 bool backward_has_run() {
   auto& slot = c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::DeviceType::CUDA)];
   static const auto* probe = new ProbeGuard();
-  const c10::impl::DeviceGuardImplInterface* none = nullptr;
-  const bool installed = slot.compare_exchange_strong(none, probe);
+  const auto* before = slot.load();
+  const bool stands_in = !answers(before);
+  if (stands_in) {
+    slot.store(probe);
+  }
   bool started = false;
   asking = true;
   try {
@@ -78,8 +93,8 @@ bool backward_has_run() {
     started = true;  // the engine refuses to work in this forked child, so its parent has run it
   }
   asking = false;
-  if (installed) {
-    slot.store(nullptr);
+  if (stands_in) {
+    slot.store(before);
   }
   return started;
 }

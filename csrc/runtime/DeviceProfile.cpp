@@ -79,6 +79,7 @@ const DeviceProfile* read_profile() {
 constexpr CudaRelease kCuda12 = {12060, 91002, {2, 29, 3}, "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90"};
 constexpr CudaRelease kCuda13 = {13000, 92000, {2, 29, 7}, "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120 compute_120"};
 constexpr int kFirstMajorOfCuda13 = 10;
+std::optional<CudaRelease> built_with;
 
 constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{
     {"", 1},
@@ -163,7 +164,16 @@ size_t device_total_memory() {
   return total;
 }
 
-const CudaRelease& cuda_release() { return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13; }
+const CudaRelease& cuda_release() {
+  if (built_with.has_value()) {
+    return *built_with;
+  }
+  return compute_capability().first < kFirstMajorOfCuda13 ? kCuda12 : kCuda13;
+}
+
+void follow_release(int cuda, int cudnn, const std::array<int, 3>& nccl) {
+  built_with = {cuda, cudnn, nccl, (cuda < kCuda13.cuda ? kCuda12 : kCuda13).architectures};
+}
 
 std::string architecture_flags() {
   const auto [major, minor] = compute_capability();

@@ -60,8 +60,13 @@ struct CudaRelease {
   std::string cuda_text() const { return std::to_string(cuda / 1000) + "." + std::to_string(cuda / 10 % 100); }
 };
 
-/// The release for compute_capability(): the oldest one of this torch that runs there.
+/// A CUDA build's own, as it was given; else the release for compute_capability(): the oldest one of this torch that
+/// runs there.
 const CudaRelease& cuda_release();
+
+/// Says what the CUDA build of torch that is loaded was made with; its architectures are those of a wheel for that
+/// CUDA. Before anybody asks.
+void follow_release(int cuda, int cudnn, const std::array<int, 3>& nccl);
 
 /// cuda_release()'s architectures, and the devices' own where none of those would run on them.
 std::string architecture_flags();

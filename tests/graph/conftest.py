@@ -16,6 +16,14 @@ def _default_stream() -> Iterator[None]:
     torch.cuda.set_stream(torch.cuda.default_stream())
 
 
+#: Since torch 2.14 its Python instantiates a graph before it replays it for the first time.
+REPLAYED_TOO_EARLY = (
+    r"^capture_end\(\) must have been called before calling instantiate$"
+    if "_has_graph_exec" in torch.cuda.CUDAGraph.__annotations__
+    else r"^Called CUDAGraph::replay without a preceding successful capture\.$"
+)
+
+
 def capture(work: Callable[[], object], **options: Any) -> torch.cuda.CUDAGraph:
     """A graph of what `work` does; `options` are those of torch.cuda.graph."""
     graph = torch.cuda.CUDAGraph()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.graph.conftest import capture
+from tests.graph.conftest import REPLAYED_TOO_EARLY, capture
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_misuse() -> None:
     graph = torch.cuda.CUDAGraph()
     with pytest.raises(RuntimeError, match="CUDA graphs must be captured on a non-default stream"):
         graph.capture_begin()
-    with pytest.raises(RuntimeError, match=r"Called CUDAGraph::replay without a preceding successful capture\."):
+    with pytest.raises(RuntimeError, match=REPLAYED_TOO_EARLY):
         graph.replay()
     with pytest.raises(RuntimeError, match=r"Called CUDAGraph::pool\(\) without a preceding successful capture\."):
         graph.pool()

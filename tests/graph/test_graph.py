@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import RunPython
-from tests.graph.conftest import capture
+from tests.graph.conftest import REPLAYED_TOO_EARLY, capture
 
 
 def test_capture_runs_nothing_and_replay_everything() -> None:
@@ -125,7 +125,7 @@ def test_reset_and_capture_again() -> None:
         graph.replay()
         assert x.tolist() == [value] * 2
         graph.reset()
-    with pytest.raises(RuntimeError, match="without a preceding successful capture"):
+    with pytest.raises(RuntimeError, match=REPLAYED_TOO_EARLY):
         graph.replay()
 
 

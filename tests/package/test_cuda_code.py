@@ -88,5 +88,8 @@ def test_runtime_compilation() -> None:
 
 
 def test_green_contexts_are_not_built() -> None:
-    with pytest.raises(RuntimeError, match="PyTorch was not built with Green Context support!"):
+    text = "Green Context requires user mode driver 12.8+"  # what a CUDA build finds missing first
+    if not _C.torch_is_cuda_build():
+        text = "PyTorch was not built with Green Context support!"
+    with pytest.raises(RuntimeError, match=re.escape(text)):
         torch.cuda.GreenContext.create(num_sms=1)

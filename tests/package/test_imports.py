@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
 VERSIONS = "torchdevice.patches.versions"
-SETTINGS, ENGINE = "torchdevice.settings", "torchdevice.engine"
+SETTINGS, ENGINE, GPU = "torchdevice.settings", "torchdevice.engine", "torchdevice.gpu"
 
 
 def module_name(path: Path) -> str:
@@ -67,20 +67,26 @@ def test_activation_imports_the_patches_and_the_extension_late() -> None:
     body = ast.parse(FILES["torchdevice.activation"].read_text()).body
     assert [
         module for statement in body if not isinstance(statement, ast.FunctionDef) for module in imported(statement)
-    ] == [SETTINGS]
-    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS}
+    ] == [SETTINGS, GPU]
+    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU}
     assert not GRAPH[SETTINGS]
     assert not GRAPH[ENGINE]
+    assert not GRAPH[GPU]
 
 
 def test_import_torch_loads_activation_settings_and_patches(run_python: RunPython) -> None:
     """Of inductor's patch only the switch: the rest comes with inductor."""
     patches = {name for name in FILES if f"{name}.".startswith(f"{PATCHES}.")}
     late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime"}
-    loaded = {"torchdevice", "torchdevice.activation", SETTINGS, ENGINE, EXTENSION} | patches - late
+    loaded = {"torchdevice", "torchdevice.activation", SETTINGS, ENGINE, GPU, EXTENSION} | patches - late
     code = "import torch, sys; print(*sorted(name for name in sys.modules if name.split('.')[0] == 'torchdevice'))"
     assert run_python(code).stdout.split() == sorted(loaded)
-    assert run_python(code, TORCHDEVICE="0").stdout.split() == ["torchdevice", "torchdevice.activation", SETTINGS]
+    assert run_python(code, TORCHDEVICE="0").stdout.split() == [
+        "torchdevice",
+        "torchdevice.activation",
+        GPU,
+        SETTINGS,
+    ]
 
 
 def test_import_torch_loads_nothing_else_for_us(run_python: RunPython) -> None:

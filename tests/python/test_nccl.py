@@ -18,7 +18,8 @@ def test_collectives_and_errors(run_python: RunPython) -> None:
         def lists(tensors):
             return [t.tolist() for t in tensors]
 
-        assert nccl.version() == (2, 29, 3)
+        from torchdevice import _C
+        assert _C.torch_is_cuda_build() or nccl.version() == (2, 29, 3)
         assert nccl.is_available(pair([1.0], [2.0]))
         for op, expected in [(0, 5), (1, 6), (2, 3), (3, 2), (4, 2.5)]:
             tensors = pair([2.0], [3.0])

@@ -42,6 +42,7 @@ def test_both_forms_of_the_call_are_taken() -> None:
 
 @SINCE_2_14
 def test_pinned_memory_has_a_history() -> None:
+    torch._C._host_emptyCache()
     record(pinned=True, cuda=False)
     x = torch.empty(1000, dtype=torch.uint8, pin_memory=True)
     address = x.data_ptr()

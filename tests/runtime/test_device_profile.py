@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunPython
+from torchdevice import _C
 
 PROFILES = ["v100", "t4", "a100", "a100-40gb", "a10g", "rtx3090", "l4", "l40s", "rtx4090", "h100", "h200", "rtx5090"]
 
@@ -89,6 +90,17 @@ AGREEMENT = {
 }
 
 
+def test_versions_follow_a_cuda_build(run_python: RunPython) -> None:
+    """Whatever GPU the profile names: other CUDA builds compare their own with them."""
+    if not _C.torch_is_cuda_build():
+        pytest.skip("a CPU build of torch has no versions of CUDA to follow")
+    code = "import torch; print(torch.version.cuda, torch._C._cuda_getCompiledVersion(), torch.cuda.nccl.version())"
+    before = run_python(code, TORCHDEVICE="0").stdout
+    for profile in (None, "t4", "h100"):
+        assert run_python(code, TORCHDEVICE_PROFILE=profile).stdout == before
+
+
+@pytest.mark.skipif(_C.torch_is_cuda_build(), reason="versions follow the build")
 @pytest.mark.parametrize("profile", TAKEN)
 def test_branches_that_programs_take_and_nothing_contradicts(run_python: RunPython, profile: str | None) -> None:
     """No warning either: torch itself compares the capability with the architectures when CUDA is initialised."""

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from torchdevice import _C
+
 
 def test_devices_in_a_script(run_python: Callable[..., Any], tmp_path: Path) -> None:
     # TorchScript compiles the source of a function, which must lie in a file.
@@ -68,6 +72,7 @@ def events(x: torch.Tensor):
 """
 
 
+@pytest.mark.skipif(_C.torch_is_cuda_build(), reason="TorchScript keeps a CUDA build's own classes, which need a GPU")
 def test_streams_in_a_script(run_python: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "scripted.py").write_text(STREAMS)
     run_python(

@@ -1,7 +1,7 @@
 """Every change that torchdevice makes to torch's Python side, and one to Python's loader of compiled modules: each
 with its reason, and each undoable.
 
-torch's own torch/cuda/*.py runs unmodified on the names that the extension supplies on torch._C. What remains is here:
+torch's own torch/cuda/*.py runs unmodified on the names that the first of them puts onto torch._C. What remains is:
 values that torch computed while it was imported, before those names existed; what a CPU build of torch compiles out;
 and what would generate, load or run code for an NVIDIA GPU. `apply` makes the changes, `undo` takes them back in
 reverse order.
@@ -15,6 +15,11 @@ from torchdevice.patches.inductor import switch
 
 #: In the order in which they are made.
 PATCHES = (
+    Patch(
+        "torch._C and modules in it: the names of a CUDA build",
+        "torch's own torch/cuda/*.py runs on them; a CUDA build's would ask an NVIDIA driver",
+        cuda.supply_names,
+    ),
     Patch(
         "torch._C._has_cuda",
         "torch.backends.cuda.is_built() and torch.cuda.Stream ask it",
@@ -82,6 +87,11 @@ PATCHES = (
         cuda.answer_for_nvml,
     ),
     Patch(
+        "torch.autograd.profiler._supported_activities",
+        "a CUDA build's profiler asks CUPTI, which has no GPU to watch; without it operators are timed by events",
+        profiler.do_without_cupti,
+    ),
+    Patch(
         "torch.profiler.supported_activities, _KinetoProfile.__init__",
         "without CUPTI torch neither offers ProfilerActivity.CUDA nor takes it without the CPU's",
         profiler.offer_cuda_activity,
@@ -97,9 +107,20 @@ PATCHES = (
         lambda: when_imported("torch.utils.cpp_extension", cuda_code.refuse_extensions),
     ),
     Patch(
+        "torch._C._jit_override_can_fuse_on_gpu's value",
+        "a CUDA build's TorchScript fuses operators on cuda into CUDA C++, which it compiles for an NVIDIA GPU",
+        cuda_code.keep_script_unfused,
+    ),
+    Patch(
         "importlib.machinery.ExtensionFileLoader.create_module",
-        "wheels with compiled CUDA code would only say that libcudart.so or a symbol is missing",
+        "wheels with compiled CUDA code would only say that libcudart.so or a symbol is missing; where they load, "
+        "their operators' kernels for an NVIDIA GPU give way",
         cuda_code.explain_binaries,
+    ),
+    Patch(
+        "torch._ops._Ops.load_library",
+        "libraries of operators may bring kernels for an NVIDIA GPU, which give way",
+        cuda_code.sweep_libraries,
     ),
     Patch(
         "torch._inductor.config's values, once it is imported",

@@ -6,7 +6,7 @@ Nothing of torchdevice is imported here: every patch imports this.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -51,6 +51,20 @@ def add_all(owner: Any, values: dict[str, Any]) -> Undo:
                 delattr(owner, name)
             else:
                 setattr(owner, name, value)
+
+    return restore
+
+
+def set_item(mapping: MutableMapping[str, Any], key: str, value: Any) -> Undo:
+    """The same for an entry of a mapping, such as sys.modules."""
+    before = mapping.get(key, _ABSENT)
+    mapping[key] = value
+
+    def restore() -> None:
+        if before is _ABSENT:
+            mapping.pop(key, None)
+        else:
+            mapping[key] = before
 
     return restore
 

@@ -9,16 +9,54 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from torchdevice import _C
 from torchdevice.patches import versions
-from torchdevice.patches.change import Undo, all_of, set_all, unchanged
+from torchdevice.patches.change import Undo, add_all, all_of, set_all, set_item, unchanged
 
 #: torch's stub does not list all of its names.
 _names: Any = torch._C
+
+
+#: Modules of torch._C that a CPU build has too: only some of their names are CUDA's.
+_SHARED = ("torch._C", "torch._C._distributed_c10d", "torch._C._dynamo", "torch._C._dynamo.guards")
+
+
+def supply_names() -> Undo:
+    """Give torch._C the names of a CUDA build, over those of a real one; returns what takes them back."""
+    if _C.torch_is_cuda_build():
+        _follow_build()
+    return _merge(torch._C, _C.names_of_a_cuda_build())
+
+
+def _follow_build() -> None:
+    """Say the versions of the libraries that this build of torch was made with.
+
+    Not its architectures: asking for those forbids forked children to use a GPU.
+    """
+    nccl = _names._nccl_version()
+    _C.follow_release(
+        _names._cuda_getCompiledVersion(),
+        _names._cudnn.getCompileVersion(),
+        (nccl >> 32, nccl >> 16 & 0xFFFF, nccl & 0xFFFF),
+    )
+
+
+def _merge(module: ModuleType, names: ModuleType) -> Undo:
+    values = {name: value for name, value in vars(names).items() if not name.startswith("__")}
+    undos = []
+    for name, value in list(values.items()):
+        if not isinstance(value, ModuleType):
+            continue
+        if value.__name__ in _SHARED:
+            undos.append(_merge(getattr(module, name), values.pop(name)))
+        else:
+            undos.append(set_item(sys.modules, value.__name__, value))
+    return all_of(*undos, add_all(module, values))
 
 
 def say_it_is_built() -> Undo:
@@ -30,6 +68,8 @@ def say_magma_is_there() -> Undo:
 
 
 def name_the_release() -> Undo:
+    if _C.torch_is_cuda_build():  # other CUDA builds, such as torchvision's, compare theirs with it
+        return unchanged
     return set_all(torch.version, {"cuda": _C.cuda_version()})
 
 

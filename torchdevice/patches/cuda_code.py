@@ -1,4 +1,5 @@
-"""CUDA code that programs bring along, as C++ or compiled: nothing here can run it, which one clear error says."""
+"""CUDA code that programs bring along, as C++ or compiled: nothing here can run it, which one clear error says, unless
+torch has the same in other operators."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import functools
 import re
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -66,7 +67,7 @@ def explain_binaries() -> Undo:
     @functools.wraps(create)
     def create_module(self: ExtensionFileLoader, spec: ModuleSpec) -> ModuleType:
         try:
-            return create(self, spec)
+            module = create(self, spec)
         except ImportError as error:
             if _CUDA_LIBRARY.search(str(error)) is None:
                 raise
@@ -76,5 +77,33 @@ def explain_binaries() -> Undo:
                 f"operators (scaled_dot_product_attention, torch.compile) instead. The loader said: {error}",
             )
             raise ImportError(text, name=spec.name, path=spec.origin) from error
+        if spec.origin is not None:
+            _C.sweep_after(spec.origin)
+        return module
 
     return set_all(ExtensionFileLoader, {"create_module": create_module})
+
+
+def sweep_libraries() -> Undo:
+    """Let torch.ops.load_library leave no kernels for an NVIDIA GPU behind; returns what takes it back."""
+    operators: Any = torch._ops._Ops
+    load = operators.load_library
+
+    @functools.wraps(load)
+    def load_library(self: Any, path: Any) -> None:
+        load(self, path)
+        _C.sweep_after(str(path))
+
+    return set_all(operators, {"load_library": load_library})
+
+
+def keep_script_unfused() -> Undo:
+    """Let TorchScript run cuda's operators one by one; returns what takes it back."""
+    names: Any = torch._C
+    before = names._jit_can_fuse_on_gpu()
+    names._jit_override_can_fuse_on_gpu(False)
+
+    def restore() -> None:
+        names._jit_override_can_fuse_on_gpu(before)
+
+    return restore

@@ -1,4 +1,4 @@
-"""torch.profiler where there is CUDA but no CUPTI: device time comes from events around each operator."""
+"""torch.profiler where CUPTI has no GPU to watch: device time comes from events around each operator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import torch
 import torch.profiler.profiler as profiler
 
 from torchdevice.patches.change import Undo, all_of, set_all
+
+
+def do_without_cupti() -> Undo:
+    """Let torch.autograd.profiler time operators by events; returns what takes it back.
+
+    A CUDA build's would have CUPTI watch a GPU, and know of no device time where there is none.
+    """
+    return set_all(torch.autograd.profiler, {"_supported_activities": lambda: {torch.profiler.ProfilerActivity.CPU}})
 
 
 def offer_cuda_activity() -> Undo:

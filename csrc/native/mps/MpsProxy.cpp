@@ -4,6 +4,9 @@
 
 #include <ATen/detail/MPSHooksInterface.h>
 
+#include <array>
+#include <cstddef>
+#include <cstring>
 #include <new>
 #include <string>
 
@@ -73,16 +76,20 @@ static_assert(sizeof(MpsProxy) == sizeof(at::MPSHooksInterface) && alignof(MpsPr
 
 }  // namespace
 
-void install_mps_proxy() {
+std::function<void()> install_mps_proxy() {
   const auto& cached = at::detail::getMPSHooks();
   if (!cached.isBuilt()) {
-    return;
+    return [] {};
   }
   // A second object of the real class, which has no data either, so that ours can take the place of the first.
   real_hooks = versions::create(*at::MPSHooksRegistry(), "MPSHooks").release();
   TORCH_CHECK(real_hooks,
               "torchdevice cannot share this torch with MPS: it is built in, but its hooks are not registered");
-  new (const_cast<at::MPSHooksInterface*>(&cached)) MpsProxy();
+  void* place = const_cast<at::MPSHooksInterface*>(&cached);
+  std::array<std::byte, sizeof(MpsProxy)> before{};
+  std::memcpy(before.data(), place, sizeof(MpsProxy));
+  new (place) MpsProxy();
+  return [=] { std::memcpy(place, before.data(), sizeof(MpsProxy)); };
 }
 
 }  // namespace torchdevice

@@ -2,9 +2,12 @@
 
 #pragma once
 
+#include <functional>
+
 namespace torchdevice {
 
-/// On a torch with MPS, put a forwarding proxy into its hooks slot; elsewhere do nothing. See Note [One accelerator].
-void install_mps_proxy();
+/// On a torch with MPS, put a forwarding proxy into its hooks slot; elsewhere do nothing. Returns what takes it
+/// out. See Note [One accelerator].
+std::function<void()> install_mps_proxy();
 
 }  // namespace torchdevice
