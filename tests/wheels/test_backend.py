@@ -15,6 +15,13 @@ from wheels.releases import DEFAULT_TORCH, TORCHS, torch_range
 Install = Callable[[str], Path]
 
 
+@pytest.fixture(autouse=True)
+def _setuptools_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hooks run setup.py, which leaves a folder with our entry points among the sources."""
+    for hook in ("get_requires_for_build_wheel", "get_requires_for_build_editable"):
+        monkeypatch.setattr(backend.build_meta, hook, lambda config_settings=None: [])
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """An isolated build: torch cannot be imported. Installs one, of which only the version is there."""
