@@ -19,12 +19,15 @@ def check(build: Path, source: Path) -> tuple[Path, int, str]:
     return source, process.returncode, process.stdout
 
 
-def without_precompiled_headers(entries: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The build's commands, by which a source must name what it includes. clang could not read GCC's headers."""
-    return [
-        {**entry, "command": re.sub(r"-Winvalid-pch|-include \S+/cmake_pch\.hxx", "", entry["command"])}
-        for entry in entries
-    ]
+def of_single_sources(entries: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The build's commands for each source by itself and without precompiled headers: it must name what it includes."""
+    single = []
+    for entry in entries:
+        command = re.sub(r"-Winvalid-pch|-include \S+/cmake_pch\.hxx", "", entry["command"])
+        file = Path(entry["file"])
+        together = re.findall(r'#include "(.+)"', file.read_text()) if file.parent.name == "Unity" else [str(file)]
+        single += [{**entry, "file": source, "command": command.replace(str(file), source)} for source in together]
+    return single
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     if not databases:
         print("no compile_commands.json under build/: run `make install` first", file=sys.stderr)
         return 2
-    entries = without_precompiled_headers(json.loads(databases[0].read_text()))
+    entries = of_single_sources(json.loads(databases[0].read_text()))
     sources = sorted({path for entry in entries if ROOT / "csrc" in (path := Path(entry["file"])).parents})
     failures = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:

@@ -2,7 +2,7 @@
 # torchgen, which reads it, is the one beside that torch: copied, as pip hides what is installed from an isolated build.
 # Sharded so that two cores stay busy and a shard compiles in well under a minute.
 
-set(KERNEL_SHARDS 16)
+set(KERNEL_SHARDS 8)
 set(KERNEL_DIR ${CMAKE_CURRENT_BINARY_DIR}/kernels)
 set(GENERATED_KERNELS ${KERNEL_DIR}/kernels.cpp)
 math(EXPR last_shard "${KERNEL_SHARDS} - 1")

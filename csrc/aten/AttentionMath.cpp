@@ -2,7 +2,6 @@
 
 #include "aten/AttentionMath.h"
 
-#include <ATen/AccumulateType.h>
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -13,14 +12,12 @@
 #include <cmath>
 #include <limits>
 
+#include "aten/AccumulateType.h"
+
 namespace torchdevice::aten {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-at::Tensor widened(const at::Tensor& tensor) {
-  return tensor.to(at::toAccumulateType(tensor.scalar_type(), /*is_cuda=*/true));
-}
 
 /// Keys or values repeated so that every head of the query has its own.
 at::Tensor for_each_head(const at::Tensor& tensor, const at::Tensor& query) {

@@ -13,8 +13,8 @@ namespace torchdevice::aten {
 namespace {
 
 using Op = at::_ops::copy_;
-constexpr forward::Rule kRule{forward::Mixing::kAnyDevice};
-using Kernel = forward::Checked<Op, forward::SyncCheck<Op>, forward::Forwarded<Op, kRule>>;
+constexpr forward::Rule kCopyRule{forward::Mixing::kAnyDevice};
+using Kernel = forward::Checked<Op, forward::SyncCheck<Op>, forward::Forwarded<Op, kCopyRule>>;
 
 /// A dense CUDA tensor whose elements are what its memory says.
 bool is_plain(const c10::TensorImpl& tensor) {

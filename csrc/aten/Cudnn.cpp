@@ -27,6 +27,7 @@
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <ATen/ops/ones_like.h>
 
+#include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
@@ -35,7 +36,6 @@ namespace {
 // NOLINTBEGIN(performance-unnecessary-value-param): kernels take SymInts by value, as their schemas say; the dispatcher
 // does not recognise them behind references.
 
-using OptionalTensor = std::optional<at::Tensor>;
 using Sizes = c10::SymIntArrayRef;
 
 at::Tensor convolved(const at::Tensor& self, const at::Tensor& weight, const OptionalTensor& bias, Sizes stride,

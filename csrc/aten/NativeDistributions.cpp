@@ -21,11 +21,11 @@
 namespace torchdevice::aten {
 namespace {
 
-constexpr forward::Rule kRule{forward::Mixing::kTensorIterator};
+constexpr forward::Rule kDrawRule{forward::Mixing::kTensorIterator};
 
 template <class... Op>
 void forward_all(forward::Registrar& registrar) {
-  (registrar.forward<Op, kRule>(), ...);
+  (registrar.forward<Op, kDrawRule>(), ...);
 }
 
 template <class Op, class Signature = Op::schema>
@@ -35,7 +35,7 @@ struct InPlace;
 template <class Op, class... A>
 struct InPlace<Op, at::Tensor&(at::Tensor&, A...)> {
   static at::Tensor& call(at::Tensor& self, A... arguments) {
-    using Kernel = forward::Forwarded<Op, kRule>;
+    using Kernel = forward::Forwarded<Op, kDrawRule>;
     return self.numel() == 0 ? self : Kernel::call(self, std::forward<A>(arguments)...);
   }
 };
@@ -45,8 +45,8 @@ void forward_in_place(forward::Registrar& registrar) {
   (registrar.forward_by<Op, InPlace<Op>>(), ...);
 }
 
-std::tuple<at::Tensor, at::Tensor> fused_dropout(const at::Tensor& self, double keep,
-                                                 std::optional<at::Generator> generator) {
+std::tuple<at::Tensor, at::Tensor> native_fused_dropout(const at::Tensor& self, double keep,
+                                                        std::optional<at::Generator> generator) {
   at::Tensor mask = at::empty_like(self, self.options().dtype(at::kByte)).bernoulli_(keep, std::move(generator));
   return {self * mask * (1 / keep), mask};
 }
@@ -64,7 +64,7 @@ void register_native_distributions(forward::Registrar& registrar) {
                    at::_ops::exponential_, at::_ops::cauchy_, at::_ops::random_, at::_ops::random__from,
                    at::_ops::random__to, at::_ops::bernoulli__float, at::_ops::bernoulli__Tensor>(registrar);
   // The backend's own may take no generator (MPS's does not). This one is composed of operators, one of which does.
-  registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(fused_dropout));
+  registrar.implement<at::_ops::_fused_dropout>(TORCH_FN(native_fused_dropout));
   registrar.implement<at::_ops::native_dropout>(TORCH_FN(at::native::native_dropout_cpu));
 }
 

@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "aten/AttentionMath.h"
+#include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
@@ -25,10 +26,7 @@ namespace {
 // NOLINTBEGIN(performance-unnecessary-value-param): kernels take SymInts by value, as their schemas say; the dispatcher
 // does not recognise them behind references.
 
-using OptionalTensor = std::optional<at::Tensor>;
 using OptionalSymInt = std::optional<c10::SymInt>;
-
-bool given(const OptionalTensor& tensor) { return tensor.has_value() && tensor->defined(); }
 
 std::vector<int64_t> values_of(const at::Tensor& tensor) {
   const at::Tensor host = tensor.to(at::kCPU, at::kLong).contiguous();
@@ -222,7 +220,7 @@ std::tuple<at::Tensor, at::Tensor> flash_into(const at::Tensor& output, const at
   return {batched(logsumexp, query.size(0)), std::move(kept)};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> flash(
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> packed_flash(
     const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const OptionalTensor& query_ends,
     const OptionalTensor& key_ends, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal,
     bool /*return_debug_mask*/, std::optional<double> scale, OptionalSymInt left, OptionalSymInt right,
@@ -239,18 +237,19 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> flash(
           at::empty({0}, query.options())};
 }
 
-at::Tensor flash_inplace(at::Tensor& output, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                         const OptionalTensor& query_ends, const OptionalTensor& key_ends, c10::SymInt /*max_q*/,
-                         c10::SymInt /*max_k*/, double dropout, bool causal, bool /*return_debug_mask*/,
-                         std::optional<double> scale, OptionalSymInt left, OptionalSymInt right,
-                         const OptionalTensor& key_lengths, const OptionalTensor& slopes, const OptionalTensor& pages,
-                         std::optional<int64_t> /*num_splits*/) {
+at::Tensor packed_flash_inplace(at::Tensor& output, const at::Tensor& query, const at::Tensor& key,
+                                const at::Tensor& value, const OptionalTensor& query_ends,
+                                const OptionalTensor& key_ends, c10::SymInt /*max_q*/, c10::SymInt /*max_k*/,
+                                double dropout, bool causal, bool /*return_debug_mask*/, std::optional<double> scale,
+                                OptionalSymInt left, OptionalSymInt right, const OptionalTensor& key_lengths,
+                                const OptionalTensor& slopes, const OptionalTensor& pages,
+                                std::optional<int64_t> /*num_splits*/) {
   TORCH_CHECK(dropout == 0, "_flash_attention_forward_no_dropout_inplace does not support dropout");
   return std::get<0>(flash_into(output, query, key, value, query_ends, key_ends,
                                 flash_options(query, scale, dropout, causal, left, right, slopes), key_lengths, pages));
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> flash_backward(
+std::tuple<at::Tensor, at::Tensor, at::Tensor> packed_flash_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const at::Tensor& output, const at::Tensor& logsumexp, const at::Tensor& query_ends, const at::Tensor& key_ends,
     c10::SymInt /*max_q*/, c10::SymInt /*max_k*/, double dropout, bool causal, const at::Tensor& kept,
@@ -299,7 +298,7 @@ Sequences efficient_sequences(const at::Tensor& query, const at::Tensor& key, co
   return dense_sequences(query, key);
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt> efficient(
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::SymInt> packed_efficient(
     const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const OptionalTensor& bias,
     const OptionalTensor& query_ends, const OptionalTensor& key_ends, OptionalSymInt max_query, OptionalSymInt max_key,
     double dropout, int64_t mask_type, bool with_logsumexp, std::optional<double> scale,
@@ -330,7 +329,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
   return {std::move(output), std::move(logsumexp), std::move(kept), no_state(query, {}, at::kLong), queries, keys};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> packed_efficient_backward(
     const at::Tensor& grad, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
     const OptionalTensor& bias, const at::Tensor& output, const OptionalTensor& query_ends,
     const OptionalTensor& key_ends, c10::SymInt /*max_query*/, c10::SymInt /*max_key*/, const at::Tensor& logsumexp,
@@ -359,11 +358,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient_backward(
 }  // namespace
 
 void register_packed_attention(forward::Registrar& registrar) {
-  registrar.implement<at::_ops::_flash_attention_forward>(TORCH_FN(flash));
-  registrar.implement<at::_ops::_flash_attention_forward_no_dropout_inplace>(TORCH_FN(flash_inplace));
-  registrar.implement<at::_ops::_flash_attention_backward>(TORCH_FN(flash_backward));
-  registrar.implement<at::_ops::_efficient_attention_forward>(TORCH_FN(efficient));
-  registrar.implement<at::_ops::_efficient_attention_backward>(TORCH_FN(efficient_backward));
+  registrar.implement<at::_ops::_flash_attention_forward>(TORCH_FN(packed_flash));
+  registrar.implement<at::_ops::_flash_attention_forward_no_dropout_inplace>(TORCH_FN(packed_flash_inplace));
+  registrar.implement<at::_ops::_flash_attention_backward>(TORCH_FN(packed_flash_backward));
+  registrar.implement<at::_ops::_efficient_attention_forward>(TORCH_FN(packed_efficient));
+  registrar.implement<at::_ops::_efficient_attention_backward>(TORCH_FN(packed_efficient_backward));
 }
 
 }  // namespace torchdevice::aten

@@ -17,18 +17,16 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 
+#include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
 
-using OptionalTensor = std::optional<at::Tensor>;
 using OptionalType = std::optional<at::ScalarType>;
 
-bool given(const OptionalTensor& tensor) { return tensor.has_value() && tensor->defined(); }
-
 /// Wide enough that products of this type are summed as CUDA does: integers exactly.
-at::Tensor widened(const at::Tensor& tensor) {
+at::Tensor summable(const at::Tensor& tensor) {
   return tensor.to(at::isIntegralType(tensor.scalar_type(), false) ? at::kDouble : at::kFloat);
 }
 
@@ -103,7 +101,7 @@ at::Tensor cslt_sparse_mm(const at::Tensor& compressed, const at::Tensor& dense,
   TORCH_CHECK(compressed.scalar_type() == dense.scalar_type(),
               "_cslt_sparse_mm expects compressed_A and dense_B of one type, got ", compressed.scalar_type(), " and ",
               dense.scalar_type());
-  at::Tensor result = at::matmul(widened(from_cslt(compressed, dense.size(0))), widened(dense));
+  at::Tensor result = at::matmul(summable(from_cslt(compressed, dense.size(0))), summable(dense));
   if (given(alpha)) {
     result = result * (alpha->numel() == 1 ? alpha->reshape({}) : alpha->view({-1, 1}));
   }
@@ -132,7 +130,7 @@ void check_int8_layouts(const at::Tensor& values, const at::Tensor& dense) {
 
 at::Tensor mm(const at::Tensor& values, const at::Tensor& metadata, const at::Tensor& dense, OptionalType out_dtype) {
   check_int8_layouts(values, dense);
-  const at::Tensor product = at::matmul(widened(from_cutlass(values, metadata)), widened(dense));
+  const at::Tensor product = at::matmul(summable(from_cutlass(values, metadata)), summable(dense));
   return narrowed(product, out_dtype.value_or(dense.scalar_type()));
 }
 
@@ -140,13 +138,13 @@ at::Tensor addmm(const at::Tensor& input, const at::Tensor& values, const at::Te
                  const at::Scalar& alpha, const at::Scalar& beta, OptionalType out_dtype) {
   check_int8_layouts(values, dense);
   const at::Tensor added = input.dim() == 1 ? input.unsqueeze(1) : input;
-  const at::Tensor product = at::matmul(widened(from_cutlass(values, metadata)), widened(dense));
-  return narrowed(widened(added) * beta + product * alpha, out_dtype.value_or(dense.scalar_type()));
+  const at::Tensor product = at::matmul(summable(from_cutlass(values, metadata)), summable(dense));
+  return narrowed(summable(added) * beta + product * alpha, out_dtype.value_or(dense.scalar_type()));
 }
 
 at::Tensor linear(const at::Tensor& input, const at::Tensor& values, const at::Tensor& metadata,
                   const OptionalTensor& bias, std::optional<std::string_view> activation, OptionalType out_dtype) {
-  at::Tensor result = at::matmul(widened(input), widened(from_cutlass(values, metadata)).t());
+  at::Tensor result = at::matmul(summable(input), summable(from_cutlass(values, metadata)).t());
   if (given(bias)) {
     result = result + *bias;
   }

@@ -1,7 +1,6 @@
 // aten/SyncBatchNorm.cpp: the parts that nn.SyncBatchNorm computes batch statistics of several processes with, composed
 // of operators; the formulas are those of torch's native/cuda/Normalization.cuh.
 
-#include <ATen/AccumulateType.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/batch_norm_backward_elemt_ops.h>
 #include <ATen/ops/batch_norm_backward_reduce_ops.h>
@@ -12,19 +11,12 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/var_mean.h>
 
+#include "aten/AccumulateType.h"
+#include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
-
-using OptionalTensor = std::optional<at::Tensor>;
-
-bool given(const OptionalTensor& tensor) { return tensor.has_value() && tensor->defined(); }
-
-/// The type that CUDA sums such elements in.
-at::ScalarType wide(const at::Tensor& tensor) { return at::toAccumulateType(tensor.scalar_type(), /*is_cuda=*/true); }
-
-at::Tensor widened(const at::Tensor& tensor) { return tensor.to(wide(tensor)); }
 
 /// All dimensions but the channels'.
 std::vector<int64_t> reduced_dims(const at::Tensor& input) {

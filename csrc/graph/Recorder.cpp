@@ -17,7 +17,7 @@ namespace {
 // autocast and above CUDA. So what is recorded is what would reach CUDA's kernels, also from autograd's threads, which
 // inherit the keys of the thread that called backward(). Threads that capture nothing never get here.
 
-std::mutex mutex;
+std::mutex recordings_mutex;
 
 std::unordered_map<CaptureId, Recording*>& recordings() {
   static auto* const all = new std::unordered_map<CaptureId, Recording*>();
@@ -25,7 +25,7 @@ std::unordered_map<CaptureId, Recording*>& recordings() {
 }
 
 Recording* find_recording(CaptureId capture) {
-  const std::lock_guard guard(mutex);
+  const std::lock_guard guard(recordings_mutex);
   const auto known = recordings().find(capture);
   return known != recordings().end() ? known->second : nullptr;
 }
@@ -100,12 +100,12 @@ void install_recorder() {
 void start_recording(CaptureId capture, Recording& recording) {
   static std::once_flag installed;
   std::call_once(installed, install_recorder);
-  const std::lock_guard guard(mutex);
+  const std::lock_guard guard(recordings_mutex);
   recordings().emplace(capture, &recording);
 }
 
 void stop_recording(CaptureId capture) {
-  const std::lock_guard guard(mutex);
+  const std::lock_guard guard(recordings_mutex);
   recordings().erase(capture);
 }
 

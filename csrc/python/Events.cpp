@@ -171,7 +171,7 @@ PyObject* get_device(PyObject* self, void* /*closure*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* get_handle(PyObject* self, void* /*closure*/) { return PyLong_FromVoidPtr(event_of(self).eventId()); }
+PyObject* get_event_handle(PyObject* self, void* /*closure*/) { return PyLong_FromVoidPtr(event_of(self).eventId()); }
 
 }  // namespace
 
@@ -185,8 +185,8 @@ void add_events(PyObject* torch_c) {
                                    METH_CLASS | METH_VARARGS | METH_KEYWORDS, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
   static PyGetSetDef properties[] = {{"device", get_device, nullptr, nullptr, nullptr},
-                                     {"cuda_event", get_handle, nullptr, nullptr, nullptr},
-                                     {"event_id", get_handle, nullptr, nullptr, nullptr},
+                                     {"cuda_event", get_event_handle, nullptr, nullptr, nullptr},
+                                     {"event_id", get_event_handle, nullptr, nullptr, nullptr},
                                      {nullptr, nullptr, nullptr, nullptr, nullptr}};
   static PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(event_new)},
                                 {Py_tp_methods, methods},

@@ -22,7 +22,7 @@
 namespace torchdevice {
 namespace {
 
-constexpr size_t kKib = 1024;
+constexpr size_t kBytesPerKib = 1024;
 
 /// A workspace size that was set; -1: none, the environment's or the default holds.
 constinit std::atomic<int64_t> cublas_workspace{-1};
@@ -31,7 +31,7 @@ constinit std::atomic<int64_t> cublaslt_workspace{-1};
 /// CUBLAS_WORKSPACE_CONFIG, else what cuBLAS recommends: 32 MiB from Hopper on, :4096:2:16:8 before.
 size_t configured_cublas_workspace() {
   const bool hopper_or_newer = compute_capability().first >= 9;
-  const size_t recommended = (hopper_or_newer ? 4096 * 8 : 4096 * 2 + 16 * 8) * kKib;
+  const size_t recommended = (hopper_or_newer ? 4096 * 8 : 4096 * 2 + 16 * 8) * kBytesPerKib;
   const auto setting = c10::utils::get_env("CUBLAS_WORKSPACE_CONFIG");
   if (!setting.has_value()) {
     return recommended;
@@ -44,7 +44,7 @@ size_t configured_cublas_workspace() {
     return recommended;
   }
   for (; match != std::sregex_iterator(); ++match) {
-    total += std::stoull((*match)[1]) * kKib * std::stoull((*match)[2]);
+    total += std::stoull((*match)[1]) * kBytesPerKib * std::stoull((*match)[2]);
   }
   return total;
 }
@@ -58,19 +58,19 @@ size_t cublas_workspace_size() {
 /// CUBLASLT_WORKSPACE_SIZE in KiB, else cuBLAS's workspace, which both share unless
 /// TORCH_CUBLASLT_UNIFIED_WORKSPACE=0: then 1 MiB.
 size_t configured_cublaslt_workspace(bool unified) {
-  const size_t fallback = unified ? configured_cublas_workspace() / kKib : 1024;
+  const size_t fallback = unified ? configured_cublas_workspace() / kBytesPerKib : 1024;
   const auto setting = c10::utils::get_env("CUBLASLT_WORKSPACE_SIZE");
   if (!setting.has_value()) {
-    return fallback * kKib;
+    return fallback * kBytesPerKib;
   }
   try {
-    return static_cast<size_t>(std::stoi(*setting)) * kKib;
+    return static_cast<size_t>(std::stoi(*setting)) * kBytesPerKib;
   } catch (const std::invalid_argument&) {
     TORCH_WARN("invalid CUBLASLT_WORKSPACE_SIZE, using default workspace size of ", fallback, " KiB.");
   } catch (const std::out_of_range&) {
     TORCH_WARN("CUBLASLT_WORKSPACE_SIZE out of range, using default workspace size of ", fallback, " KiB.");
   }
-  return fallback * kKib;
+  return fallback * kBytesPerKib;
 }
 
 size_t cublaslt_workspace_size() {
@@ -208,28 +208,29 @@ PyObject* jiterator(PyObject* /*self*/, PyObject* /*arguments*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {{"_cuda_getCublasWorkspaceSize", get_cublas_workspace, METH_NOARGS, nullptr},
-                           {"_cuda_setCublasWorkspaceSize", set_cublas_workspace, METH_O, nullptr},
-                           {"_cuda_resetCublasWorkspaceSize", reset_cublas_workspace, METH_NOARGS, nullptr},
-                           {"_cuda_getCublasLtWorkspaceSize", get_cublaslt_workspace, METH_NOARGS, nullptr},
-                           {"_cuda_setCublasLtWorkspaceSize", set_cublaslt_workspace, METH_O, nullptr},
-                           {"_cuda_resetCublasLtWorkspaceSize", reset_cublaslt_workspace, METH_NOARGS, nullptr},
-                           {"_cuda_clearCublasWorkspaces", clear_cublas_workspaces, METH_NOARGS, nullptr},
-                           {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
-                           {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
-                           {"_cuda_get_cudnn_benchmark_limit", get_benchmark_limit, METH_NOARGS, nullptr},
-                           {"_cuda_set_cudnn_benchmark_limit", set_benchmark_limit, METH_O, nullptr},
-                           {"_cuda_get_conv_benchmark_empty_cache", get_benchmark_empty_cache, METH_NOARGS, nullptr},
-                           {"_cudnn_set_conv_benchmark_empty_cache", set_benchmark_empty_cache, METH_O, nullptr},
-                           {"_cuda_jiterator_compile_and_launch_kernel", jiterator, METH_VARARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef library_functions[] = {
+    {"_cuda_getCublasWorkspaceSize", get_cublas_workspace, METH_NOARGS, nullptr},
+    {"_cuda_setCublasWorkspaceSize", set_cublas_workspace, METH_O, nullptr},
+    {"_cuda_resetCublasWorkspaceSize", reset_cublas_workspace, METH_NOARGS, nullptr},
+    {"_cuda_getCublasLtWorkspaceSize", get_cublaslt_workspace, METH_NOARGS, nullptr},
+    {"_cuda_setCublasLtWorkspaceSize", set_cublaslt_workspace, METH_O, nullptr},
+    {"_cuda_resetCublasLtWorkspaceSize", reset_cublaslt_workspace, METH_NOARGS, nullptr},
+    {"_cuda_clearCublasWorkspaces", clear_cublas_workspaces, METH_NOARGS, nullptr},
+    {"_cuda_getCurrentBlasHandle", blas_handle, METH_NOARGS, nullptr},
+    {"_cuda_getCurrentSolverHandle", solver_handle, METH_NOARGS, nullptr},
+    {"_cuda_get_cudnn_benchmark_limit", get_benchmark_limit, METH_NOARGS, nullptr},
+    {"_cuda_set_cudnn_benchmark_limit", set_benchmark_limit, METH_O, nullptr},
+    {"_cuda_get_conv_benchmark_empty_cache", get_benchmark_empty_cache, METH_NOARGS, nullptr},
+    {"_cudnn_set_conv_benchmark_empty_cache", set_benchmark_empty_cache, METH_O, nullptr},
+    {"_cuda_jiterator_compile_and_launch_kernel", jiterator, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_libraries(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
   add_cudnn(m);
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, library_functions) < 0) {
     throw python_error();
   }
 }

@@ -2,12 +2,12 @@
 
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
-#include <torch/csrc/utils/python_numbers.h>
 
 #include <array>
 #include <string>
 
 #include "allocator/CachingAllocator.h"
+#include "python/Arguments.h"
 #include "python/Bindings.h"
 #include "python/Stats.h"
 #include "runtime/Device.h"
@@ -18,11 +18,6 @@ namespace torchdevice {
 namespace {
 
 using c10::CachingAllocator::StatArray;
-
-c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
-  TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
-  return THPUtils_unpackDeviceIndex(argument);
-}
 
 py::dict stat_array_dict(const StatArray& stats) {
   constexpr std::array<const char*, std::tuple_size_v<StatArray>> kNames{"all", "small_pool", "large_pool"};
@@ -154,23 +149,23 @@ PyObject* is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
   return PyBool_FromLong(caching_allocator().enabled() ? 1 : 0);
 }
 
-PyMethodDef functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
-                           {"_cuda_resetPeakMemoryStats", reset_peak_stats, METH_O, nullptr},
-                           {"_cuda_resetAccumulatedMemoryStats", reset_accumulated_stats, METH_O, nullptr},
-                           {"_cuda_emptyCache", empty_cache, METH_NOARGS, nullptr},
-                           {"_cuda_getMemoryFraction", get_memory_fraction, METH_O, nullptr},
-                           {"_cuda_setMemoryFraction", set_memory_fraction, METH_VARARGS, nullptr},
-                           {"_cuda_getAllocatorBackend", allocator_backend, METH_NOARGS, nullptr},
-                           {"_cuda_cudaCachingAllocator_raw_alloc", raw_alloc, METH_VARARGS, nullptr},
-                           {"_cuda_cudaCachingAllocator_raw_delete", raw_delete, METH_O, nullptr},
-                           {"_cuda_cudaCachingAllocator_enable", enable, METH_O, nullptr},
-                           {"_cuda_cudaCachingAllocator_is_enabled", is_enabled, METH_NOARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef memory_functions[] = {{"_cuda_memoryStats", memory_stats, METH_O, nullptr},
+                                  {"_cuda_resetPeakMemoryStats", reset_peak_stats, METH_O, nullptr},
+                                  {"_cuda_resetAccumulatedMemoryStats", reset_accumulated_stats, METH_O, nullptr},
+                                  {"_cuda_emptyCache", empty_cache, METH_NOARGS, nullptr},
+                                  {"_cuda_getMemoryFraction", get_memory_fraction, METH_O, nullptr},
+                                  {"_cuda_setMemoryFraction", set_memory_fraction, METH_VARARGS, nullptr},
+                                  {"_cuda_getAllocatorBackend", allocator_backend, METH_NOARGS, nullptr},
+                                  {"_cuda_cudaCachingAllocator_raw_alloc", raw_alloc, METH_VARARGS, nullptr},
+                                  {"_cuda_cudaCachingAllocator_raw_delete", raw_delete, METH_O, nullptr},
+                                  {"_cuda_cudaCachingAllocator_enable", enable, METH_O, nullptr},
+                                  {"_cuda_cudaCachingAllocator_is_enabled", is_enabled, METH_NOARGS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_memory(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, memory_functions) < 0) {
     throw python_error();
   }
 }

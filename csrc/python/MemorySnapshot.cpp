@@ -265,14 +265,14 @@ PyObject* allocation_traceback(PyObject* /*self*/, PyObject* argument) {
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {{"_cuda_memorySnapshot", memory_snapshot, METH_O, nullptr},
-                           {"_cuda_allocationTraceback", allocation_traceback, METH_O, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef snapshot_functions[] = {{"_cuda_memorySnapshot", memory_snapshot, METH_O, nullptr},
+                                    {"_cuda_allocationTraceback", allocation_traceback, METH_O, nullptr},
+                                    {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_memory_snapshot(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, snapshot_functions) < 0) {
     throw python_error();
   }
 }

@@ -258,21 +258,21 @@ PyObject* init_rank(PyObject* /*self*/, PyObject* /*arguments*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {{"_nccl_all_reduce", all_reduce, METH_VARARGS, nullptr},
-                           {"_nccl_reduce", reduce, METH_VARARGS, nullptr},
-                           {"_nccl_broadcast", broadcast, METH_VARARGS, nullptr},
-                           {"_nccl_all_gather", all_gather, METH_VARARGS, nullptr},
-                           {"_nccl_reduce_scatter", reduce_scatter, METH_VARARGS, nullptr},
-                           {"_nccl_version", version, METH_NOARGS, nullptr},
-                           {"_nccl_version_suffix", version_suffix, METH_NOARGS, nullptr},
-                           {"_nccl_unique_id", unique_id, METH_NOARGS, nullptr},
-                           {"_nccl_init_rank", init_rank, METH_VARARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef nccl_functions[] = {{"_nccl_all_reduce", all_reduce, METH_VARARGS, nullptr},
+                                {"_nccl_reduce", reduce, METH_VARARGS, nullptr},
+                                {"_nccl_broadcast", broadcast, METH_VARARGS, nullptr},
+                                {"_nccl_all_gather", all_gather, METH_VARARGS, nullptr},
+                                {"_nccl_reduce_scatter", reduce_scatter, METH_VARARGS, nullptr},
+                                {"_nccl_version", version, METH_NOARGS, nullptr},
+                                {"_nccl_version_suffix", version_suffix, METH_NOARGS, nullptr},
+                                {"_nccl_unique_id", unique_id, METH_NOARGS, nullptr},
+                                {"_nccl_init_rank", init_rank, METH_VARARGS, nullptr},
+                                {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_nccl(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, nccl_functions) < 0) {
     throw python_error();
   }
 }

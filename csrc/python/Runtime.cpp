@@ -130,9 +130,9 @@ PyObject* sleep(PyObject* /*self*/, PyObject* argument) {
 // See Note [CUDA IPC without a GPU]: memory goes back when its last user lets go, so nothing waits to be collected.
 PyObject* ipc_collect(PyObject* /*self*/, PyObject* /*none*/) { Py_RETURN_NONE; }
 
-PyMethodDef functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},
-                           {"_cuda_ipc_collect", ipc_collect, METH_NOARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef runtime_functions[] = {{"_cuda_sleep", sleep, METH_O, nullptr},
+                                   {"_cuda_ipc_collect", ipc_collect, METH_NOARGS, nullptr},
+                                   {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
@@ -140,7 +140,7 @@ void add_runtime(PyObject* torch_c) {
   auto m = py::handle(torch_c).cast<py::module>();
   add_cudart(m);
   add_nvtx(m);
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, runtime_functions) < 0) {
     throw python_error();
   }
 }

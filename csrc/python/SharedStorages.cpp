@@ -110,9 +110,9 @@ PyObject* release_ipc_counter(PyObject* /*module*/, PyObject* args) {
 }
 
 PyMethodDef share_method = {"_share_cuda_", share_cuda, METH_O, nullptr};
-PyMethodDef functions[] = {{"new_shared_cuda", new_shared_cuda, METH_VARARGS, nullptr},
-                           {"release_ipc_counter_cuda", release_ipc_counter, METH_VARARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef sharing_functions[] = {{"new_shared_cuda", new_shared_cuda, METH_VARARGS, nullptr},
+                                   {"release_ipc_counter_cuda", release_ipc_counter, METH_VARARGS, nullptr},
+                                   {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
@@ -123,7 +123,7 @@ void add_sharing_patch(PyObject* torchdevice_c) {
   if (!method || PyModule_AddObjectRef(torchdevice_c, "share_cuda", method) < 0) {
     throw python_error();
   }
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+  if (PyModule_AddFunctions(torchdevice_c, sharing_functions) < 0) {
     throw python_error();
   }
 }

@@ -19,7 +19,7 @@
 namespace torchdevice {
 namespace {
 
-newfunc original_new = nullptr;
+newfunc original_storage_new = nullptr;
 
 PyTypeObject* untyped_storage() {
   TORCH_INTERNAL_ASSERT(THPStorageClass, "torch.UntypedStorage does not exist yet");
@@ -50,7 +50,7 @@ PyObject* storage_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   HANDLE_TH_ERRORS
   const auto device = cuda_device_argument(kwargs);
   if (!device) {
-    return original_new(type, args, kwargs);
+    return original_storage_new(type, args, kwargs);
   }
   torch::utils::device_lazy_init(c10::kCUDA);
   const c10::DeviceGuard guard(*device);
@@ -61,7 +61,7 @@ PyObject* storage_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       PyDict_SetItemString(changed, "allocator", address) < 0) {
     throw python_error();
   }
-  return original_new(type, args, changed);
+  return original_storage_new(type, args, changed);
   END_HANDLE_TH_ERRORS
 }
 
@@ -93,9 +93,9 @@ void set_new(newfunc function) {
   untyped_storage()->tp_new = function;
 }
 
-PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
+PyObject* install_storages(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (original_new) {
+  if (original_storage_new) {
     Py_RETURN_NONE;
   }
   auto* type = untyped_storage();
@@ -105,34 +105,34 @@ PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
   if (!resize || PyObject_SetAttrString(reinterpret_cast<PyObject*>(type), "resize_", resize) < 0) {
     throw python_error();
   }
-  original_new = type->tp_new;
+  original_storage_new = type->tp_new;
   set_new(storage_new);
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* uninstall(PyObject* /*self*/, PyObject* /*none*/) {
+PyObject* uninstall_storages(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (!original_new) {
+  if (!original_storage_new) {
     Py_RETURN_NONE;
   }
   if (PyObject_DelAttrString(reinterpret_cast<PyObject*>(untyped_storage()), "resize_") < 0) {
     throw python_error();
   }
-  set_new(original_new);
-  original_new = nullptr;
+  set_new(original_storage_new);
+  original_storage_new = nullptr;
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {{"install_storages", install, METH_NOARGS, nullptr},
-                           {"uninstall_storages", uninstall, METH_NOARGS, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef storage_functions[] = {{"install_storages", install_storages, METH_NOARGS, nullptr},
+                                   {"uninstall_storages", uninstall_storages, METH_NOARGS, nullptr},
+                                   {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_storage_patch(PyObject* torchdevice_c) {
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+  if (PyModule_AddFunctions(torchdevice_c, storage_functions) < 0) {
     throw python_error();
   }
 }

@@ -5,8 +5,8 @@
 #include <torch/csrc/Stream.h>
 #include <torch/csrc/utils/object_ptr.h>
 #include <torch/csrc/utils/pycfunction_helpers.h>
-#include <torch/csrc/utils/python_numbers.h>
 
+#include "python/Arguments.h"
 #include "python/Bindings.h"
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
@@ -65,7 +65,7 @@ PyObject* stream_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* get_handle(PyObject* self, void* /*closure*/) {
+PyObject* get_stream_handle(PyObject* self, void* /*closure*/) {
   HANDLE_TH_ERRORS
   return PyLong_FromVoidPtr(stream_handle(stream_of(self)));
   END_HANDLE_TH_ERRORS
@@ -80,11 +80,6 @@ PyObject* get_priority(PyObject* self, void* /*closure*/) {
 PyObject* priority_range(PyObject* /*none*/, PyObject* /*none*/) {
   const auto [least, greatest] = stream_priority_range();
   return Py_BuildValue("(ii)", least, greatest);
-}
-
-c10::DeviceIndex device_argument(PyObject* argument, const char* function) {
-  TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
-  return THPUtils_unpackDeviceIndex(argument);
 }
 
 PyObject* get_current_stream(PyObject* /*self*/, PyObject* argument) {
@@ -144,7 +139,7 @@ PyObject* is_capturing(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyMethodDef stream_methods[] = {{"priority_range", priority_range, METH_STATIC | METH_NOARGS, nullptr},
                                 {nullptr, nullptr, 0, nullptr}};
-PyGetSetDef stream_properties[] = {{"cuda_stream", get_handle, nullptr, nullptr, nullptr},
+PyGetSetDef stream_properties[] = {{"cuda_stream", get_stream_handle, nullptr, nullptr, nullptr},
                                    {"priority", get_priority, nullptr, nullptr, nullptr},
                                    {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyType_Slot stream_slots[] = {{Py_tp_new, reinterpret_cast<void*>(stream_new)},

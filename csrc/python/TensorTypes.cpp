@@ -16,7 +16,7 @@
 namespace torchdevice {
 namespace {
 
-newfunc original_new = nullptr;
+newfunc original_type_new = nullptr;
 
 THPObjectPtr attribute(PyObject* object, const char* name) {
   THPObjectPtr value(PyObject_GetAttrString(object, name));
@@ -93,8 +93,8 @@ void set_new(PyObject* module, PyTypeObject* metaclass, newfunc function) {
       continue;
     }
     auto* type = reinterpret_cast<PyTypeObject*>(value);
-    if (!original_new) {
-      original_new = type->tp_new;
+    if (!original_type_new) {
+      original_type_new = type->tp_new;
     }
     type->tp_new = function;
   }
@@ -128,7 +128,7 @@ bool layout_is_known() {
   return flag(cpu) == 0 && flag(cuda) == 1;
 }
 
-PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
+PyObject* install_tensor_types(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   TORCH_CHECK(layout_is_known(), "torchdevice does not know the layout of this torch's tensor types");
   set_all_new(cuda_tensor_new);
@@ -136,25 +136,25 @@ PyObject* install(PyObject* /*self*/, PyObject* /*none*/) {
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* uninstall(PyObject* /*self*/, PyObject* /*none*/) {
+PyObject* uninstall_tensor_types(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
-  if (original_new) {
-    set_all_new(original_new);
+  if (original_type_new) {
+    set_all_new(original_type_new);
   }
-  original_new = nullptr;
+  original_type_new = nullptr;
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {{"install_tensor_types", install, METH_NOARGS, nullptr},
-                           {"uninstall_tensor_types", uninstall, METH_NOARGS, nullptr},
-                           {"set_default_tensor_type", set_default_tensor_type, METH_O, nullptr},
-                           {nullptr, nullptr, 0, nullptr}};
+PyMethodDef tensor_type_functions[] = {{"install_tensor_types", install_tensor_types, METH_NOARGS, nullptr},
+                                       {"uninstall_tensor_types", uninstall_tensor_types, METH_NOARGS, nullptr},
+                                       {"set_default_tensor_type", set_default_tensor_type, METH_O, nullptr},
+                                       {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void add_tensor_type_patch(PyObject* torchdevice_c) {
-  if (PyModule_AddFunctions(torchdevice_c, functions) < 0) {
+  if (PyModule_AddFunctions(torchdevice_c, tensor_type_functions) < 0) {
     throw python_error();
   }
 }

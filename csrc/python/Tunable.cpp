@@ -154,14 +154,14 @@ int int_argument(PyObject* argument, const char* function) {
   return static_cast<int>(THPUtils_unpackLong(argument));
 }
 
-PyObject* enable(PyObject* /*self*/, PyObject* argument) {
+PyObject* enable_tunable(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
   state().enabled = bool_argument(argument, "cuda_tunableop_enable");
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }
 
-PyObject* is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
+PyObject* tunable_is_enabled(PyObject* /*self*/, PyObject* /*none*/) {
   static const bool forced = env_is("PYTORCH_TUNABLEOP_ENABLED", "1");
   return PyBool_FromLong(forced || state().enabled);
 }
@@ -344,9 +344,9 @@ PyObject* set_numerical_check_tolerances(PyObject* /*self*/, PyObject* arguments
   END_HANDLE_TH_ERRORS
 }
 
-PyMethodDef functions[] = {
-    {"_cuda_tunableop_enable", enable, METH_O, nullptr},
-    {"_cuda_tunableop_is_enabled", is_enabled, METH_NOARGS, nullptr},
+PyMethodDef tunable_functions[] = {
+    {"_cuda_tunableop_enable", enable_tunable, METH_O, nullptr},
+    {"_cuda_tunableop_is_enabled", tunable_is_enabled, METH_NOARGS, nullptr},
     {"_cuda_tunableop_tuning_enable", tuning_enable, METH_O, nullptr},
     {"_cuda_tunableop_tuning_is_enabled", tuning_is_enabled, METH_NOARGS, nullptr},
     {"_cuda_record_untuned_enable", record_untuned_enable, METH_O, nullptr},
@@ -375,7 +375,7 @@ PyMethodDef functions[] = {
 }  // namespace
 
 void add_tunable(PyObject* torch_c) {
-  if (PyModule_AddFunctions(torch_c, functions) < 0) {
+  if (PyModule_AddFunctions(torch_c, tunable_functions) < 0) {
     throw python_error();
   }
 }

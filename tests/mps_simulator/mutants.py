@@ -132,7 +132,7 @@ class Builder:
     def __init__(self, build: Path) -> None:
         self.build = build
         commands = json.loads((build / "compile_commands.json").read_text())
-        self.compile = {Path(entry["file"]).resolve(): entry for entry in commands}
+        self.entries = [entry for entry in commands if Path(entry["file"]).parent.name == "Unity"]
         self.library = str(next(build.glob("engines/*/_C.*.so")).relative_to(build))
         listed = subprocess.run(
             ["ninja", "-C", str(build), "-t", "commands", self.library], capture_output=True, text=True, check=True
@@ -146,13 +146,18 @@ class Builder:
         assert text.count(mutant.old) == 1, f"{mutant.file} has changed: {mutant.old!r}"
         mutated = folder / source.name
         mutated.write_text(text.replace(mutant.old, mutant.new))
-        entry = self.compile[source]
+        # The sources that are compiled with it, and the mutant in its place.
+        entry, sources = next(
+            (entry, text) for entry in self.entries if str(source) in (text := Path(entry["file"]).read_text())
+        )
+        together = folder / "together.cxx"
+        together.write_text(sources.replace(str(source), str(mutated)))
         object_file = folder / "mutant.o"
         original = os.path.relpath(entry["output"], self.build)  # as both commands name it
         assert original in entry["command"], f"no command makes {original}"
         assert original in self.link, f"no command uses {original}"
         command = [
-            {str(source): str(mutated), original: str(object_file)}.get(word, word)
+            {entry["file"]: str(together), original: str(object_file)}.get(word, word)
             for word in shlex.split(entry["command"])
         ]
         subprocess.run(command, cwd=self.build, check=True)

@@ -30,7 +30,7 @@ bool is_out_of_memory(const c10::Error& error) {
   return error.msg().starts_with("MPS backend out of memory") || error.msg().starts_with("Invalid buffer size");
 }
 
-constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+constexpr auto kAggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
 }  // namespace
 
@@ -155,11 +155,11 @@ c10::CachingDeviceAllocator::DeviceStats MpsMemory::getDeviceStats(c10::DeviceIn
   c10::CachingDeviceAllocator::DeviceStats stats;
   const auto allocated = static_cast<int64_t>(buffers_.getCurrentAllocatedMemory());
   for (auto* bytes : {&stats.allocated_bytes, &stats.active_bytes, &stats.requested_bytes}) {
-    (*bytes)[kAll].current = allocated;
-    (*bytes)[kAll].peak = peak_allocated_;
+    (*bytes)[kAggregate].current = allocated;
+    (*bytes)[kAggregate].peak = peak_allocated_;
   }
-  stats.reserved_bytes[kAll].current = static_cast<int64_t>(buffers_.getDriverAllocatedMemory());
-  stats.reserved_bytes[kAll].peak = peak_reserved_;
+  stats.reserved_bytes[kAggregate].current = static_cast<int64_t>(buffers_.getDriverAllocatedMemory());
+  stats.reserved_bytes[kAggregate].peak = peak_reserved_;
   stats.num_ooms = ooms_.load(std::memory_order_relaxed);
   return stats;
 }
