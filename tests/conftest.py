@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ import torch
 from torchdevice.testing import ledger
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
+Compile = Callable[..., Path]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,6 +65,25 @@ def run_python() -> RunPython:
         return process
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compile_cpp() -> Compile:
+    """Compile one file against torch, with csrc's headers: `compile_cpp(source, target, *flags)` returns the target."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    installed = Path(torch.__file__).parent
+
+    def compile_file(source: Path, target: Path, *flags: str) -> Path:
+        command = [
+            "c++", "-std=c++20", "-O0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-I", str(ROOT / "csrc"),
+            "-isystem", str(installed / "include"), str(source), "-o", str(target), f"-L{installed / 'lib'}",
+            "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{installed / 'lib'}", *flags,
+        ]  # fmt: skip
+        subprocess.run(command, check=True)
+        return target
+
+    return compile_file
 
 
 @pytest.fixture(scope="session")

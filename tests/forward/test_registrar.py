@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-import torch
-
-from tests.conftest import RunPython
-
-TORCH = Path(torch.__file__).parent
+from tests.conftest import Compile, RunPython
 
 
-def test_a_second_kernel_is_refused(run_python: RunPython, root: Path, tmp_path: Path) -> None:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler")
-    library = tmp_path / "registrar.so"
-    subprocess.run(
-        [
-            "c++", "-std=c++20", "-O0", "-shared", "-fPIC", "-I", str(root / "csrc"), "-isystem",
-            str(TORCH / "include"), str(root / "tests" / "forward" / "registrar.cpp"), "-o", str(library),
-            f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{TORCH / 'lib'}",
-        ],
-        check=True,
-    )  # fmt: skip
+def test_a_second_kernel_is_refused(run_python: RunPython, compile_cpp: Compile, tmp_path: Path) -> None:
+    source = Path(__file__).with_name("registrar.cpp")
+    library = compile_cpp(source, tmp_path / "registrar.so", "-shared", "-fPIC")
     result = run_python(
         f"""
         import ctypes, torch

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.conftest import RunPython
-
-TORCH = Path(torch.__file__).parent
+from tests.conftest import Compile, RunPython
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compiled CUDA code exists for Linux and Windows")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(compile_cpp: Compile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two libraries with the same operators: cuda.so asks for CUDA's runtime library, plain.so does not."""
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler")
     folder = tmp_path_factory.mktemp("libraries")
     runtime = folder / "libcudart.so.13"
     name = f"-Wl,-soname,{runtime.name}"
     subprocess.run(["c++", "-shared", "-fPIC", name, "-x", "c++", "/dev/null", "-o", runtime], check=True)
-    build = [
-        "c++", "-std=c++20", "-O0", "-shared", "-fPIC", "-isystem", str(TORCH / "include"),
-        str(Path(__file__).with_name("sweep.cpp")), f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10",
-        f"-Wl,-rpath,{TORCH / 'lib'}",
-    ]  # fmt: skip
-    subprocess.run([*build, "-o", folder / "plain.so"], check=True)
+    source = Path(__file__).with_name("sweep.cpp")
+    compile_cpp(source, folder / "plain.so", "-shared", "-fPIC")
     asks = ["-Wl,--no-as-needed", str(runtime), f"-Wl,-rpath,{folder}"]
-    subprocess.run([*build, *asks, "-o", folder / "cuda.so"], check=True)
+    compile_cpp(source, folder / "cuda.so", "-shared", "-fPIC", *asks)
     return folder
 
 

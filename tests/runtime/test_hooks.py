@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import RunPython
+from tests.conftest import Compile, RunPython
 from torchdevice import _C
-
-INCLUDE = Path(torch.__file__).parent / "include"
 
 
 def test_accelerator_queries() -> None:
@@ -83,21 +79,10 @@ def test_device_of_a_foreign_pointer() -> None:
 
 
 @pytest.fixture(scope="module")
-def fake_mps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fake_mps(compile_cpp: Compile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that makes this torch look like one built with MPS."""
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler")
     library = tmp_path_factory.mktemp("fake_mps") / "fake_mps_hooks.so"
-    libraries = Path(torch.__file__).parent / "lib"
-    subprocess.run(
-        [
-            "c++", "-std=c++20", "-O0", "-shared", "-fPIC", "-isystem", str(INCLUDE),
-            str(Path(__file__).with_name("fake_mps_hooks.cpp")), "-o", str(library),
-            f"-L{libraries}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{libraries}",
-        ],
-        check=True,
-    )  # fmt: skip
-    return library
+    return compile_cpp(Path(__file__).with_name("fake_mps_hooks.cpp"), library, "-shared", "-fPIC")
 
 
 FAKE = """
