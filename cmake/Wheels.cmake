@@ -11,18 +11,23 @@ if(APPLE)
 else()
   # A function with more than one version in glibc is taken in the newest, which older releases lack. The stubs have
   # the one of all releases, and are found first.
-  set(versions_x86_64 GLIBC_2.2.5)
-  set(versions_aarch64 GLIBC_2.17)
-  foreach(library m pthread)
+  set(version_x86_64 GLIBC_2.2.5)
+  set(version_aarch64 GLIBC_2.17)
+  set(version ${version_${CMAKE_SYSTEM_PROCESSOR}})
+  set(versions "${version} { global: *; };\n")
+  # Only this one is younger on x86-64 than the architecture.
+  set(versions_dl_x86_64 "GLIBC_2.3.3 { global: dlinfo; };\n")
+  foreach(library dl m pthread)
     add_library(stub_${library} SHARED ${CMAKE_SOURCE_DIR}/cmake/glibc/${library}.cpp)
     file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/glibc/${library}.map
-         CONTENT "${versions_${CMAKE_SYSTEM_PROCESSOR}} { global: *; };\n")
+         CONTENT "${versions_${library}_${CMAKE_SYSTEM_PROCESSOR}}${versions}")
     target_compile_options(stub_${library} PRIVATE -fno-builtin -fvisibility=default)
     target_link_options(stub_${library} PRIVATE -nostdlib LINKER:--version-script=${CMAKE_BINARY_DIR}/glibc/${library}.map)
     target_link_libraries(system_stubs INTERFACE stub_${library})
     set_target_properties(stub_${library} PROPERTIES OUTPUT_NAME ${library}
                                                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/glibc)
   endforeach()
+  set_target_properties(stub_dl PROPERTIES SOVERSION 2)
   set_target_properties(stub_m PROPERTIES SOVERSION 6)
   set_target_properties(stub_pthread PROPERTIES SOVERSION 0)
   target_sources(system_stubs INTERFACE ${CMAKE_SOURCE_DIR}/cmake/glibc/single_threaded.cpp)

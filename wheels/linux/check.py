@@ -13,7 +13,7 @@ from wheels.sources import python_names
 RUNPATH = "$ORIGIN/../../../torch/lib"
 #: The newest versions of symbols that manylinux_2_28 allows.
 NEWEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
-_SYSTEM = re.compile(r"lib(stdc\+\+|gcc_s|m|pthread|c)\.so\.\d|ld-linux[\w-]*\.so\.\d")
+_SYSTEM = re.compile(r"lib(stdc\+\+|gcc_s|m|pthread|dl|c)\.so\.\d|ld-linux[\w-]*\.so\.\d")
 _TORCH = ("libtorch_python.so", "libtorch_cpu.so", "libtorch.so", "libc10.so", "libshm.so")
 _MACHINES = {"x86_64": "Advanced Micro Devices X86-64", "aarch64": "AArch64"}
 
