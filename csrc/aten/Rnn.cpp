@@ -7,17 +7,18 @@
 #include <ATen/ops/_thnn_fused_lstm_cell_ops.h>
 #include <ATen/ops/cat.h>
 
+#include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
 namespace {
 
-at::Tensor with_bias(const at::Tensor& gates, const std::optional<at::Tensor>& bias) {
-  return bias.has_value() && bias->defined() ? gates + *bias : gates;
+at::Tensor with_bias(const at::Tensor& gates, const OptionalTensor& bias) {
+  return given(bias) ? gates + *bias : gates;
 }
 
-at::Tensor zeros_if_undefined(const std::optional<at::Tensor>& gradient, const at::Tensor& like) {
-  return gradient.has_value() && gradient->defined() ? *gradient : like.new_zeros(like.sizes());
+at::Tensor zeros_if_undefined(const OptionalTensor& gradient, const at::Tensor& like) {
+  return given(gradient) ? *gradient : like.new_zeros(like.sizes());
 }
 
 at::Tensor sigmoid_slope(const at::Tensor& activated) { return activated * (1 - activated); }
@@ -27,9 +28,8 @@ at::Tensor bias_gradient(const at::Tensor& gates, bool has_bias) { return has_bi
 
 /// (hy, cy, workspace): the workspace holds the activated gates in the order in, forget, cell, out.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_cell(const at::Tensor& input_gates, const at::Tensor& hidden_gates,
-                                                         const at::Tensor& cx,
-                                                         const std::optional<at::Tensor>& input_bias,
-                                                         const std::optional<at::Tensor>& hidden_bias) {
+                                                         const at::Tensor& cx, const OptionalTensor& input_bias,
+                                                         const OptionalTensor& hidden_bias) {
   const auto gates = (with_bias(input_gates, input_bias) + with_bias(hidden_gates, hidden_bias)).chunk(4, 1);
   const at::Tensor in = gates[0].sigmoid();
   const at::Tensor forget = gates[1].sigmoid();
@@ -39,10 +39,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_cell(const at::Tensor& input
   return {out * cy.tanh(), cy, at::cat({in, forget, cell, out}, 1)};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_cell_backward(const std::optional<at::Tensor>& grad_hy,
-                                                                  const std::optional<at::Tensor>& grad_cy,
-                                                                  const at::Tensor& cx, const at::Tensor& cy,
-                                                                  const at::Tensor& workspace, bool has_bias) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_cell_backward(const OptionalTensor& grad_hy,
+                                                                  const OptionalTensor& grad_cy, const at::Tensor& cx,
+                                                                  const at::Tensor& cy, const at::Tensor& workspace,
+                                                                  bool has_bias) {
   const auto gates = workspace.chunk(4, 1);
   const at::Tensor &in = gates[0], &forget = gates[1], &cell = gates[2], &out = gates[3];
   const at::Tensor gh = zeros_if_undefined(grad_hy, cx);
@@ -57,8 +57,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_cell_backward(const std::opt
 
 /// (hy, workspace): the workspace holds reset, update, new, hx and the hidden part of the new gate.
 std::tuple<at::Tensor, at::Tensor> gru_cell(const at::Tensor& input_gates, const at::Tensor& hidden_gates,
-                                            const at::Tensor& hx, const std::optional<at::Tensor>& input_bias,
-                                            const std::optional<at::Tensor>& hidden_bias) {
+                                            const at::Tensor& hx, const OptionalTensor& input_bias,
+                                            const OptionalTensor& hidden_bias) {
   const auto input = with_bias(input_gates, input_bias).chunk(3, 1);
   const auto hidden = with_bias(hidden_gates, hidden_bias).chunk(3, 1);
   const at::Tensor reset = (input[0] + hidden[0]).sigmoid();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/utils/python_numbers.h>
 
 namespace torchdevice {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "native/Backend.h"
+#include "python/Arguments.h"
 #include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
@@ -37,11 +38,6 @@ void poison_fork() {
 }
 
 void lazy_init() { torch::utils::device_lazy_init(at::kCUDA); }
-
-c10::DeviceIndex index_argument(PyObject* argument, const char* function) {
-  TORCH_CHECK(THPUtils_checkLong(argument), "invalid argument to ", function);
-  return THPUtils_unpackDeviceIndex(argument);
-}
 
 PyObject* cuda_init(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
@@ -86,7 +82,7 @@ PyObject* get_device(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* set_device(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
-  const auto index = index_argument(argument, "setDevice");
+  const auto index = device_argument(argument, "setDevice");
   lazy_init();
   set_current_device(index);
   Py_RETURN_NONE;
@@ -95,7 +91,7 @@ PyObject* set_device(PyObject* /*self*/, PyObject* argument) {
 
 PyObject* exchange(PyObject* argument, const char* function) {
   HANDLE_TH_ERRORS
-  const auto index = index_argument(argument, function);
+  const auto index = device_argument(argument, function);
   if (index < 0) {
     return THPUtils_packDeviceIndex(-1);
   }
@@ -119,8 +115,8 @@ PyObject* can_access_peer(PyObject* /*self*/, PyObject* arguments) {
   if (!PyArg_ParseTuple(arguments, "OO", &device, &peer)) {
     throw python_error();
   }
-  const auto from = index_argument(device, "canDeviceAccessPeer");
-  const auto to = index_argument(peer, "canDeviceAccessPeer");
+  const auto from = device_argument(device, "canDeviceAccessPeer");
+  const auto to = device_argument(peer, "canDeviceAccessPeer");
   lazy_init();
   check_device(from);
   check_device(to);
@@ -138,7 +134,7 @@ PyObject* get_compiled_version(PyObject* /*self*/, PyObject* /*none*/) { return 
 
 PyObject* has_primary_context(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
-  const auto index = index_argument(argument, "has_primary_context");
+  const auto index = device_argument(argument, "has_primary_context");
   return PyBool_FromLong(at::globalContext().getAcceleratorHooksInterface(at::kCUDA).hasPrimaryContext(index));
   END_HANDLE_TH_ERRORS
 }
