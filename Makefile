@@ -12,22 +12,22 @@ VENV := .venv
 TORCH_PACKAGES := torch==$(shell sed -n 's/^DEFAULT_TORCH = "\(.*\)"/\1/p' wheels/releases.py)
 endif
 BIN := $(VENV)/bin
-BUILD_TOOLS := "setuptools>=77" wheel "cmake>=3.25" ninja pyyaml numpy
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -path '*/engines/*' -not -path '*/__pycache__/*') \
-           CMakeLists.txt setup.py pyproject.toml torchdevice_ext.py wheels/backend.py wheels/releases.py
+           CMakeLists.txt setup.py pyproject.toml torchdevice_autoload.py torchdevice_ext.py wheels/backend.py wheels/releases.py
 WORKERS ?= 2
 # Which tests, files or folders; all if empty.
 TESTS ?=
 
-.PHONY: install demo test test-core test-mps test-mps-mutants test-asan test-tsan conformance lint lint-python lint-cpp format \
+.PHONY: install demo test test-core test-mps test-mps-mutants test-asan test-tsan conformance fuzz lint lint-python lint-cpp format \
         bench clean wheels sdist
 
 install: $(STAMP)
 
-$(VENV)/.tools: pyproject.toml wheels/releases.py
+$(VENV)/.tools: pyproject.toml wheels/releases.py wheels/pins/build.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q $(TORCH_PACKAGES) $(BUILD_TOOLS)
+	$(BIN)/pip install -q --require-hashes -r wheels/pins/build.txt
+	$(BIN)/pip install -q $(TORCH_PACKAGES) numpy
 	touch $@
 
 # Without build isolation, so that CMake's build folder is reused and a second build takes seconds.
@@ -98,6 +98,12 @@ test-tsan: build/tsan
 conformance: install
 	$(BIN)/python -m conformance.operators --jobs $(WORKERS) --docs
 	$(BIN)/python -m conformance.programs --count 10000
+
+# Random calls, captures, replays, checkpoints and handles for some minutes: nothing may crash, hang or be wrong.
+MINUTES ?= 10
+SEED ?=
+fuzz: install
+	$(BIN)/python -m conformance.fuzz --minutes $(MINUTES) --jobs $(WORKERS) $(if $(SEED),--seed $(SEED))
 
 # The tools of lint have an environment of their own, so that Python is checked without torch and without a build.
 LINT := build/lint

@@ -40,7 +40,8 @@ def main(sanitizer: str, build: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "torchdevice"
         shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("engines", "__pycache__"))
-        shutil.copy2(ROOT / "torchdevice_ext.py", folder)
+        for module in ("torchdevice_autoload.py", "torchdevice_ext.py"):
+            shutil.copy2(ROOT / module, folder)
         shutil.copytree(build / "engines", package / "engines")
         environment = {
             **os.environ,

@@ -1,7 +1,7 @@
 """Turns torchdevice on, once, or says why not.
 
-torch calls `autoload` at the end of `import torch` (entry point group `torch.backends`); `import torchdevice_ext`
-calls `activate`. Both do the same work, at most once in a process.
+At the end of `import torch` torch calls torchdevice_autoload.py (entry point group `torch.backends`), which calls
+`autoload`; `import torchdevice_ext` calls `activate`. Both do the same work, at most once in a process.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class _UnavailableError(Exception):
     """torchdevice cannot work here; the message says why and what to do. Becomes one warning line."""
 
 
+_NOT_ACTIVE = "torchdevice is not active: "
+
 _lock = threading.RLock()
 _names_are_checked = False
 _status = Status(False, "torch has not been imported yet, or TORCH_DEVICE_BACKEND_AUTOLOAD=0 kept torchdevice out")
@@ -41,11 +43,15 @@ def status() -> Status:
 
 
 def autoload() -> None:
-    """torch's entry point: activate, and never break `import torch`."""
+    """For torch's entry point: activate, and never break `import torch`, whatever is raised, SystemExit included."""
+    global _status
     try:
         activate()
-    except Exception as error:
-        _give_up(f"activation failed: {type(error).__name__}: {error}")
+    except Warning as warning:  # the program's filters make errors of warnings; the entry point prints it
+        _status = Status(False, str(warning).removeprefix(_NOT_ACTIVE))
+        raise
+    except BaseException as error:
+        _give_up(f"activation failed: {type(error).__name__}: {error}", stacklevel=4)
 
 
 def activate() -> Status:
@@ -77,10 +83,10 @@ def activate() -> Status:
         return _status
 
 
-def _give_up(reason: str) -> Status:
+def _give_up(reason: str, stacklevel: int = 3) -> Status:
     global _status
     _status = Status(False, reason)
-    warnings.warn(f"torchdevice is not active: {reason}", RuntimeWarning, stacklevel=3)
+    warnings.warn(f"{_NOT_ACTIVE}{reason}", RuntimeWarning, stacklevel=stacklevel)
     return _status
 
 

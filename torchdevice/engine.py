@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import struct
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -20,6 +21,8 @@ ENGINES = Path(__file__).parent / "engines"
 #: Of this Python on this platform, as .cpython-311-x86_64-linux-gnu.so
 SUFFIX = EXTENSION_SUFFIXES[0]
 
+#: Of the header of a 64-bit ELF file: where the table of sections starts, the size and the number of its rows.
+_ELF = struct.Struct("<40xQ10xHH2x")
 _RELEASE = re.compile(r"(\d+\.\d+)\.\d+(\.post\d+)?(\+.*)?")
 
 # pip would take another torch without the first option, the wheel that is here without the second, and one that it
@@ -37,6 +40,12 @@ def load(torch_version: str) -> ModuleType:
     if loaded is not None:
         return loaded
     path = find(torch_version)
+    missing = _missing_bytes(path)
+    if missing > 0:
+        raise EngineError(
+            f"its engine for torch {minor_of(torch_version)} does not load ({path}: the last {missing} bytes are "
+            "missing); reinstall torchdevice-ext"
+        )
     spec = importlib.util.spec_from_file_location(MODULE, path)
     assert spec is not None
     assert spec.loader is not None
@@ -66,6 +75,20 @@ def find(torch_version: str) -> Path:
             f"releases share one. Build it for this torch: {BUILD}"
         )
     return path
+
+
+def _missing_bytes(path: Path) -> int:
+    """How many bytes shorter an ELF file is than its header says, 0 for any other file.
+
+    Linux maps such a file all the same, and the process dies where it reads what is not there. macOS looks by itself.
+    """
+    with path.open("rb") as file:
+        header = file.read(_ELF.size)
+    if len(header) < _ELF.size or not header.startswith(b"\x7fELF"):
+        return 0
+    # The table of sections comes last.
+    start, size, count = _ELF.unpack(header)
+    return max(0, int(start + size * count) - path.stat().st_size)
 
 
 def is_release(torch_version: str) -> bool:

@@ -82,7 +82,7 @@ def python_tokens(text: str) -> list[str]:
 
 def code_that_names_mps() -> set[str]:
     """Files, of those that are built or installed."""
-    roots = ("csrc/", "torchdevice/", "codegen/", "cmake/", "CMakeLists.txt", "setup.py", "torchdevice_ext.py")
+    roots = ("csrc/", "torchdevice/", "codegen/", "cmake/", "CMakeLists.txt", "setup.py", "torchdevice_")
     kinds = (".h", ".cpp", ".inc", ".py", ".pyi", ".txt", ".cmake")
     return {
         name
