@@ -7,6 +7,7 @@ manylinux_2_28_x86_64/2.13.0/, with torch/, torchgen/, and cp311/ with the libto
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Versions and hashes of what is downloaded, as pip reads them; .ci/pins.py writes them.
+PINS = Path(__file__).resolve().parent / "pins"
 
 #: Of torch's wheel: what is compiled and linked against. The CUDA kernels, most of a CUDA build, are not.
 _PARTS = re.compile(
@@ -62,6 +65,25 @@ def pip(*arguments: str) -> None:
         raise MissingError(f"pip {' '.join(arguments)} failed:\n{process.stderr.strip()}")
 
 
+def check_pinned(path: Path, pins: str) -> None:
+    """Throws where a file is none of those that wheels/pins/ names, and then removes it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() not in pinned_hashes(pins):
+        path.unlink()
+        raise MissingError(
+            f"{path} was none of the files in wheels/pins/{pins}.txt (its SHA-256 was {digest.hexdigest()}) and has "
+            "been removed: run again to download it"
+        )
+
+
+def pinned_hashes(pins: str) -> set[str]:
+    """Of the files that one of wheels/pins/ names."""
+    return set(re.findall(r"sha256:([0-9a-f]{64})", (PINS / f"{pins}.txt").read_text()))
+
+
 def take_torch(root: Path, platform: str, torch: str, python: TargetPython) -> Path:
     """The target, with the parts of torch that all Pythons share, and this Python's libtorch_python."""
     target = root / platform / torch
@@ -87,12 +109,14 @@ def take_torch(root: Path, platform: str, torch: str, python: TargetPython) -> P
 
 def _download(folder: Path, platform: str, torch: str, tag: str) -> Path:
     path = folder / f"torch-{torch}-{tag}-{tag}-{platform}.whl"
+    pins = f"torch-{torch}"
     if not path.exists():
         pip(
             "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), "--platform", platform,
             "--implementation", "cp", "--abi", tag, "--python-version", f"3.{tag.removeprefix('cp3')}",
-            f"torch==={torch}",
+            "--require-hashes", "--requirement", str(PINS / f"{pins}.txt"),
         )  # fmt: skip
+    check_pinned(path, pins)  # also what an interrupted run has left
     return path
 
 

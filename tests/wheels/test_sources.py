@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -9,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from wheels import sources
+from wheels.macos.tools import LLD, LLD_VERSION, ZIG
+from wheels.releases import TORCHS
 from wheels.sources import MissingError, TargetPython, take_headers, take_torch, target_python
 
 PLATFORM = "manylinux_2_28_x86_64"
@@ -34,8 +39,18 @@ def write_torch(root: Path, tag: str) -> Path:
     return path
 
 
-def test_of_torch_only_what_is_built_against(tmp_path: Path) -> None:
+def write_pins(folder: Path, files: list[Path]) -> Path:
+    """wheels/pins/ for a torch of which there are these wheels."""
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    folder.mkdir()
+    lines = ["torch===2.13.0", *(f"--hash=sha256:{digest}" for digest in hashes)]
+    (folder / "torch-2.13.0.txt").write_text(" \\\n    ".join(lines) + "\n")
+    return folder
+
+
+def test_of_torch_only_what_is_built_against(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheels = [write_torch(tmp_path, tag) for tag in ("cp311", "cp312")]
+    monkeypatch.setattr(sources, "PINS", write_pins(tmp_path / "pins", wheels))
     for tag in ("cp311", "cp312", "cp312"):
         target = take_torch(tmp_path, PLATFORM, "2.13.0", TargetPython(tag, Path("not looked at")))
     assert target == tmp_path / PLATFORM / "2.13.0"
@@ -55,8 +70,50 @@ def test_a_torch_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with pytest.raises(MissingError, match="pip download .* torch===2.13.0 failed:\n(.*\n)?.*No matching distribution"):
+    expected = "pip download .*--require-hashes .*/torch-2.13.0.txt failed:\n(.*\n)?.*No matching distribution"
+    with pytest.raises(MissingError, match=expected):
         take_torch(tmp_path, PLATFORM, "2.13.0", TargetPython("cp311", Path("not looked at")))
+
+
+def test_a_torch_that_an_earlier_run_left_is_compared_with_the_pins(tmp_path: Path) -> None:
+    path = write_torch(tmp_path, "cp311")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(MissingError) as caught:
+        take_torch(tmp_path, PLATFORM, "2.13.0", TargetPython("cp311", Path("not looked at")))
+    assert str(caught.value) == (
+        f"{path} was none of the files in wheels/pins/torch-2.13.0.txt (its SHA-256 was {digest}) and has been "
+        "removed: run again to download it"
+    )
+    assert not path.exists()
+
+
+def test_pip_refuses_another_torch_than_the_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the right name and version, from an index or from pip's cache."""
+    offered = write_torch(tmp_path, "cp311")
+    other = write_torch(tmp_path, "cp312")
+    monkeypatch.setattr(sources, "PINS", write_pins(tmp_path / "pins", [other]))
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(offered.parent))
+    with pytest.raises(MissingError, match="THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE"):
+        take_torch(tmp_path / "fresh", PLATFORM, "2.13.0", TargetPython("cp311", Path("not looked at")))
+
+
+def test_every_release_is_pinned(root: Path) -> None:
+    for torch, pythons in TORCHS.items():
+        assert f"\ntorch==={torch} \\\n" in (sources.PINS / f"torch-{torch}.txt").read_text()
+        assert len(sources.pinned_hashes(f"torch-{torch}")) >= 3 * len(pythons)
+    assert f"\nziglang=={ZIG} \\\n" in (sources.PINS / "ziglang.txt").read_text()
+    assert f"lld-{LLD}_{LLD_VERSION.partition(':')[2]}_amd64.deb \\\n" in (sources.PINS / "lld.txt").read_text()
+
+
+def test_the_build_tools_are_those_of_pyproject(root: Path) -> None:
+    """A build from source downloads the versions that releases are built with; pip knows no hashes there."""
+    pinned = re.findall(r"^(\S+==\S+)", (sources.PINS / "build.txt").read_text(), re.MULTILINE)
+    (line,) = re.findall(r"^requires = (\[.*\])$", (root / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {name.replace("_", "-") for name in json.loads(line)} <= set(pinned)
 
 
 def test_headers_of_a_command_and_of_a_folder(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import subprocess
 from pathlib import Path
 
 from wheels.macos.mach_o import MachO
-from wheels.sources import MissingError, pip, python_names
+from wheels.sources import PINS, MissingError, check_pinned, pip, python_names
 
 ZIG = "0.17.0"
-#: The oldest lld that reads the exports of today's dylibs.
+#: The oldest lld that reads the exports of today's dylibs, and Debian 12's package of it for x86-64.
 LLD = 15
+LLD_VERSION = "1:15.0.6-4+b1"
 SYSTEM_LIBRARIES = {"libc++": "/usr/lib/libc++.1.dylib", "libSystem": "/usr/lib/libSystem.B.dylib"}
 
 
@@ -33,7 +34,8 @@ def lay_out(tools: Path, target: Path, headers: Path) -> None:
 def _install_zig(tools: Path) -> None:
     if not (tools / f"zig/ziglang-{ZIG}.dist-info").exists():
         shutil.rmtree(tools / "zig", ignore_errors=True)
-        pip("install", "--no-deps", "--target", str(tools / "zig"), f"ziglang=={ZIG}")
+        pins = str(PINS / "ziglang.txt")
+        pip("install", "--no-deps", "--target", str(tools / "zig"), "--require-hashes", "--requirement", pins)
 
 
 def _link_lld(tools: Path) -> None:
@@ -44,19 +46,28 @@ def _link_lld(tools: Path) -> None:
     names = ["ld64.lld", *(f"ld64.lld-{release}" for release in range(LLD, LLD + 15))]
     installed = next((path for name in names if (path := shutil.which(name)) and _lld_release(path) >= LLD), None)
     if installed is None:
-        package = f"lld-{LLD}"
-        unpacked = tools / "lld"
-        unpacked.mkdir(exist_ok=True)
-        for command in (["apt-get", "-qq", "download", package], ["sh", "-c", f"dpkg-deb -x {package}_*.deb ."]):
-            if shutil.which(command[0]) is None or subprocess.run(command, cwd=unpacked, check=False).returncode != 0:
-                raise MissingError(
-                    f"no ld64.lld of release {LLD} or later, and Debian's package {package} could not be unpacked "
-                    f"({' '.join(command)}): install {package}"
-                )
+        _unpack_lld(tools / "lld")
         installed = f"lld/usr/lib/llvm-{LLD}/bin/ld64.lld"
         if _lld_release(str(tools / installed)) < LLD:
-            raise MissingError(f"{tools / installed} does not run: install libllvm{LLD}, or {package} as a whole")
+            raise MissingError(f"{tools / installed} does not run: install libllvm{LLD}, or lld-{LLD} as a whole")
     link.symlink_to(installed)
+
+
+def _unpack_lld(folder: Path) -> None:
+    package = f"lld-{LLD}"
+
+    def run(*command: str) -> None:
+        if shutil.which(command[0]) is None or subprocess.run(command, cwd=folder, check=False).returncode != 0:
+            raise MissingError(
+                f"no ld64.lld of release {LLD} or later, and Debian's package {package} could not be unpacked "
+                f"({' '.join(command)}): install {package}"
+            )
+
+    folder.mkdir(exist_ok=True)
+    run("apt-get", "-qq", "download", f"{package}={LLD_VERSION}")
+    (file,) = folder.glob(f"{package}_*.deb")
+    check_pinned(file, "lld")
+    run("dpkg-deb", "-x", file.name, ".")
 
 
 def _lld_release(path: str) -> int:
