@@ -1,10 +1,6 @@
 # What is particular to a wheel, which must load on machines that are older than the one that builds it.
 # `system_stubs`: libraries that stand for the system's while an extension is linked, and are in no wheel.
 
-# The same file wherever it is built: torch's checks name the header that they are in.
-add_compile_options(-fmacro-prefix-map=${WHEELS_ROOT}/= -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
-set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
-
 add_library(system_stubs INTERFACE)
 if(APPLE)
   target_link_libraries(system_stubs INTERFACE ${TORCH_ROOT}/../stubs/libc++.tbd ${TORCH_ROOT}/../stubs/libSystem.tbd)

@@ -40,6 +40,10 @@ def pack(engines: Mapping[str, Path], python: str, platform: str, scratch: Path,
     )
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{information.name.removesuffix('.dist-info')}-{tag}.whl"
+    # The same file whenever and wherever it is packed.
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
+    for file in content.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
     with WheelFile(path, "w") as archive:
         archive.write_files(content)
     return path

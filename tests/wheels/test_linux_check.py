@@ -41,7 +41,7 @@ def compile_library(path: Path, source: str, *flags: str) -> None:
         str(path),
         *flags,
     ]
-    subprocess.run(command, input=source, text=True, check=True)
+    subprocess.run(command, input=source, text=True, check=True, cwd=path.parent)
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,12 @@ def check(target: Path, tmp_path: Path) -> Check:
         runpath: str = RUNPATH,
         machine: str = "x86_64",
         strip: str = "-Wl,--strip-all",
+        binding: str = "-Wl,-z,relro,-z,now",
     ) -> list[str]:
         path = tmp_path / "_C.so"
         libraries = [str(target / "torch/lib/libtorch_cpu.so"), f"-Wl,-rpath,{runpath}"]
         # In this order, a library of the flags is asked before the system's.
-        compile_library(path, source, "-fno-builtin", strip, *flags, *libraries)
+        compile_library(path, source, "-fno-builtin", strip, binding, *flags, *libraries)
         return faults_of(path, target, "cp311", target / "include", machine)
 
     return check
@@ -127,6 +128,18 @@ def test_no_module_and_more_than_a_module(check: Check) -> None:
 
 def test_not_stripped(check: Check) -> None:
     assert check(strip="-g") == ["not so: has no symbols of its own left"]
+
+
+@pytest.mark.parametrize("binding", ["-Wl,-z,relro,-z,lazy", "-Wl,-z,norelro,-z,now"])
+def test_bound_late_or_left_writable(check: Check, binding: str) -> None:
+    assert check(binding=binding) == ["not so: is bound when it is loaded, and read-only then"]
+
+
+def test_a_path_of_the_builder(check: Check, target: Path) -> None:
+    fault = "not so: names no folder of the machine that built it"
+    for folder in (ROOT, target):
+        text = f'const char* volatile where = "{folder}/csrc/a.cpp";'
+        assert check(text + SOURCE.replace("{ PyErr", "{ if (!*where) return 2; PyErr")) == [fault]
 
 
 def test_another_machine(check: Check, target: Path, tmp_path: Path) -> None:

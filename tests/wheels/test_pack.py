@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,12 +50,12 @@ def test_the_wheels_content(root: Path, engine: Engine, tmp_path: Path) -> None:
     stems = [f"torchdevice/engines/torch2_{minor}/_C.cpython-312-darwin" for minor in (13, 14)]
     built = {f"{stem}.{end}" for stem in stems for end in ("so", "torch")}
     assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi"}
-    assert {name for name in names if "/" not in name} == {"torchdevice_ext.py"}
+    assert {name for name in names if "/" not in name} == {"torchdevice_autoload.py", "torchdevice_ext.py"}
     assert content[f"{stems[1]}.so"].endswith("2.14.1")
     assert content[f"{stems[1]}.torch"] == "2.14.1"
     assert content[f"{information}/entry_points.txt"] == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
-        "[torch.backends]\ntorchdevice = torchdevice.activation:autoload\n"
+        "[torch.backends]\ntorchdevice = torchdevice_autoload:autoload\n"
     )
     assert "Tag: cp312-cp312-macosx_14_0_arm64\n" in content[f"{information}/WHEEL"]
     assert "Root-Is-Purelib: false\n" in content[f"{information}/WHEEL"]
@@ -62,6 +63,14 @@ def test_the_wheels_content(root: Path, engine: Engine, tmp_path: Path) -> None:
     assert content[f"{information}/METADATA"].count("Requires-Dist: torch") == 1
     recorded = {line.split(",")[0] for line in content[f"{information}/RECORD"].splitlines()}
     assert recorded == names
+
+
+def test_a_wheel_is_the_same_file_whenever_and_wherever_it_is_packed(engine: Engine, tmp_path: Path) -> None:
+    built = {"2.13.0": engine("2.13.0")}
+    first = pack(built, "cp312", MAC, tmp_path / "one", tmp_path / "dist").read_bytes()
+    built["2.13.0"].chmod(0o755)
+    os.utime(built["2.13.0"], (1_900_000_000, 1_900_000_000))
+    assert pack(built, "cp312", MAC, tmp_path / "a folder elsewhere", tmp_path / "dist").read_bytes() == first
 
 
 def test_an_engine_that_would_not_load_is_not_packed(

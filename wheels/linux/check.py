@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from wheels.sources import python_names
+from wheels.sources import ROOT, python_names
 
 RUNPATH = "$ORIGIN/../../../torch/lib"
 #: The newest versions of symbols that manylinux_2_28 allows.
@@ -31,7 +31,7 @@ class Symbol:
 def faults_of(extension: Path, target: Path, tag: str, headers: Path, machine: str) -> list[str]:
     """Everything wrong with the extension for the Python `tag`; `target` as wheels/sources.py lays it out."""
     try:
-        dynamic = _readelf("-h", "-d", extension)
+        dynamic = _readelf("-h", "-l", "-d", extension)
     except ValueError as error:
         return [str(error)]
     libraries = set(re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic))
@@ -41,6 +41,10 @@ def faults_of(extension: Path, target: Path, tag: str, headers: Path, machine: s
         f"torch is looked for in {RUNPATH} alone": re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", dynamic) == [RUNPATH],
         "exports its init function alone": {one.name for one in symbols if one.defined} == {"PyInit__C"},
         "has no symbols of its own left": ".symtab" not in _readelf("-S", extension),
+        "is bound when it is loaded, and read-only then": "GNU_RELRO" in dynamic and " NOW" in dynamic,
+        "names no folder of the machine that built it": not any(
+            str(folder).encode() in extension.read_bytes() for folder in (ROOT, target)
+        ),
     }
     foreign = sorted(name for name in libraries if name not in _TORCH and not _SYSTEM.fullmatch(name))
     return [
