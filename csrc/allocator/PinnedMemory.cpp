@@ -123,11 +123,15 @@ class PinnedRanges {
     return true;
   }
 
-  bool contains(const void* pointer) {
+  bool contains(const void* pointer, size_t nbytes) {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.upper_bound(address);
-    return next != ranges_.begin() && std::prev(next)->second.end > address;
+    if (next == ranges_.begin()) {
+      return false;
+    }
+    const uintptr_t end = std::prev(next)->second.end;
+    return end > address && end - address >= nbytes;
   }
 
   /// The calling thread's place in the program, if the history wants it. Takes Python's lock.
@@ -299,7 +303,7 @@ std::vector<TraceEntry> pinned_trace() {
   return entries;
 }
 
-bool is_pinned(const void* pointer) { return pinned_ranges().contains(pointer); }
+bool is_pinned(const void* pointer, size_t nbytes) { return pinned_ranges().contains(pointer, nbytes); }
 
 int register_host_memory(void* pointer, size_t nbytes) {
   if (!pointer || nbytes == 0) {

@@ -32,8 +32,9 @@ void configure_pinned_history(const HistorySettings& settings);
 /// t_ holds the time, in microseconds since 1970.
 std::vector<c10::CachingDeviceAllocator::TraceEntry> pinned_trace();
 
-/// Whether `pointer` lies in memory of host_allocator() or in a registered range; may point inside.
-bool is_pinned(const void* pointer);
+/// Whether `pointer` lies in memory of host_allocator() or in a registered range that goes on for `nbytes`; may point
+/// inside.
+bool is_pinned(const void* pointer, size_t nbytes = 1);
 
 /// cudaHostRegister: 0, or the code of a CUDA error if the range is empty or overlaps a pinned one.
 int register_host_memory(void* pointer, size_t nbytes);

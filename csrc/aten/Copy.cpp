@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/copy_ops.h>
 
+#include "allocator/BorrowedMemory.h"
 #include "forward/Registrar.h"
 #include "forward/checks/HostSync.h"
 #include "native/Backend.h"
@@ -36,6 +37,8 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& src, bool non_blocking) {
   if (!may_copy_memory(*self.unsafeGetTensorImpl(), *src.unsafeGetTensorImpl())) {
     return Kernel::call(self, src, non_blocking);
   }
+  check_borrowed(self);
+  check_borrowed(src);
   native_backend().copy(self.mutable_data_ptr(), src.const_data_ptr(), self.nbytes());
   return self;
 }

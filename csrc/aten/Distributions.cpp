@@ -16,6 +16,7 @@
 #include <ATen/ops/random_ops.h>
 #include <ATen/ops/uniform_ops.h>
 
+#include "allocator/BorrowedMemory.h"
 #include "aten/PhiloxDraws.h"
 #include "forward/Registrar.h"
 
@@ -190,6 +191,8 @@ struct Bernoulli {
 template <class Scalar, class Probability>
 void bernoulli_trials(at::Tensor& contiguous, const at::Tensor& probabilities, const Philox& philox) {
   constexpr int64_t kNeighbours = 4;
+  check_borrowed(contiguous);
+  check_borrowed(probabilities);
   const int64_t numel = contiguous.numel();
   auto* trials = contiguous.mutable_data_ptr<Scalar>();
   const auto* p = probabilities.const_data_ptr<Probability>();

@@ -11,6 +11,7 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "allocator/BorrowedMemory.h"
 #include "aten/PhiloxDraws.h"
 #include "forward/Registrar.h"
 
@@ -90,6 +91,7 @@ Dropped dropout(const at::Tensor& self, double keep, CudaGenerator& generator) {
   const int together = neighbours(self);
   const bool by_memory = self.is_contiguous() || together > 1;
   const at::Tensor source = by_memory ? self : self.contiguous();
+  check_borrowed(source);
   at::Tensor kept = by_memory ? result : at::empty_like(source);
   at::Tensor marked = by_memory ? mask : at::empty_like(source, mask.options());
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, self.scalar_type(), "fused_dropout", [&] {

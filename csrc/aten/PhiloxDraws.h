@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <numbers>
 
+#include "allocator/BorrowedMemory.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Generator.h"
 #include "runtime/Parallel.h"
@@ -200,6 +201,7 @@ void fill(at::TensorIteratorBase& iterator, CudaGenerator& generator, const Tran
     }
     return;
   }
+  check_borrowed(iterator.tensor_base(0));
   const Places places(iterator);
   deal_numbers<Draw>(deal, Philox(seed, offset), [&](int64_t element, Draw::Number number) {
     *static_cast<Scalar*>(places(element)) = transform(number);

@@ -6,6 +6,7 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/COW.h>
 
+#include "allocator/BorrowedMemory.h"
 #include "allocator/CachingAllocator.h"
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
@@ -119,6 +120,7 @@ void AliasPool::borrow_memory(AliasSlot& slot, const AliasSlot& lender) {
 }
 
 void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
+  check_borrowed(source);
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   storage.set_resizable(source.resizable());

@@ -135,7 +135,7 @@ C10_ALWAYS_INLINE bool AliasPool::lend_usual_memory(AliasSlot& slot, c10::Storag
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   // The checks of mutable_data() are for lazy clones, and for fake tensors, which no kernel sees.
-  return !versions::is_lazy_clone(source) && storage.resizable() == source.resizable() &&
+  return !versions::is_lazy_clone(source) && storage.resizable() && source.resizable() &&
          storage._mutable_data_ptr_no_checks().unsafe_reset_data_and_ctx(source._mutable_data_ptr_no_checks().get());
 }
 

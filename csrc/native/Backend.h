@@ -82,8 +82,9 @@ class NativeBackend {
 
   /// The backend's own caching allocator; null where ours cuts segments into blocks.
   virtual CachingAllocator* allocator() { return nullptr; }
-  /// Whether `memory` is a buffer of that allocator.
-  virtual bool owns(const void* /*memory*/) const { return false; }
+  /// Bytes of the buffer of that allocator which `memory` is; 0 if it is none.
+  virtual size_t buffer_size(const void* /*memory*/) const { return 0; }
+  bool owns(const void* memory) const { return buffer_size(memory) != 0; }
   /// Where the host finds memory that `memory` is the backend's name for.
   virtual void* host_address(void* memory) { return memory; }
   /// The backend's name for what a host kernel allocated from CpuAllocator; other memory is copied.

@@ -8,7 +8,9 @@
 #include <torch/csrc/utils/python_numbers.h>
 
 #include <string>
+#include <utility>
 
+#include "allocator/BorrowedMemory.h"
 #include "python/Bindings.h"
 #include "runtime/Device.h"
 #include "runtime/SharedMemory.h"
@@ -18,6 +20,8 @@ namespace {
 
 /// sizeof(cudaIpcEventHandle_t)
 constexpr Py_ssize_t kEventHandleSize = 64;
+
+constexpr c10::DeviceIndex kNoDevice = -1;
 
 // A handle travels as bytes: the file's name, a zero, the manager's name.
 PyObject* bytes_of(const SharedHandle& handle) {
@@ -52,6 +56,7 @@ PyObject* share_cuda(PyObject* /*module*/, PyObject* self) {
   if (storage.data() == nullptr) {
     return Py_BuildValue("(iOniOiOO)", device, Py_None, nbytes, 0, Py_None, 0, Py_None, Py_None);
   }
+  check_borrowed(*storage.unsafeGetStorageImpl());
   SharedHandle handle;
   {
     const pybind11::gil_scoped_release no_gil;
@@ -84,8 +89,10 @@ PyObject* new_shared_cuda(PyObject* /*module*/, PyObject* args) {
     throw python_error();
   }
   torch::utils::device_lazy_init(at::kCUDA);
-  const auto device = static_cast<c10::DeviceIndex>(index);
+  const auto device = std::in_range<c10::DeviceIndex>(index) ? static_cast<c10::DeviceIndex>(index) : kNoDevice;
   check_device(device);
+  // The sender's offset is always 0.
+  TORCH_CHECK(nbytes >= 0 && offset == 0, "incorrect handle");
   const auto shared = handle_of(handle);
   c10::Storage storage;
   {

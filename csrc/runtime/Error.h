@@ -15,6 +15,7 @@ enum class CudaError : int32_t {
   kInvalidDevice = 101,
   kInvalidResourceHandle = 400,
   kIllegalState = 401,
+  kIllegalAddress = 700,
   kHostMemoryAlreadyRegistered = 712,
   kHostMemoryNotRegistered = 713,
   kNotSupported = 801,

@@ -2,15 +2,19 @@
 
 #include "runtime/SharedMemory.h"
 
+#include <ATen/MapAllocator.h>
 #include <libshm.h>
 #include <pthread.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -22,6 +26,11 @@ namespace {
 /// Which device each shared range belongs to, by first address.
 class SharedRanges {
  public:
+  struct Range {
+    uintptr_t end;
+    c10::DeviceIndex device;
+  };
+
   void add(const void* pointer, size_t nbytes, c10::DeviceIndex device) {
     const auto start = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
@@ -33,24 +42,19 @@ class SharedRanges {
     ranges_.erase(reinterpret_cast<uintptr_t>(pointer));
   }
 
-  std::optional<c10::DeviceIndex> find(const void* pointer) {
+  std::optional<Range> find(const void* pointer) {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
     const std::lock_guard guard(mutex_);
     const auto next = ranges_.upper_bound(address);
     if (next == ranges_.begin() || std::prev(next)->second.end <= address) {
       return std::nullopt;
     }
-    return std::prev(next)->second.device;
+    return std::prev(next)->second;
   }
 
   std::mutex& mutex() { return mutex_; }
 
  private:
-  struct Range {
-    uintptr_t end;
-    c10::DeviceIndex device;
-  };
-
   std::mutex mutex_;
   std::map<uintptr_t, Range> ranges_;
 };
@@ -110,9 +114,25 @@ class SharedMemory {
   const pid_t owner_;
 };
 
+/// Whether it can be one of share_storage()'s. libshm copies a manager's name into a socket's address, however long it
+/// is, and counts down what the file begins with, whatever that is.
+bool is_well_formed(const SharedHandle& handle) {
+  constexpr std::string_view kEnds("/\0", 2);
+  return handle.file.starts_with("/torch_") && handle.file.find_first_of(kEnds, 1) == std::string::npos &&
+         !handle.manager.empty() && handle.manager.size() < sizeof(sockaddr_un::sun_path) &&
+         handle.manager.find('\0') == std::string::npos;
+}
+
+/// Throws if the file is not there or has less than `nbytes`: libshm would make it longer, and map less than it was
+/// asked for where the size overflows.
 at::DataPtr open_file(const SharedHandle& handle, size_t nbytes) {
-  return THManagedMapAllocator::makeDataPtr(handle.manager.c_str(), handle.file.c_str(),
-                                            at::ALLOCATOR_MAPPED_SHAREDMEM | at::ALLOCATOR_MAPPED_NOCREATE, nbytes);
+  constexpr int kExisting = at::ALLOCATOR_MAPPED_SHAREDMEM | at::ALLOCATOR_MAPPED_NOCREATE;
+  constexpr size_t kHeader = 64;  // libshm's count of users
+  TORCH_CHECK(is_well_formed(handle), "incorrect handle");
+  const auto size = static_cast<size_t>(at::MapAllocator(handle.file, kExisting, /*size=*/0).size());
+  TORCH_CHECK(size >= kHeader && nbytes <= size - kHeader, "the handle says ", nbytes, " bytes, and there are ",
+              size - std::min(size, kHeader));
+  return THManagedMapAllocator::makeDataPtr(handle.manager.c_str(), handle.file.c_str(), kExisting, nbytes);
 }
 
 SharedMemory& move_to_file(c10::StorageImpl& storage) {
@@ -171,6 +191,14 @@ void release_shared(const SharedHandle& handle, size_t nbytes) noexcept {
   }
 }
 
-std::optional<c10::DeviceIndex> shared_owner_of(const void* pointer) { return shared_ranges().find(pointer); }
+std::optional<c10::DeviceIndex> shared_owner_of(const void* pointer) {
+  const auto range = shared_ranges().find(pointer);
+  return range.has_value() ? std::optional(range->device) : std::nullopt;
+}
+
+bool is_shared(const void* pointer, size_t nbytes) {
+  const auto range = shared_ranges().find(pointer);
+  return range.has_value() && nbytes <= range->end - reinterpret_cast<uintptr_t>(pointer);
+}
 
 }  // namespace torchdevice

@@ -28,7 +28,8 @@ struct SharedHandle {
 /// out or the native backend cannot work on it; the storage is unchanged then. Thread-safe.
 SharedHandle share_storage(c10::StorageImpl& storage);
 
-/// A storage on `device` over the memory that another process has shared. Throws when that process ended too early.
+/// A storage on `device` over the memory that another process has shared. Throws when that process ended too early, or
+/// the handle is not of share_storage() or of a smaller storage.
 c10::intrusive_ptr<c10::StorageImpl> open_shared(const SharedHandle& handle, size_t nbytes, c10::Device device);
 
 /// Give up what share_storage() reserved for this receiver. Does nothing when the memory is gone already.
@@ -36,5 +37,8 @@ void release_shared(const SharedHandle& handle, size_t nbytes) noexcept;
 
 /// The device whose shared memory `pointer` lies in; interior pointers count.
 std::optional<c10::DeviceIndex> shared_owner_of(const void* pointer);
+
+/// Whether the shared memory that `pointer` lies in goes on for `nbytes`.
+bool is_shared(const void* pointer, size_t nbytes);
 
 }  // namespace torchdevice

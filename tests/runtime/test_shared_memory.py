@@ -267,6 +267,83 @@ def test_sharing_flags_and_the_tuple_of_a_storage() -> None:
     assert torch.UntypedStorage(0, device="cuda")._share_cuda_() == (0, None, 0, 0, None, 0, None, None)
 
 
+CANNOT_OPEN = "Cannot open a CUDA tensor of another process, which must live until the tensor has been received ("
+
+
+@pytest.fixture
+def sent() -> Any:
+    """What travels of a storage of 12 bytes; nobody receives it."""
+    storage = torch.ones(3, device="cuda").untyped_storage()
+    fields = storage._share_cuda_()
+    yield fields
+    torch.UntypedStorage._release_ipc_counter_cuda(*fields[4:6])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (2, -1, "incorrect handle"),
+        (2, -63, "incorrect handle"),
+        (2, -(2**63), "incorrect handle"),
+        (2, 13, f"{CANNOT_OPEN}the handle says 13 bytes, and there are 12)"),
+        (2, 2**63 - 1, f"{CANNOT_OPEN}the handle says {2**63 - 1} bytes, and there are 12)"),
+        (3, 4, "incorrect handle"),
+        (3, -1, "incorrect handle"),
+        (1, b"no zero", "incorrect handle"),
+        (1, b"", "incorrect handle"),
+    ],
+)
+def test_a_handle_is_compared_with_the_file(sent: Any, place: int, value: Any, text: str) -> None:
+    changed = [*sent]
+    changed[place] = value
+    with pytest.raises(RuntimeError) as caught:
+        torch.UntypedStorage._new_shared_cuda(*changed)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "handle",
+    [
+        b"/\0manager",
+        b"/other\0manager",
+        b"/torch_../../etc/passwd\0manager",
+        b"FILE\0",
+        b"FILE\0" + b"m" * 5000,  # libshm would write it beyond the end of a socket's address
+        b"FILE\0MANAGER\0more",
+    ],
+)
+def test_a_handle_that_no_sender_made(sent: Any, handle: bytes) -> None:
+    file, manager = sent[1].split(b"\0")
+    changed = [*sent]
+    changed[1] = handle.replace(b"FILE", file).replace(b"MANAGER", manager)
+    with pytest.raises(RuntimeError) as caught:
+        torch.UntypedStorage._new_shared_cuda(*changed)
+    assert str(caught.value) == f"{CANNOT_OPEN}incorrect handle)"
+    # To give up a reservation does nothing then.
+    torch.UntypedStorage._release_ipc_counter_cuda(changed[1], sent[5])
+    torch.UntypedStorage._release_ipc_counter_cuda(sent[1], -1)
+
+
+@pytest.mark.parametrize("device", [-1, 1, 64, 256, 2**31 - 1, -(2**31)])
+def test_a_handle_of_another_device(sent: Any, device: int) -> None:
+    with pytest.raises(torch.AcceleratorError, match=r"CUDA error: invalid device ordinal"):
+        torch.UntypedStorage._new_shared_cuda(device, *sent[1:])
+
+
+def test_a_smaller_file_is_not_made_larger(sent: Any) -> None:
+    if not Path("/dev/shm").exists():
+        pytest.skip("where shared memory has no folder")
+    file = Path(f"/dev/shm{sent[1].split(bytes(1))[0].decode()}")
+    size = file.stat().st_size
+    with pytest.raises(RuntimeError, match=r"the handle says 1000000 bytes, and there are 12"):
+        torch.UntypedStorage._new_shared_cuda(*sent[:2], 1_000_000, *sent[3:])
+    assert file.stat().st_size == size
+    os.truncate(file, 5)
+    with pytest.raises(RuntimeError, match=r"the handle says 12 bytes, and there are 0"):
+        torch.UntypedStorage._new_shared_cuda(*sent)
+    os.truncate(file, size)
+
+
 @pytest.mark.usefixtures("nothing_leaks")
 def test_events_cross(other: Other) -> None:
     event = torch.cuda.Event(interprocess=True)

@@ -5,6 +5,7 @@ The refusals are those of torch/_tensor.py and of the C++ behind it, which a CUD
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.utils import dlpack
+
+from torchdevice import _C
 
 CUDA = torch.device("cuda:0")
 
@@ -108,6 +111,108 @@ def test_objects_with_a_cuda_array_interface() -> None:
     host = torch.ones(2)
     with pytest.raises(RuntimeError, match=r"^The specified pointer resides on host memory and is not registered with"):
         torch.as_tensor(Array({**interface(x), "shape": (2,), "strides": None, "data": (host.data_ptr(), False)}))
+
+
+BEYOND = r"^CUDA error: an illegal memory access was encountered\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": (1 << 40,), "strides": None},
+        {"shape": (2, 2), "strides": (1 << 40, 4)},
+        {"shape": (1 << 20, 1 << 20), "strides": (0, 1 << 20)},
+    ],
+)
+def test_an_interface_that_says_more_than_there_is(change: dict[str, Any]) -> None:
+    """As on a GPU, the first use notices. An address within CUDA's memory is as good as any other there too."""
+    x = torch.arange(6.0, device="cuda")
+    array = torch.as_tensor(Array({**interface(x), **change}))
+    target = torch.empty(array.shape[:1], device="cuda")
+    uses: list[Callable[[], Any]] = [
+        lambda: array[:1].clone(),
+        lambda: array.view(-1)[0].item() if array.is_contiguous() else array[0, 0].item(),
+        lambda: array[0].cpu(),
+        lambda: array.untyped_storage()[0],
+        lambda: array.untyped_storage()._share_cuda_(),
+    ]
+    if target.numel() < 1 << 20:
+        uses += [lambda: target.copy_(array[:, 0]), lambda: array[:, 0].normal_()]
+    for use in uses:
+        with pytest.raises(torch.AcceleratorError, match=BEYOND):
+            use()
+    # What it stands over is unharmed, and so is CUDA.
+    assert x.tolist() == [0, 1, 2, 3, 4, 5]
+    assert torch.as_tensor(Array(interface(x))).sum() == 15
+
+
+def test_memory_that_operators_reach_without_a_native_kernel() -> None:
+    x = torch.zeros(4, device="cuda")
+    array = torch.as_tensor(Array({**interface(x), "shape": (1 << 40,)}))
+    for use in (
+        lambda: array[:4].copy_(x),
+        lambda: x.copy_(array[:4]),
+        lambda: array[:4].uniform_(),
+        lambda: array[:4].bernoulli_(x),
+        lambda: torch.empty(4, device="cuda").bernoulli_(array[:4]),
+        lambda: torch.native_dropout(array[:4], 0.5, True),
+    ):
+        with pytest.raises(torch.AcceleratorError, match=BEYOND):
+            use()
+
+
+def test_no_memory_at_all() -> None:
+    x = torch.ones(4, device="cuda")
+    array = torch.as_tensor(Array({**interface(x), "data": (0, False)}))
+    with pytest.raises(torch.AcceleratorError, match=BEYOND):
+        array.sum()
+    empty = torch.as_tensor(Array({**interface(x), "data": (0, False), "shape": (0,)}))
+    assert empty.tolist() == []
+
+
+class DLTensor(ctypes.Structure):
+    """Of dlpack.h; the first member of what a capsule holds."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32), ("dtype", ctypes.c_uint32),
+        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+    )  # fmt: skip
+
+
+def described(capsule: Any) -> DLTensor:
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    return DLTensor.from_address(pointer(capsule, b"dltensor"))
+
+
+def test_a_capsule_that_says_more_than_there_is() -> None:
+    capsule = torch.to_dlpack(torch.arange(6.0, device="cuda"))
+    described(capsule).shape[0] = 1 << 40
+    tensor = torch.from_dlpack(capsule)
+    with pytest.raises(torch.AcceleratorError, match=BEYOND):
+        tensor[:3].tolist()
+
+
+def test_a_capsule_of_the_hosts_memory() -> None:
+    host = torch.ones(4)
+    capsule = torch.to_dlpack(torch.arange(4.0, device="cuda"))
+    described(capsule).data = host.data_ptr()
+    with pytest.raises(torch.AcceleratorError, match=BEYOND):
+        torch.from_dlpack(capsule).sum()
+    pinned = torch.ones(4).pin_memory()
+    if pinned.is_pinned() and _C.native_backend_name() == "cpu":
+        capsule = torch.to_dlpack(torch.arange(4.0, device="cuda"))
+        described(capsule).data = pinned.data_ptr()
+        assert torch.from_dlpack(capsule).sum() == 4  # a GPU reads that memory too
+
+
+@pytest.mark.parametrize("device", [1, 63, 99, 127, 128, 300, -2])
+def test_a_capsule_of_a_device_that_there_is_not(device: int) -> None:
+    capsule = torch.to_dlpack(torch.arange(4.0, device="cuda"))
+    described(capsule).device_id = device
+    with pytest.raises((RuntimeError, torch.AcceleratorError), match=r"device"):
+        torch.from_dlpack(capsule).sum().item()
 
 
 def test_the_array_keeps_its_owner_alive() -> None:

@@ -96,8 +96,8 @@ void MpsBackend::copy(void* destination, const void* source, size_t nbytes) {
 
 CachingAllocator* MpsBackend::allocator() { return &memory_; }
 
-bool MpsBackend::owns(const void* memory) const {
-  return memory != nullptr && buffers_.getSharedBufferPtr(memory).first != nullptr;
+size_t MpsBackend::buffer_size(const void* memory) const {
+  return memory != nullptr ? static_cast<size_t>(std::max<ssize_t>(0, buffers_.getUnalignedBufferSize(memory))) : 0;
 }
 
 void* MpsBackend::host_address(void* memory) {

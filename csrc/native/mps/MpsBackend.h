@@ -35,7 +35,7 @@ class MpsBackend final : public NativeBackend {
   void copy(void* destination, const void* source, size_t nbytes) override;
 
   CachingAllocator* allocator() override;
-  bool owns(const void* memory) const override;
+  size_t buffer_size(const void* memory) const override;
   void* host_address(void* memory) override;
   c10::DataPtr from_host(c10::DataPtr&& memory, size_t nbytes) override;
 
