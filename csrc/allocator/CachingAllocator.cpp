@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <iterator>
+#include <new>
 
 #include "allocator/DevicePool.h"
 #include "allocator/ForeignSegments.h"
@@ -29,6 +30,12 @@ void trace_deallocation(const void* memory) {
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
     (*interpreter)->trace_gpu_memory_deallocation(c10::kCUDA, reinterpret_cast<uintptr_t>(memory));
   }
+}
+
+// No part of take(), which has no text on its stack.
+[[noreturn, gnu::noinline]] void raise_without_records() {
+  TORCH_CHECK_WITH(OutOfMemoryError, false,
+                   "CUDA out of memory. The host has no memory left for the allocator's own records.");
 }
 
 class PooledAllocator final : public CachingAllocator {
@@ -215,9 +222,14 @@ class PooledAllocator final : public CachingAllocator {
  private:
   void* take(size_t nbytes, c10::DeviceIndex owner, c10::StreamId stream) {
     DevicePool& pool = *pools_[static_cast<uint8_t>(owner)];
-    void* memory = C10_LIKELY(mode_.load(std::memory_order_relaxed) == Mode::kCached)
-                       ? pool.allocate(nbytes, stream)
-                       : take_around_cache(pool, nbytes, stream);
+    void* memory = nullptr;
+    try {
+      memory = C10_LIKELY(mode_.load(std::memory_order_relaxed) == Mode::kCached)
+                   ? pool.allocate(nbytes, stream)
+                   : take_around_cache(pool, nbytes, stream);
+    } catch (const std::bad_alloc&) {
+      raise_without_records();
+    }
     trace_allocation(memory);
     return memory;
   }

@@ -105,6 +105,17 @@ class DevicePool {
 
  private:
   using Guard = std::lock_guard<AdaptiveLock>;
+  /// Lets go of a Guard's lock for its time, also when what it is let go for throws.
+  class Unlocked {
+   public:
+    explicit Unlocked(AdaptiveLock& lock) noexcept : lock_(lock) { lock_.unlock(); }
+    ~Unlocked() { lock_.lock(); }
+    Unlocked(const Unlocked&) = delete;
+    Unlocked& operator=(const Unlocked&) = delete;
+
+   private:
+    AdaptiveLock& lock_;
+  };
 
   // Unless said otherwise, all that follows needs lock_ to be held. What is marked *Lets go of the lock* drops it and
   // takes it again, so that blocks and pools may change meanwhile; so does whatever calls it.
@@ -214,7 +225,10 @@ class DevicePool {
   /// *Lets go of the lock* for a program's own memory, as map_segment_from does.
   Block* try_new_segment(size_t segment_size, bool small, StreamBlocks& owner);
   Segment* map_segment(size_t segment_size);
-  Segment& new_header(void* base, size_t segment_size);
+  Segment& new_header();
+  void fill_header(Segment& segment, void* base, size_t segment_size) noexcept;
+  /// Never throws, as there is room for every header.
+  void put_back_header(Segment& segment) noexcept { unused_headers_.push_back(&segment); }
   void unmap_segment(Segment& segment);
   /// *Lets go of the lock* for a program's own memory, as free_custom does.
   void free_uncached(Segment& segment, const void* memory);
@@ -284,6 +298,7 @@ class DevicePool {
   std::vector<Route> routes_;  ///< the latest one that applies counts
   std::vector<Segment*> segments_;
   std::vector<Segment*> unused_headers_;
+  size_t headers_ = 0;                     ///< all there are
   std::vector<Segment*> released_custom_;  ///< out of use, but not yet given back to their custom allocator
   uint64_t next_order_ = 0;
   size_t uncached_bytes_ = 0;

@@ -14,15 +14,18 @@ Segment* DevicePool::map_segment_from(const CustomAllocator& source, size_t segm
     return nullptr;
   }
   void* handle = handle_of(stream);
-  // It may be a Python function, which waits for the interpreter's lock.
-  lock_.unlock();
-  void* base = source.allocate(segment_size, device_, handle);
-  lock_.lock();
+  void* base = nullptr;
+  {
+    // It may be a Python function, which waits for the interpreter's lock.
+    const Unlocked unlocked(lock_);
+    base = source.allocate(segment_size, device_, handle);
+  }
   settle();
   if (base == nullptr) {
     return nullptr;
   }
-  Segment& segment = new_header(base, segment_size);
+  Segment& segment = new_header();
+  fill_header(segment, base, segment_size);
   segment.source = &source;
   segment.source_stream = handle;
   foreign_segments().add(segment);
@@ -50,11 +53,13 @@ void DevicePool::release_custom_segments() {
 void DevicePool::free_custom(Segment& segment) {
   // First forgotten, then freed, as unmap_segment does.
   foreign_segments().remove(segment);
-  lock_.unlock();
-  segment.source->release(segment.base, segment.size, device_, segment.source_stream);
-  lock_.lock();
+  const Segment freed = segment;
+  put_back_header(segment);
+  {
+    const Unlocked unlocked(lock_);
+    freed.source->release(freed.base, freed.size, device_, freed.source_stream);
+  }
   settle();
-  unused_headers_.push_back(&segment);
 }
 
 }  // namespace torchdevice

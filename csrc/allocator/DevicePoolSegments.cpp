@@ -1,6 +1,7 @@
 // allocator/DevicePoolSegments.cpp: DevicePool's segments: made, given back, and the memory that goes around the cache.
 
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/ScopeExit.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -109,19 +110,25 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   if (blocks == nullptr) {
     return nullptr;
   }
-  segments_.reserve(segments_.size() + 1);
+  auto discard = c10::make_scope_exit([=] { discard_block_table(blocks, segment_size >> shift); });
+  if (segments_.size() == segments_.capacity()) {
+    segments_.reserve(2 * segments_.size() + 1);
+  }
   Segment* segment = owner.pool != nullptr && owner.pool->source != nullptr
                          ? map_segment_from(*owner.pool->source, segment_size, owner.stream)
                          : map_segment(segment_size);
   if (segment == nullptr) {
-    discard_block_table(blocks, segment_size >> shift);
     return nullptr;
   }
+  discard.release();
   segment->owner = &owner;
   segment->blocks = blocks;
   segment->shift = shift;
   segment->small = small;
   segment->order = next_order_++;
+  Block& block = blocks[0];
+  block.start = segment->base;
+  block.size = segment_size;
   segments_.push_back(segment);
   if (owner.pool != nullptr) {
     segment->pool_id = owner.pool->id;
@@ -130,9 +137,6 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
                                                        static_cast<int64_t>(segment_size));
   }
 
-  Block& block = blocks[0];
-  block.start = segment->base;
-  block.size = segment_size;
   const PoolKind kind = small ? PoolKind::kSmall : PoolKind::kLarge;
   stats_.segment.rise(kind, 1);
   stats_.reserved_bytes.rise(kind, static_cast<int64_t>(segment_size));
@@ -144,33 +148,41 @@ Block* DevicePool::try_new_segment(size_t segment_size, bool small, StreamBlocks
   return &block;
 }
 
-Segment& DevicePool::new_header(void* base, size_t segment_size) {
-  Segment* segment = nullptr;
+Segment& DevicePool::new_header() {
   if (unused_headers_.empty()) {
-    segment = new Segment{};
-  } else {
-    segment = unused_headers_.back();
-    unused_headers_.pop_back();
+    unused_headers_.reserve(headers_ + 1);
+    unused_headers_.push_back(new Segment{});
+    ++headers_;
   }
-  segment->base = static_cast<char*>(base);
-  segment->size = segment_size;
-  segment->pool = this;
-  segment->blocks = nullptr;
-  segment->source = nullptr;
-  segment->source_stream = nullptr;
-  segment->pool_id = {0, 0};
-  return *segment;
+  Segment& segment = *unused_headers_.back();
+  unused_headers_.pop_back();
+  return segment;
+}
+
+void DevicePool::fill_header(Segment& segment, void* base, size_t segment_size) noexcept {
+  segment.base = static_cast<char*>(base);
+  segment.size = segment_size;
+  segment.pool = this;
+  segment.blocks = nullptr;
+  segment.source = nullptr;
+  segment.source_stream = nullptr;
+  segment.pool_id = {0, 0};
 }
 
 Segment* DevicePool::map_segment(size_t segment_size) {
-  void* base = fits(segment_size) ? native_backend().allocate_segment(segment_size) : nullptr;
-  if (base == nullptr) {
+  if (!fits(segment_size)) {
     return nullptr;
   }
-  Segment& segment = new_header(base, segment_size);
+  Segment& segment = new_header();
+  void* base = native_backend().allocate_segment(segment_size);
+  if (base == nullptr) {
+    put_back_header(segment);
+    return nullptr;
+  }
+  fill_header(segment, base, segment_size);
   if (!page_map.set(segment.base, segment_size, &segment)) {
     unmap_segment(segment);
-    unused_headers_.push_back(&segment);
+    put_back_header(segment);
     return nullptr;
   }
   note_context(device_);
@@ -202,7 +214,7 @@ void DevicePool::free_uncached(Segment& segment, const void* memory) {
     return;
   }
   unmap_segment(segment);
-  unused_headers_.push_back(&segment);
+  put_back_header(segment);
 }
 
 void DevicePool::empty_cache(c10::MempoolId_t pool) {
@@ -213,10 +225,11 @@ void DevicePool::empty_cache(c10::MempoolId_t pool) {
 }
 
 void DevicePool::release_cached_segments(c10::MempoolId_t pool) {
-  // A backend's completion handlers may release tensors of this device.
-  lock_.unlock();
-  native_backend().synchronize();
-  lock_.lock();
+  {
+    // A backend's completion handlers may release tensors of this device.
+    const Unlocked unlocked(lock_);
+    native_backend().synchronize();
+  }
   settle();
   const bool every_pool = pool == c10::MempoolId_t{0, 0};
   if (every_pool) {
@@ -274,7 +287,7 @@ void DevicePool::release_segment(const Block& block) {
     return;
   }
   unmap_segment(segment);
-  unused_headers_.push_back(&segment);
+  put_back_header(segment);
 }
 
 }  // namespace torchdevice

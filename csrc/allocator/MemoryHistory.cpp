@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <new>
 #include <string_view>
 
 #include "versions/Versions.h"
@@ -35,6 +36,14 @@ ThreadHistory& thread_history() {
   return *history;
 }
 
+ThreadHistory* find_thread_history() noexcept {
+  try {
+    return &thread_history();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 void MemoryHistory::configure(const HistorySettings& settings) {
   TORCH_CHECK(settings.when == Level::NEVER || settings.recorder != nullptr);
   enabled_ = settings.enabled;
@@ -53,16 +62,29 @@ void MemoryHistory::configure(const HistorySettings& settings) {
   }
 }
 
-Context MemoryHistory::gather(Level level) const {
+Context MemoryHistory::gather(Level level) const noexcept {
   const auto recorder = when_.load() >= level ? recorder_.load() : nullptr;
-  return recorder != nullptr ? recorder() : nullptr;
+  try {
+    return recorder != nullptr ? recorder() : nullptr;
+  } catch (const std::exception&) {
+    return nullptr;
+  }
 }
 
 void MemoryHistory::record(Action action, c10::DeviceIndex device, size_t address, size_t size, void* stream,
-                           c10::MempoolId_t pool, Context context) {
+                           c10::MempoolId_t pool, Context context) noexcept {
   if (!enabled_ || (skipped_actions_ & bit(action)) != 0) {
     return;
   }
+  try {
+    add_entry(action, device, address, size, stream, pool, std::move(context));
+    // NOLINTNEXTLINE(bugprone-empty-catch): see Note [History without memory]
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void MemoryHistory::add_entry(Action action, c10::DeviceIndex device, size_t address, size_t size, void* stream,
+                              c10::MempoolId_t pool, Context context) {
   const ThreadHistory& thread = thread_history();
   TraceEntry entry(action, device, address, size, stream, pool, c10::getApproximateTime(),
                    when_.load() >= Level::ALLOC ? std::move(context) : nullptr,
@@ -84,9 +106,14 @@ void MemoryHistory::annotate(c10::DeviceIndex device, size_t address, size_t siz
   }
 }
 
-void MemoryHistory::keep(const void* address, bool segment, Context context) {
-  if (context != nullptr) {
+void MemoryHistory::keep(const void* address, bool segment, Context context) noexcept {
+  if (context == nullptr) {
+    return;
+  }
+  try {
     contexts_[key(address, segment)] = std::move(context);
+    // NOLINTNEXTLINE(bugprone-empty-catch): see Note [History without memory]
+  } catch (const std::bad_alloc&) {
   }
 }
 

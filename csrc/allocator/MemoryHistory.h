@@ -42,17 +42,21 @@ class MemoryHistory {
   /// kept.
   bool is_active() const noexcept { return enabled_ || !contexts_.empty(); }
 
+  // Note [History without memory]
+  // Memory is released in destructors, and an allocation that succeeded is handed out. So where the host has no memory
+  // left for the history, the history has a gap: these three never throw.
+
   /// The calling thread's context, if contexts of that level are wanted; null otherwise. Takes Python's lock.
-  Context gather(Level level) const;
+  Context gather(Level level) const noexcept;
 
   void record(Action action, c10::DeviceIndex device, size_t address, size_t size, void* stream, c10::MempoolId_t pool,
-              Context context);
+              Context context) noexcept;
   /// The block that begins at `address` was annotated by the program: an entry with that text and the place where it
   /// happened. Nothing before torch 2.14, which has no such entries.
   void annotate(c10::DeviceIndex device, size_t address, size_t size, void* stream, c10::MempoolId_t pool,
                 Context context, const std::string& text);
   /// Remember, or find, the context of the block or segment (`segment` true) that begins at `address`.
-  void keep(const void* address, bool segment, Context context);
+  void keep(const void* address, bool segment, Context context) noexcept;
   Context find(const void* address, bool segment) const;
   void forget(const void* address, bool segment);
 
@@ -60,6 +64,8 @@ class MemoryHistory {
   std::vector<c10::CachingDeviceAllocator::TraceEntry> trace() const;
 
  private:
+  void add_entry(Action action, c10::DeviceIndex device, size_t address, size_t size, void* stream,
+                 c10::MempoolId_t pool, Context context);
   // A segment begins where its first block does, so the two kinds are told apart by an odd key.
   static uintptr_t key(const void* address, bool segment) noexcept {
     return reinterpret_cast<uintptr_t>(address) | static_cast<uintptr_t>(segment);
@@ -107,16 +113,25 @@ struct ThreadHistory {
   std::string user_metadata;
 };
 ThreadHistory& thread_history();
+/// Null where the host has no memory for a first one.
+ThreadHistory* find_thread_history() noexcept;
 
 /// The context of a call into the allocator, for its time.
 class HistoryScope {
  public:
-  explicit HistoryScope(Context context) : before_(std::exchange(thread_history().context, std::move(context))) {}
-  ~HistoryScope() { thread_history().context = std::move(before_); }
+  explicit HistoryScope(Context context) noexcept
+      : thread_(find_thread_history()),
+        before_(thread_ != nullptr ? std::exchange(thread_->context, std::move(context)) : nullptr) {}
+  ~HistoryScope() {
+    if (thread_ != nullptr) {
+      thread_->context = std::move(before_);
+    }
+  }
   HistoryScope(const HistoryScope&) = delete;
   HistoryScope& operator=(const HistoryScope&) = delete;
 
  private:
+  ThreadHistory* thread_;
   Context before_;
 };
 

@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <system_error>
 #include <thread>
 
 #include "distributed/Interfaces.h"
@@ -32,7 +33,12 @@ using Gloo = c10::intrusive_ptr<c10d::Backend>;
 /// callback on one of them held the last reference, another thread has to join them.
 void release_gloo(Gloo gloo) {
   if (c10::getThreadName() == "pt_gloo_runloop") {
-    std::thread([gloo = std::move(gloo)]() mutable { gloo.reset(); }).detach();
+    auto* last = gloo.release();
+    try {
+      std::thread([last] { Gloo::reclaim(last); }).detach();
+      // NOLINTNEXTLINE(bugprone-empty-catch): without a thread it stays for ever, as this one cannot join itself
+    } catch (const std::system_error&) {
+    }
   } else if (Py_IsInitialized() != 0 && PyGILState_Check() != 0) {
     const py::gil_scoped_release no_gil;
     gloo.reset();

@@ -20,8 +20,18 @@ namespace {
 
 using c10::CachingDeviceAllocator::RecordContext;
 
-Context gather() { return torch::CapturedTraceback::gather(/*python=*/true, /*script=*/true, /*cpp=*/false); }
-Context gather_with_cpp() { return torch::CapturedTraceback::gather(/*python=*/true, /*script=*/true, /*cpp=*/true); }
+Context gather_frames(bool cpp) {
+  const auto gather = [cpp] { return torch::CapturedTraceback::gather(/*python=*/true, /*script=*/true, cpp); };
+  if (!Py_IsInitialized()) {
+    return gather();
+  }
+  // Where Python has no memory for a frame it leaves an error, which the code that runs there knows nothing of.
+  const py::gil_scoped_acquire gil;
+  const py::error_scope before;
+  return gather();
+}
+Context gather() { return gather_frames(/*cpp=*/false); }
+Context gather_with_cpp() { return gather_frames(/*cpp=*/true); }
 
 /// The callbacks by which record_function and compiled regions reach the history. With the interpreter's lock.
 class ProgramCallbacks {
