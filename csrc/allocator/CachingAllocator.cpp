@@ -3,7 +3,6 @@
 #include "allocator/CachingAllocator.h"
 
 #include <c10/core/impl/GPUTrace.h>
-#include <pthread.h>
 
 #include <array>
 #include <atomic>
@@ -15,6 +14,7 @@
 #include "allocator/ForeignSegments.h"
 #include "native/Backend.h"
 #include "runtime/Device.h"
+#include "runtime/Fork.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -265,8 +265,9 @@ class PooledAllocator final : public CachingAllocator {
 PooledAllocator& pooled_allocator() {
   static PooledAllocator* const allocator = [] {
     auto* fresh = new PooledAllocator();
-    pthread_atfork([] { pooled_allocator().before_fork(); }, [] { pooled_allocator().after_fork(); },
-                   [] { pooled_allocator().after_fork(); });
+    on_fork({.before = [] { pooled_allocator().before_fork(); },
+             .in_parent = [] { pooled_allocator().after_fork(); },
+             .in_child = [] { pooled_allocator().after_fork(); }});
     return fresh;
   }();
   return *allocator;

@@ -4,7 +4,6 @@
 
 #include <c10/core/impl/alloc_cpu.h>
 #include <c10/util/ApproximateClock.h>
-#include <pthread.h>
 
 #include <bit>
 #include <chrono>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "runtime/Error.h"
+#include "runtime/Fork.h"
 
 namespace torchdevice {
 namespace {
@@ -205,9 +205,9 @@ class PinnedRanges {
 PinnedRanges& pinned_ranges() {
   static auto* ranges = [] {
     auto* fresh = new PinnedRanges();
-    // A fork while another thread holds the lock would leave it held in the child for ever.
-    pthread_atfork([] { pinned_ranges().mutex().lock(); }, [] { pinned_ranges().mutex().unlock(); },
-                   [] { pinned_ranges().mutex().unlock(); });
+    on_fork({.before = [] { pinned_ranges().mutex().lock(); },
+             .in_parent = [] { pinned_ranges().mutex().unlock(); },
+             .in_child = [] { pinned_ranges().mutex().unlock(); }});
     return fresh;
   }();
   return *ranges;

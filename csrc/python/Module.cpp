@@ -31,6 +31,7 @@
 #include "runtime/AutogradEngine.h"
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
+#include "runtime/Fork.h"
 #include "runtime/SilentWarnings.h"
 
 namespace torchdevice {
@@ -104,6 +105,7 @@ void activate_for_good() {
   graph::install_accelerator_graph();
   install_reducer_timer();
   register_script_operators();
+  install_fork_handlers();
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <ATen/MapAllocator.h>
 #include <libshm.h>
-#include <pthread.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include <utility>
 
 #include "native/Backend.h"
+#include "runtime/Fork.h"
 
 namespace torchdevice {
 namespace {
@@ -68,13 +68,14 @@ std::mutex& sending() {
 SharedRanges& shared_ranges() {
   static auto* ranges = [] {
     auto* fresh = new SharedRanges();
-    // A fork while another thread holds a lock would leave it held in the child for ever. The first send itself forks,
-    // to start the manager, so its lock cannot be taken here.
-    pthread_atfork([] { shared_ranges().mutex().lock(); }, [] { shared_ranges().mutex().unlock(); },
-                   [] {
-                     shared_ranges().mutex().unlock();
-                     std::construct_at(&sending());
-                   });
+    // The first send itself forks, to start the manager, so its lock cannot be taken here.
+    on_fork({.before = [] { shared_ranges().mutex().lock(); },
+             .in_parent = [] { shared_ranges().mutex().unlock(); },
+             .in_child =
+                 [] {
+                   shared_ranges().mutex().unlock();
+                   std::construct_at(&sending());
+                 }});
     return fresh;
   }();
   return *ranges;
