@@ -101,7 +101,8 @@ Tensors tile(const at::Tensor& input, std::string_view algorithm, bool use_cutla
   check_input(input);
   TORCH_CHECK(input.scalar_type() == at::kHalf || input.scalar_type() == at::kBFloat16,
               "Unsupported dtype for _sparse_semi_structured_tile: ", input.scalar_type());
-  TORCH_CHECK(input.size(0) % 32 == 0 && input.size(1) % 32 == 0, "Number of rows and cols should be multiple of 32");
+  TORCH_CHECK(input.size(1) % 32 == 0, "Number of cols should be multiple of 32");
+  TORCH_CHECK(input.size(0) % 32 == 0, "Number of rows should be multiple of 32");
   const at::Tensor kept = largest(input, algorithm);
   const at::Tensor transposed = input.t();
   if (use_cutlass) {

@@ -21,9 +21,13 @@ void check_out_dtype(at::ScalarType out_dtype, at::ScalarType input) {
               "out_dtype must be the same as input dtype or fp32 for fp16/bf16 inputs");
 }
 
+void check_matrix(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.dim() == 2, name, " must be a matrix, got ", tensor.dim(), "-D tensor");
+}
+
 void check_matrices(const at::Tensor& first, const char* first_name, const at::Tensor& mat2) {
-  TORCH_CHECK(first.dim() == 2, first_name, " must be a matrix, got ", first.dim(), "-D tensor");
-  TORCH_CHECK(mat2.dim() == 2, "mat2 must be a matrix, got ", mat2.dim(), "-D tensor");
+  check_matrix(first, first_name);
+  check_matrix(mat2, "mat2");
   TORCH_CHECK(first.size(1) == mat2.size(0), "mat1 and mat2 shapes cannot be multiplied (", first.size(0), "x",
               first.size(1), " and ", mat2.size(0), "x", mat2.size(1), ")");
 }
@@ -38,8 +42,8 @@ at::Tensor& mm_wide_out(const at::Tensor& self, const at::Tensor& mat2, at::Scal
   TORCH_CHECK(self.scalar_type() == mat2.scalar_type(), "input dtypes must be the same");
   check_out_dtype(out_dtype, self.scalar_type());
   TORCH_CHECK(out.dim() == 2, "tensors must be 2-D");
-  TORCH_CHECK(out.size(0) == self.size(0), "self_ dim 0 must match mat1 dim 0");
-  TORCH_CHECK(out.size(1) == mat2.size(1), "self_ dim 1 must match mat2 dim 1");
+  TORCH_CHECK(out.size(0) == self.size(0), "self dim 0 must match mat1 dim 0");
+  TORCH_CHECK(out.size(1) == mat2.size(1), "self dim 1 must match mat2 dim 1");
   return at::mm_out(out, self.to(out_dtype), mat2.to(out_dtype));
 }
 
@@ -50,19 +54,26 @@ at::Tensor mm_wide(const at::Tensor& self, const at::Tensor& mat2, at::ScalarTyp
 
 at::Tensor& addmm_wide_out(const at::Tensor& self, const at::Tensor& mat1, const at::Tensor& mat2,
                            at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
-  TORCH_CHECK(self.scalar_type() == mat2.scalar_type(), "self and mat2 must have the same dtype, but got ",
-              self.scalar_type(), " and ", mat2.scalar_type());
+  check_matrices(mat1, "mat1", mat2);
   TORCH_CHECK(mat1.scalar_type() == mat2.scalar_type(), "mat1 and mat2 must have the same dtype, but got ",
               mat1.scalar_type(), " and ", mat2.scalar_type());
-  check_matrices(mat1, "mat1", mat2);
+  check_out_dtype(out_dtype, mat1.scalar_type());
   check_out(out, out_dtype);
-  check_out_dtype(out_dtype, self.scalar_type());
+  TORCH_CHECK(out_dtype == self.scalar_type() || self.scalar_type() == mat1.scalar_type(),
+              "self dtype must match either out_dtype or mat1 dtype");
+  if (out.is_same(self)) {
+    TORCH_CHECK(out.dim() == 2, "tensors must be 2-D");
+    TORCH_CHECK(self.size(0) == mat1.size(0), "self dim 0 must match mat1 dim 0");
+    TORCH_CHECK(self.size(1) == mat2.size(1), "self dim 1 must match mat2 dim 1");
+  }
   return at::addmm_out(out, self.to(out_dtype), mat1.to(out_dtype), mat2.to(out_dtype), beta, alpha);
 }
 
 at::Tensor addmm_wide(const at::Tensor& self, const at::Tensor& mat1, const at::Tensor& mat2, at::ScalarType out_dtype,
                       const at::Scalar& beta, const at::Scalar& alpha) {
-  at::Tensor out = at::empty({0}, self.options().dtype(out_dtype));
+  check_matrix(mat1, "mat1");
+  check_matrix(mat2, "mat2");
+  at::Tensor out = at::empty({mat1.size(0), mat2.size(1)}, self.options().dtype(out_dtype));
   return addmm_wide_out(self, mat1, mat2, out_dtype, beta, alpha, out);
 }
 
@@ -96,21 +107,22 @@ at::Tensor bmm_wide(const at::Tensor& batch1, const at::Tensor& batch2, at::Scal
   return at::bmm(batch1.to(out_dtype), batch2.to(out_dtype));
 }
 
-at::Tensor baddbmm_wide(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2,
-                        at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha) {
-  const auto sizes = check_batches(batch1, batch2, out_dtype);
-  TORCH_CHECK(self.dim() == 3, "self must be a 3D tensor");
-  TORCH_CHECK(self.sizes() == sizes, "self must have the same shape as the output");
-  return at::baddbmm(self.to(out_dtype), batch1.to(out_dtype), batch2.to(out_dtype), beta, alpha);
-}
-
-/// torch's own kernel adds to what `out` holds and never reads `self`; here it is `self`, as the name says.
 at::Tensor& baddbmm_wide_out(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2,
                              at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha,
                              at::Tensor& out) {
-  const at::Tensor result = baddbmm_wide(self, batch1, batch2, out_dtype, beta, alpha);
-  check_sizes(out, result.sizes());
-  return out.copy_(result);
+  const auto sizes = check_batches(batch1, batch2, out_dtype);
+  TORCH_CHECK(out.dim() == 3, "self must be a 3D tensor");
+  TORCH_CHECK(out.sizes() == sizes, "self must have the same shape as the output");
+  out.copy_(self);
+  return out.copy_(at::baddbmm(out.to(out_dtype), batch1.to(out_dtype), batch2.to(out_dtype), beta, alpha));
+}
+
+at::Tensor baddbmm_wide(const at::Tensor& self, const at::Tensor& batch1, const at::Tensor& batch2,
+                        at::ScalarType out_dtype, const at::Scalar& beta, const at::Scalar& alpha) {
+  TORCH_CHECK(self.scalar_type() == out_dtype || self.scalar_type() == batch1.scalar_type(),
+              "self dtype must match either out_dtype or batch1 dtype");
+  at::Tensor out = at::empty({batch1.size(0), batch1.size(1), batch2.size(2)}, batch1.options().dtype(out_dtype));
+  return baddbmm_wide_out(self, batch1, batch2, out_dtype, beta, alpha, out);
 }
 
 }  // namespace
