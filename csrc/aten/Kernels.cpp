@@ -17,6 +17,8 @@ void register_ctc_loss(forward::Registrar& registrar);
 void register_distributions(forward::Registrar& registrar);
 void register_copy(forward::Registrar& registrar);
 void register_wide_products(forward::Registrar& registrar);
+void register_lu_factors(forward::Registrar& registrar);
+void register_nan_sum(forward::Registrar& registrar);
 void register_int4_products(forward::Registrar& registrar);
 void register_compressed_products(forward::Registrar& registrar);
 void register_sync_batch_norm(forward::Registrar& registrar);
@@ -45,6 +47,8 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_distributions(registrar);
   aten::register_copy(registrar);
   aten::register_wide_products(registrar);
+  aten::register_lu_factors(registrar);
+  aten::register_nan_sum(registrar);
   aten::register_int4_products(registrar);
   aten::register_compressed_products(registrar);
   aten::register_semi_structured(registrar);
