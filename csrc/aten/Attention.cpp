@@ -2,6 +2,7 @@
 // kernel where it can, and composed operators where it cannot.
 
 #include <ATen/ExpandUtils.h>
+#include <ATen/OpMathType.h>
 #include <ATen/native/transformers/attention.h>
 #include <ATen/ops/_fused_sdp_choice_ops.h>
 #include <ATen/ops/_scaled_dot_product_cudnn_attention_backward_ops.h>
@@ -171,9 +172,15 @@ AttentionGradients gradients(const at::Tensor& grad, const at::Tensor& query, co
     return attend_backward(grad, query, key, value, output, logsumexp,
                            rule_of(query, mask, causal, scale, dropout, kept), for_bias);
   }
+  // The native kernel adds gradients of keys and values up in the inputs' own type, one block of queries after another.
+  // CUDA's kernels add them up in float32.
+  const at::ScalarType type = query.scalar_type();
+  const auto wide = [&](const at::Tensor& tensor) { return tensor.to(at::toOpMathType(type)); };
+  const bool adds_mask = mask.has_value() && mask->scalar_type() != at::kBool;
   auto [grad_query, grad_key, grad_value] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-      grad, query, key, value, output, logsumexp, dropout, causal, mask, scale);
-  return {std::move(grad_query), std::move(grad_key), std::move(grad_value), at::Tensor()};
+      wide(grad), wide(query), wide(key), wide(value), wide(output), logsumexp, dropout, causal,
+      adds_mask ? std::optional(wide(*mask)) : mask, scale);
+  return {grad_query.to(type), grad_key.to(type), grad_value.to(type), at::Tensor()};
 }
 
 /// What the flash and cuDNN operators return; sequences are as long as the tensors say.
