@@ -13,6 +13,7 @@
 #include "allocator/CpuAllocator.h"
 #include "distributed/Collectives.h"
 #include "distributed/ReducerTimer.h"
+#include "distributed/TensorPipe.h"
 #include "forward/Boxed.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
@@ -104,6 +105,7 @@ void activate() {
 void activate_for_good() {
   graph::install_accelerator_graph();
   install_reducer_timer();
+  register_tensorpipe();
   register_script_operators();
   install_fork_handlers();
 }
