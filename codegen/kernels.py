@@ -17,6 +17,7 @@ import torchgen
 from names import check_names, release_of_torch
 from operators import Operators
 from rules import (
+    BAD_INDICES,
     FLOAT8,
     HOST_SYNCS,
     INTEGER_DIVISIONS,
@@ -149,6 +150,8 @@ class Kernel:
             yield "checks/LinalgDrivers", f"Driven<{op}, {LINALG_DRIVERS[name]}, {{}}>"
         if INTEGER_DIVISIONS.match(name):
             yield "checks/IntegerDivision", f"IntegerDivision<{op}, {{}}>"
+        if name in BAD_INDICES:
+            yield "checks/BadIndices", f"NamedIndices<{op}, {BAD_INDICES[name]}, {{}}>"
         if types := wider_types_of(name):
             narrow = ", ".join(f"at::k{dtype}" for dtype in types)
             yield "checks/WiderTypes", f"WiderTypes<{op}, {{}}, NarrowTypes<{narrow}>>"

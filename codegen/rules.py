@@ -204,6 +204,27 @@ LINALG_DRIVERS = {
     "linalg_lstsq.out": "LeastSquaresDriver",
 }
 
+#: Operators whose native kernels say too little of a bad index or label, and where these are:
+#: csrc/forward/checks/BadIndices.h.
+BAD_INDICES = {
+    "embedding": "RowIndices",
+    "embedding_renorm_": "RowIndices",
+    "index_add": "PlaceIndices",
+    "index_add.out": "PlaceIndices",
+    "index_add_": "PlaceIndices",
+    "index_reduce": "PlaceIndices",
+    "index_reduce.out": "PlaceIndices",
+    "index_reduce_": "PlaceIndices",
+    "index_select": "PlaceIndices",
+    "index_select.out": "PlaceIndices",
+    "multi_margin_loss": "Labels",
+    "multi_margin_loss.out": "Labels",
+    "nll_loss2d_forward": "Labels",
+    "nll_loss2d_forward.output": "Labels",
+    "nll_loss_forward": "Labels",
+    "nll_loss_forward.output": "Labels",
+}
+
 #: Divisions of integers, which on a GPU raise no error: csrc/forward/checks/IntegerDivision.h.
 INTEGER_DIVISIONS = re.compile(r"(floor_divide|remainder|fmod)_?(\.|$)|div_?\.\w+_mode")
 

@@ -18,6 +18,7 @@
 
 #include "allocator/BorrowedMemory.h"
 #include "aten/PhiloxDraws.h"
+#include "forward/DeviceAssertion.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {
@@ -197,7 +198,10 @@ void bernoulli_trials(at::Tensor& contiguous, const at::Tensor& probabilities, c
   auto* trials = contiguous.mutable_data_ptr<Scalar>();
   const auto* p = probabilities.const_data_ptr<Probability>();
   for (int64_t i = 0; i < numel; ++i) {
-    TORCH_CHECK(0 <= p[i] && p[i] <= 1, "bernoulli_ expects p to be in [0, 1], but got p=", p[i]);
+    if (!(0 <= p[i] && p[i] <= 1)) {
+      forward::fail_device_assertion("aten::bernoulli_",
+                                     c10::str("bernoulli_ expects p to be in [0, 1], but got p=", p[i]));
+    }
   }
   parallel_for((numel + kNeighbours - 1) / kNeighbours, kDrawsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t thread = begin; thread < end; ++thread) {

@@ -187,7 +187,7 @@ void forward_to_side(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   try {
     op.redispatchBoxed(native, stack);
   } catch (const c10::Error& error) {
-    throw_cuda_text(error);
+    throw_cuda_text(error, op.operator_name().name);
   }
 
   for (size_t i = 0; i < formals.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <typeinfo>
 
+#include "forward/DeviceAssertion.h"
 #include "forward/Masquerade.h"
 
 namespace torchdevice::forward {
@@ -46,7 +47,10 @@ void throw_if_exactly(const c10::Error& error, const std::string& text) {
 
 }  // namespace
 
-void throw_cuda_text(const c10::Error& error) {
+void throw_cuda_text(const c10::Error& error, std::string_view op) {
+  if (is_about_device_values(op, error)) {
+    fail_device_assertion(op, error.msg());
+  }
   const std::string text = in_cudas_words(error.msg());
   if (text != error.msg()) {
     throw_if_exactly<c10::Error>(error, text);

@@ -70,7 +70,7 @@ class Forward<R(A...), mixing, writes_elements_only> {
     try {
       return forward(frame, natives, std::index_sequence<i...>(), arguments...);
     } catch (const c10::Error& error) {
-      throw_cuda_text(error);
+      throw_cuda_text(error, native_kernel_.name());
     }
   }
 

@@ -51,6 +51,8 @@ class NativeKernel<R(A...)> {
     return redispatch(native.native_dense, std::forward<A>(arguments)...);
   }
 
+  const char* name() const noexcept { return name_; }
+
   R redispatch(c10::DispatchKeySet keys, A... arguments) const {
     return redispatch_(keys, std::forward<A>(arguments)...);
   }

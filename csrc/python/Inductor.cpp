@@ -1,5 +1,5 @@
-// python/Inductor.cpp: names that torch._inductor and torch._dynamo import wherever CUDA is built in, and the
-// allocation that the code which inductor generates for cuda calls.
+// python/Inductor.cpp: names that torch._inductor and torch._dynamo import wherever CUDA is built in, and what the code
+// that inductor generates for cuda calls: allocation, failed assertions.
 
 #include <ATen/ops/empty_strided.h>
 #include <c10/core/Device.h>
@@ -9,9 +9,11 @@
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/csrc/utils/python_numbers.h>
+#include <torch/csrc/utils/python_strings.h>
 
 #include <cstdint>
 
+#include "forward/DeviceAssertion.h"
 #include "python/Bindings.h"
 #include "python/Names.h"
 
@@ -55,6 +57,19 @@ py::object empty_strided_on(py::int_ index) {
   return py::reinterpret_steal<py::object>(PyCFunction_New(guard_functions, index.release().ptr()));
 }
 
+/// (operator, detail): what generated code found out of bounds, as a kernel's failed assertion.
+PyObject* fail_device_assertion(PyObject* /*self*/, PyObject* const* arguments, Py_ssize_t count) {
+  HANDLE_TH_ERRORS
+  TORCH_CHECK(count == 2 && THPUtils_checkString(arguments[0]) && THPUtils_checkString(arguments[1]),
+              "expected an operator and a text");
+  forward::fail_device_assertion(THPUtils_unpackString(arguments[0]), THPUtils_unpackString(arguments[1]));
+  END_HANDLE_TH_ERRORS
+}
+
+PyMethodDef assertion_functions[] = {
+    {"fail_device_assertion", as_function(&fail_device_assertion), METH_FASTCALL, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
+
 }  // namespace
 
 void add_inductor(PyObject* torch_c) {
@@ -66,6 +81,9 @@ void add_inductor(PyObject* torch_c) {
 
 void add_inductor_patch(PyObject* torchdevice_c) {
   py::reinterpret_borrow<py::module_>(torchdevice_c).def("empty_strided_on", &empty_strided_on);
+  if (PyModule_AddFunctions(torchdevice_c, assertion_functions) < 0) {
+    throw python_error();
+  }
 }
 
 }  // namespace torchdevice

@@ -5,6 +5,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <string>
 
@@ -29,6 +30,18 @@ const ErrorRow* find_error(int32_t code) noexcept {
   return row != std::end(kErrors) && row->code == code ? row : nullptr;
 }
 
+/// CUDA's errors of kernels may come late, unless each kernel is waited for; the driver's log knows more of others.
+const char* advice(CudaError error) {
+  if (error != CudaError::kAssert) {
+    return "\nFor more detailed error information, run with CUDA_LOG_FILE=stderr\n";
+  }
+  const char* blocking = std::getenv("CUDA_LAUNCH_BLOCKING");
+  return blocking != nullptr && std::string_view(blocking) == "1"
+             ? "\n"
+             : "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below "
+               "might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n";
+}
+
 }  // namespace
 
 const char* cuda_error_string(int32_t code) noexcept {
@@ -42,7 +55,7 @@ const char* cuda_error_name(int32_t code) noexcept {
 }
 
 // The wording of c10/cuda/CUDAException.cpp and CUDAMiscFunctions.cpp in torch 2.13 built for CUDA on Linux.
-void throw_cuda_error(CudaError error, const char* function) {
+void throw_cuda_error(CudaError error, const char* function, std::string_view detail) {
   const auto code = static_cast<int32_t>(error);
   std::string text = std::string("CUDA error: ") + cuda_error_string(code);
   if (error == CudaError::kInvalidDevice) {
@@ -51,7 +64,8 @@ void throw_cuda_error(CudaError error, const char* function) {
     text += std::string("\nSearch for `") + cuda_error_name(code) +
             "' in https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html for more information.";
   }
-  text += "\nFor more detailed error information, run with CUDA_LOG_FILE=stderr\n";
+  text += advice(error);
+  text += detail;
   throw c10::AcceleratorError({function, __FILE__, __LINE__}, code, text);
 }
 

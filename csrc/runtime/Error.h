@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace torchdevice {
 
@@ -16,6 +17,7 @@ enum class CudaError : int32_t {
   kInvalidResourceHandle = 400,
   kIllegalState = 401,
   kIllegalAddress = 700,
+  kAssert = 710,
   kHostMemoryAlreadyRegistered = 712,
   kHostMemoryNotRegistered = 713,
   kNotSupported = 801,
@@ -35,7 +37,8 @@ const char* cuda_error_string(int32_t code) noexcept;
 /// What cudaGetErrorName says of `code`.
 const char* cuda_error_name(int32_t code) noexcept;
 
-/// Raise c10::AcceleratorError (torch.AcceleratorError) as a failed C10_CUDA_CHECK in `function` does.
-[[noreturn]] void throw_cuda_error(CudaError error, const char* function);
+/// Raise c10::AcceleratorError (torch.AcceleratorError) as a failed C10_CUDA_CHECK in `function` does. `detail` is one
+/// more line, of what CUDA does not say.
+[[noreturn]] void throw_cuda_error(CudaError error, const char* function, std::string_view detail = {});
 
 }  // namespace torchdevice

@@ -151,10 +151,12 @@ def test_a_wrong_index_raises_as_uncompiled(program: str) -> None:
     x = torch.rand(5, device="cuda")
     right, wrong = (torch.tensor([value], device="cuda") for value in (4, 5))
     assert_same(compiled(x, right), program(x, right))
-    with pytest.raises(IndexError):
+    with pytest.raises(torch.AcceleratorError, match="CUDA error: device-side assert triggered"):
         program(x, wrong)
-    with pytest.raises(IndexError, match="torch.compile, device cuda: index out of bounds: 0 <= "):
+    with pytest.raises(torch.AcceleratorError, match="\ntorch.compile: index out of bounds: 0 <= ") as error:
         compiled(x, wrong)
+    assert str(error.value).startswith("CUDA error: device-side assert triggered\n")
+    assert error.value.error_code == 710
     assert_same(compiled(x, right), program(x, right))
 
 
@@ -168,7 +170,7 @@ def test_a_wrong_index_raises_from_any_thread(run_python: RunPython) -> None:
             indices[place] = 5
             try:
                 compiled(x, indices)
-            except IndexError:
+            except torch.AcceleratorError:
                 indices[place] = 0
             else:
                 raise SystemExit("nothing raised")

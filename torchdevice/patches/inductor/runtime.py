@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from torchdevice import _C
+
 capturing = torch._C._cuda_isCurrentStreamCapturing
 
 _kernels: dict[int, Callable[..., None]] = {}
@@ -35,8 +37,8 @@ def _run(kernel: int, uses: str, read: list[torch.Tensor], written: list[torch.T
 
 
 def raise_as_uncompiled(error: RuntimeError) -> NoReturn:
-    """A kernel's complaint about an index as an IndexError, without the place in generated code; others as they are."""
+    """A kernel's complaint about an index as CUDA's failed assertion, without the place in generated code."""
     _, found, bounds = str(error).partition("index out of bounds: ")
     if found:
-        raise IndexError(f"torch.compile, device cuda: index out of bounds: {bounds}") from error
+        _C.fail_device_assertion("torch.compile", f"index out of bounds: {bounds}")
     raise error
