@@ -4,7 +4,7 @@
 
 set(KERNEL_SHARDS 8)
 set(KERNEL_DIR ${CMAKE_CURRENT_BINARY_DIR}/kernels)
-set(GENERATED_KERNELS ${KERNEL_DIR}/kernels.cpp)
+set(GENERATED_KERNELS ${KERNEL_DIR}/kernels.cpp ${KERNEL_DIR}/kernels_half.cpp)
 math(EXPR last_shard "${KERNEL_SHARDS} - 1")
 foreach(shard RANGE ${last_shard})
   list(APPEND GENERATED_KERNELS ${KERNEL_DIR}/kernels_${shard}.cpp)

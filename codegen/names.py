@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from operators import Operators
 
 #: Operators that came with a later release of torch than the oldest supported one, and with which.
 SINCE = {"_foreach_mm": (2, 13)}
+
+#: Tables that name operators without their overloads.
+OF_ALL_OVERLOADS = {"HALVES_IN_FLOAT32"}
 
 
 def release_of_torch() -> tuple[int, ...]:
@@ -26,10 +29,14 @@ def check_names(rules: Mapping[str, object], operators: Operators, release: tupl
         for table, names in rules.items()
         if table.isupper() and isinstance(names, (set, dict))
         for name in sorted(names)
-        if name not in operators.by_name and release >= SINCE.get(name, release)
+        if name not in _known(table, operators) and release >= SINCE.get(name, release)
     ]
     if unknown:
         sys.exit("\n".join(unknown))
+
+
+def _known(table: str, operators: Operators) -> Collection[str]:
+    return {name.split(".")[0] for name in operators.by_name} if table in OF_ALL_OVERLOADS else operators.by_name
 
 
 def _nearest(name: str, operators: Operators) -> str:

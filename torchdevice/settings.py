@@ -94,6 +94,14 @@ SETTINGS = {
             empty=AS_UNSET,
         ),
         Setting(
+            "TORCHDEVICE_HALF",
+            "`native`, `float32`",
+            "what was measured to be fast and exact on such a processor",
+            "how operators compute float16 and bfloat16: by the CPU's kernels for them, or in float32, rounded once",
+            "csrc/forward/half/HalfRule.cpp",
+            empty=AS_UNSET,
+        ),
+        Setting(
             "TORCHDEVICE_REPORT",
             "`0`, `1`",
             "`0`",

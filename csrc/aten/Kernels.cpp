@@ -11,7 +11,7 @@ void register_storage(forward::Registrar& registrar);
 void register_dropout(forward::Registrar& registrar);
 void register_attention(forward::Registrar& registrar);
 void register_rnn(forward::Registrar& registrar);
-void register_lstm(forward::Registrar& registrar);
+void register_half_rnn(forward::Registrar& registrar);
 void register_softmax(forward::Registrar& registrar);
 void register_ctc_loss(forward::Registrar& registrar);
 void register_distributions(forward::Registrar& registrar);
@@ -41,7 +41,7 @@ void register_handwritten_kernels(Registrar& registrar) {
   aten::register_dropout(registrar);
   aten::register_attention(registrar);
   aten::register_rnn(registrar);
-  aten::register_lstm(registrar);
+  aten::register_half_rnn(registrar);
   aten::register_softmax(registrar);
   aten::register_ctc_loss(registrar);
   aten::register_distributions(registrar);

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "aten/Lstm.h"
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 
@@ -98,11 +99,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm(const at::Tensor& input, at:
 
 }  // namespace
 
-// Composite: under autograd's key too, so that the layers are what autograd records.
-void register_lstm(forward::Registrar& registrar) {
-  for (const auto key : {c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA}) {
-    registrar.add({Lstm::name, Lstm::overload_name}, key, c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(lstm)));
-  }
+void lstm_in_layers(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  static const auto kernel = c10::KernelFunction::makeFromUnboxedFunction(TORCH_FN(lstm));
+  kernel.callBoxed(op, c10::DispatchKeySet(c10::DispatchKey::CUDA), stack);
 }
 
 }  // namespace torchdevice::aten

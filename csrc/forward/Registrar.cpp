@@ -4,6 +4,8 @@
 
 #include <unordered_map>
 
+#include "forward/half/HalfRule.h"
+
 namespace torchdevice::forward {
 namespace {
 
@@ -30,7 +32,7 @@ void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::Ke
 }
 
 void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {
-  add({name, overload}, c10::DispatchKey::CUDA, std::move(kernel));
+  add({name, overload}, c10::DispatchKey::CUDA, with_half_rule(name, overload, std::move(kernel)));
 }
 
 bool Registrar::has(const c10::OperatorName& name, c10::DispatchKey key) {

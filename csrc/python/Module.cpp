@@ -21,6 +21,7 @@
 #include "forward/fallback/FallbackPolicy.h"
 #include "forward/fallback/Forced.h"
 #include "forward/fallback/Tally.h"
+#include "forward/half/HalfRule.h"
 #include "graph/Graph.h"
 #include "hooks/Guard.h"
 #include "hooks/Hooks.h"
@@ -88,6 +89,7 @@ void activate() {
   forward::read_fallback_policy();
   forward::read_report_switch();
   forward::read_forced_operators();
+  forward::read_half_rule();
   device_total_memory();
   try {
     for (const auto install :
@@ -128,6 +130,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("native_backend_name", [] { return native_backend().name(); });
   m.def("native_backend_title", [] { return native_backend().title(); });
   m.def("has_fallback", &forward::has_fallback);
+  m.def("half_rule", &forward::describe_half_rule);
   add_library_patch(m.ptr());
   add_report(m.ptr());
   add_attention_patch(m.ptr());

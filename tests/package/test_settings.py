@@ -192,7 +192,8 @@ USUAL = (
 def test_an_empty_value_that_is_as_if_unset(run_python: RunPython) -> None:
     empty = {name: "" for name, setting in SETTINGS.items() if setting.empty == AS_UNSET}
     assert set(empty) == {
-        "TORCHDEVICE", "TORCHDEVICE_FALLBACK", "TORCHDEVICE_FORCE_CPU_OPS", "TORCHDEVICE_REPORT", "TORCHDEVICE_FORK",
+        "TORCHDEVICE", "TORCHDEVICE_FALLBACK", "TORCHDEVICE_FORCE_CPU_OPS", "TORCHDEVICE_HALF",
+        "TORCHDEVICE_REPORT", "TORCHDEVICE_FORK",
     }  # fmt: skip
     process = run_python(STATE, **empty)
     assert (process.stdout, process.stderr) == (USUAL, "")

@@ -22,6 +22,7 @@ def describe() -> str:
         from torchdevice import _C  # loads only where torch is imported
 
         lines.append(f"native backend  {_C.native_backend_name()}")
+        lines.append(f"half precision  {_C.half_rule()}")
     lines.append(f"devices         {torch.cuda.device_count()}")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

@@ -9,7 +9,7 @@ reverse order.
 
 from __future__ import annotations
 
-from torchdevice.patches import cuda, cuda_code, distributed, profiler, storages, triton, versions
+from torchdevice.patches import cuda, cuda_code, distributed, precision, profiler, storages, triton, versions
 from torchdevice.patches.change import Patch, Undo, when_imported
 from torchdevice.patches.inductor import switch
 
@@ -187,6 +187,11 @@ PATCHES = (
         "asked about fake tensors on cuda they answer as a build without cuDNN: graphs would expect other strides than "
         "those of the native convolutions",
         cuda.ask_about_native_convolutions,
+    ),
+    Patch(
+        "torch._C._set_float32_matmul_precision",
+        "medium is TF32 to a GPU; to oneDNN, which multiplies here, it would be bfloat16, eight times as coarse",
+        precision.keep_products_exact,
     ),
     Patch(
         "torch._native.common_utils.check_native_jit_disabled",
