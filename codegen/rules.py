@@ -289,6 +289,7 @@ _NOT_FLOAT16 = Half("kAlways", "kNever")
 #: (docs/half-precision.md). Others are native.
 HALVES_IN_FLOAT32 = {
     **dict.fromkeys("mm addmm bmm baddbmm _addmm_activation".split(), _BY_UNITS),
+    **dict.fromkeys("_native_multi_head_attention _transformer_encoder_layer_fwd".split(), _BY_UNITS),
     **dict.fromkeys("addbmm addmv mv addr _trilinear linalg_cross".split(), Half()),
     # oneDNN takes over where there are units, and is up to 90 times slower.
     **dict.fromkeys("dot vdot".split(), Half("kWithoutUnits", "kWithoutUnits")),

@@ -4,8 +4,6 @@
 
 #include <c10/core/CPUAllocator.h>
 
-#include <utility>
-
 #include "allocator/CachingAllocator.h"
 #include "allocator/HostMemory.h"
 #include "native/Backend.h"
@@ -15,11 +13,6 @@ namespace {
 
 constinit c10::DeleterFnPtr inner_deleter = nullptr;
 constinit c10::Allocator* inner_allocator = nullptr;
-
-#if defined(__linux__)
-[[gnu::tls_model("initial-exec")]]
-#endif
-constinit thread_local bool takes_host_memory = false;
 
 void free_cpu_or_cuda_memory(void* memory) {
   if (owner_of(memory).has_value()) {
@@ -38,8 +31,11 @@ class CpuAllocator final : public c10::Allocator {
   }
 
   c10::DataPtr allocate(size_t nbytes) override {
+    if (C10_UNLIKELY(takes_host_memory())) {
+      return allocate_host_memory(nbytes, inner_);
+    }
     const c10::DeviceIndex device = forwarding_device();
-    return device >= 0 && !takes_host_memory ? caching_allocator().allocate_on(nbytes, device, c10::kCPU) : inner_.allocate(nbytes);
+    return device >= 0 ? caching_allocator().allocate_on(nbytes, device, c10::kCPU) : inner_.allocate(nbytes);
   }
 
   // For raw_deallocate, which has only the address to go by.
@@ -56,9 +52,6 @@ class CpuAllocator final : public c10::Allocator {
 };
 
 }  // namespace
-
-HostMemory::HostMemory() noexcept : before_(std::exchange(takes_host_memory, true)) {}
-HostMemory::~HostMemory() { takes_host_memory = before_; }
 
 c10::Allocator& plain_cpu_allocator() { return *inner_allocator; }
 

@@ -27,9 +27,8 @@ IN_FLOAT32: dict[str, tuple[Run, tuple[tuple[int, ...], ...]]] = {
     "addmv": (torch.addmv, ((6,), (6, 5), (5,))),
     "addr": (torch.addr, ((6, 5), (6,), (5,))),
     "addbmm": (torch.addbmm, ((4, 6), (3, 4, 5), (3, 5, 6))),
-    "bilinear": (F.bilinear, ((4, 5), (4, 6), (3, 5, 6))),
     "cross": (torch.linalg.cross, ((9, 3), (9, 3))),
-    "sdpa_backward": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), ((2, 2, 8, 4),) * 3),
+    "sdpa_backward": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), ((2, 2, 9, 8),) * 3),
     "grid_sample": (lambda x, g: F.grid_sample(x, g, align_corners=False), ((2, 3, 8, 8), (2, 5, 5, 2))),
     "grid_sample_3d": (lambda x, g: F.grid_sample(x, g, align_corners=False), ((1, 2, 4, 4, 4), (1, 3, 3, 3, 3))),
     "interpolate_linear": (lambda x: F.interpolate(x, scale_factor=2, mode="linear"), ((2, 3, 9),)),
@@ -83,7 +82,7 @@ PRODUCTS = """
     torch.manual_seed(0)
     for dtype in (torch.float16, torch.bfloat16):
         def random(*shape):
-            return torch.randn(*shape).to("cuda", dtype)
+            return torch.randn(shape).to("cuda", dtype)
         for run, arguments in [
             (torch.mm, (random(17, 19), random(19, 23))),
             (torch.addmm, (random(23), random(17, 19), random(19, 23))),
@@ -212,7 +211,7 @@ def test_both_halves_at_once_are_refused_as_by_cuda() -> None:
     half, brain = random(4, 4, dtype=torch.float16), random(4, 4, dtype=torch.bfloat16)
     with pytest.raises(RuntimeError, match="expected m1 and m2 to have the same dtype, but got: c10::Half != c10::BFl"):
         torch.mm(half, brain)
-    with pytest.raises(RuntimeError, match=r"Input type \(CUDABFloat16Type\) and weight type \(.*HalfType\) should be"):
+    with pytest.raises(RuntimeError, match=r"Input type \(CUDABFloat16Type\) and weight type \(torch.cuda.Half"):
         F.conv2d(brain.view(1, 1, 4, 4), half.view(1, 1, 4, 4))
 
 
@@ -241,7 +240,7 @@ def test_statistics_of_norms_are_float32_as_on_a_gpu(dtype: torch.dtype) -> None
     x = random(4, 6, dtype=dtype)
     _, mean, rstd = torch.native_layer_norm(x, (6,), None, None, 1e-5)
     assert (mean.dtype, rstd.dtype) == (torch.float32, torch.float32)
-    assert torch.equal(mean, x.float().mean(1, keepdim=True))
+    torch.testing.assert_close(mean, x.float().mean(1, keepdim=True))
 
 
 @pytest.mark.parametrize("dtype", HALVES)

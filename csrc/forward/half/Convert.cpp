@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "allocator/CachingAllocator.h"
+#include "allocator/HostMemory.h"
 #include "forward/Masquerade.h"
 #include "forward/TensorAccess.h"
 
@@ -127,6 +128,7 @@ void narrow(at::ScalarType half, const float* from, void* to, int64_t count) {
 }
 
 at::Tensor empty_on_host(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType type, c10::Device device) {
+  const HostMemory host_memory;
   at::Tensor tensor = at::detail::empty_strided_cpu(sizes, strides, type);
   c10::TensorImpl& impl = *tensor.unsafeGetTensorImpl();
   c10::StorageImpl& storage = *impl.unsafe_storage().unsafeGetStorageImpl();

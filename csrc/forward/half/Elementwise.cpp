@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "allocator/HostMemory.h"
 #include "forward/Masquerade.h"
 #include "forward/half/Convert.h"
 
@@ -93,6 +94,7 @@ bool run_elementwise(const c10::OperatorHandle& op, torch::jit::Stack& stack, at
   const int64_t count = like.numel();
   at::parallel_for(0, (count + kBlock - 1) / kBlock, /*grain_size=*/2, [&](int64_t from, int64_t to) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const HostMemory host_memory;
     Block block(op, arguments, operands, half);
     for (int64_t i = from; i < to; ++i) {
       block.run(i * kBlock, std::min(count, (i + 1) * kBlock), memory);

@@ -140,8 +140,9 @@ class Call {
         return true;
       }
       for (const auto& [other, unused] : tensors) {
+        const auto overlap = at::get_overlap_status(written, other);
         if (is_written && !written.is_same(other) &&
-            at::get_overlap_status(written, other) != at::MemOverlapStatus::No) {
+            (overlap == at::MemOverlapStatus::Full || overlap == at::MemOverlapStatus::Partial)) {
           return true;
         }
       }
