@@ -59,9 +59,9 @@ def test_what_takes_whole_layers() -> None:
     assert layers_run(nullcontext(), torch.float64) == (0, torch.float64)
     assert layers_run(torch.backends.cudnn.flags(enabled=False)) == (0, torch.float32)
     assert layers_run(torch.backends.mkldnn.flags(enabled=False)) == (0, torch.float32)
-    assert layers_run(torch.autocast("cuda", dtype=torch.float16)) == (0, torch.float16)
-    in_bfloat16 = 2 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 0
-    assert layers_run(nullcontext(), torch.bfloat16) == (in_bfloat16, torch.bfloat16)
+    assert layers_run(torch.autocast("cuda", dtype=torch.float16)) == (2, torch.float16)
+    assert layers_run(nullcontext(), torch.bfloat16) == (2, torch.bfloat16)
+    assert layers_run(nullcontext(), torch.float16) == (2, torch.float16)
 
 
 def test_dropout_between_layers_draws_from_the_device() -> None:

@@ -55,7 +55,8 @@ def test_results_and_gradients_are_those_of_float32_rounded_once(name: str, dtyp
     wide = [half.detach().float().requires_grad_() for half in halves]
     ours, reference = run(*halves), run(*wide)
     assert ours.dtype == dtype
-    assert ours.stride() == reference.stride()
+    if name != "sdpa_backward":  # halves and float32 have other kernels on CUDA, with other strides
+        assert ours.stride() == reference.stride()
     exact = name not in ("logit", "erfinv", "ndtr", "sdpa_backward")
     compare(ours, reference, exact=exact)
     gradient = random(*ours.shape, dtype=dtype, seed=7)
@@ -102,7 +103,8 @@ PRODUCTS = """
             halves = [one.detach().requires_grad_() for one in arguments]
             wide = [one.detach().float().requires_grad_() for one in arguments]
             ours, reference = run(*halves), run(*wide)
-            assert ours.dtype == dtype and ours.stride() == reference.stride(), run
+            assert ours.dtype == dtype, run
+            assert ours.stride() == reference.stride() or run is F.scaled_dot_product_attention
             assert torch.equal(ours, reference.to(dtype)), run
             seed = random(*ours.shape)
             reference_grads = torch.autograd.grad(reference, wide, seed.float())
