@@ -1,14 +1,14 @@
 """`python -m benchmarks.half`: float16 and bfloat16 over float32 on the same device, by what the processor may use.
 
 Each row is an operator or a program. Its figures are times in halves over times in float32, both measured in turns in
-one process, whose environment keeps oneDNN, ATen and MKL from newer instructions. With `--device cpu` the rows are those
-of torch's own CPU device.
+one process, whose environment keeps oneDNN, ATen and MKL from newer instructions. With `--device cpu` the rows are
+those of torch's own CPU device.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import functools
 import gc
 import json
 import math
@@ -170,7 +170,7 @@ class Training:
                 loss = F.mse_loss(output, self.target)
             else:
                 loss = F.cross_entropy(output.flatten(0, -2), self.target.flatten())
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -223,11 +223,13 @@ def measure(device: str, names: Sequence[str], budget: float) -> dict[str, dict[
         program, _, what = row.partition(": ")
         if row in OPERATORS:
             with torch.no_grad():
-                best = fastest({name: (lambda x=x: OPERATORS[row](x)) for name, x in inputs.items()}, budget)
+                best = fastest({name: functools.partial(OPERATORS[row], x) for name, x in inputs.items()}, budget)
         else:
             make = Training if what == "training" else Inference
-            runs = {name: make(program, device, dtype) for name, dtype in {**types, "fp32": None}.items()}
-            best = fastest(copy.copy(runs), 5 * budget)
+            runs: dict[str, Callable[[], object]] = {
+                name: make(program, device, None if name == "fp32" else dtype) for name, dtype in types.items()
+            }
+            best = fastest(runs, 5 * budget)
         gc.collect()
         found[row] = {"seconds": best["fp32"], **{name: best[name] / best["fp32"] for name in HALVES}}
     return found

@@ -267,7 +267,6 @@ WIDER_TYPES = {
 }
 
 
-
 class Half(NamedTuple):
     """Where the native kernel of a half type is at most 1.3 times as slow as float32's, and within 2 ulp of it rounded.
 
@@ -288,22 +287,24 @@ _NOT_FLOAT16 = Half("kAlways", "kNever")
 #: Half types that are computed in float32 by csrc/forward/half, for all forms of the operators; measured on 2026-11-30
 #: (docs/half-precision.md). Others are native.
 HALVES_IN_FLOAT32 = {
-    **dict.fromkeys("mm addmm bmm baddbmm _addmm_activation".split(), _BY_UNITS),
-    **dict.fromkeys("_native_multi_head_attention _transformer_encoder_layer_fwd".split(), _BY_UNITS),
-    **dict.fromkeys("addbmm addmv mv addr _trilinear linalg_cross".split(), Half()),
+    **dict.fromkeys(["mm", "addmm", "bmm", "baddbmm", "_addmm_activation"], _BY_UNITS),
+    **dict.fromkeys(["_native_multi_head_attention", "_transformer_encoder_layer_fwd"], _BY_UNITS),
+    **dict.fromkeys(["addbmm", "addmv", "mv", "addr", "_trilinear", "linalg_cross"], Half()),
     # oneDNN takes over where there are units, and is up to 90 times slower.
-    **dict.fromkeys("dot vdot".split(), Half("kWithoutUnits", "kWithoutUnits")),
-    **dict.fromkeys("convolution _convolution convolution_backward".split(), _BY_AMX),
-    **dict.fromkeys("_slow_conv2d_forward _slow_conv2d_backward slow_conv3d_forward".split(), Half()),
-    **dict.fromkeys("slow_conv_dilated2d slow_conv_dilated3d slow_conv_transpose2d".split(), Half()),
+    **dict.fromkeys(["dot", "vdot"], Half("kWithoutUnits", "kWithoutUnits")),
+    **dict.fromkeys(["convolution", "_convolution", "convolution_backward"], _BY_AMX),
+    **dict.fromkeys(["_slow_conv2d_forward", "_slow_conv2d_backward", "slow_conv3d_forward"], Half()),
+    **dict.fromkeys(["slow_conv_dilated2d", "slow_conv_dilated3d", "slow_conv_transpose2d"], Half()),
     "slow_conv_transpose3d": Half(),
     "_scaled_dot_product_flash_attention_for_cpu": _BY_AMX._replace(wide_results=0b10),
     "_scaled_dot_product_flash_attention_for_cpu_backward": Half(),
-    **dict.fromkeys("grid_sampler_2d grid_sampler_2d_backward grid_sampler_3d grid_sampler_3d_backward".split(), Half()),
-    **dict.fromkeys("upsample_linear1d upsample_linear1d_backward upsample_trilinear3d".split(), Half()),
-    **dict.fromkeys("upsample_trilinear3d_backward upsample_bicubic2d upsample_bicubic2d_backward".split(), Half()),
-    **dict.fromkeys("_adaptive_avg_pool2d _adaptive_avg_pool2d_backward _adaptive_avg_pool3d".split(), Half()),
-    **dict.fromkeys("_adaptive_avg_pool3d_backward adaptive_avg_pool2d adaptive_avg_pool3d".split(), Half()),
+    **dict.fromkeys(
+        ["grid_sampler_2d", "grid_sampler_2d_backward", "grid_sampler_3d", "grid_sampler_3d_backward"], Half()
+    ),
+    **dict.fromkeys(["upsample_linear1d", "upsample_linear1d_backward", "upsample_trilinear3d"], Half()),
+    **dict.fromkeys(["upsample_trilinear3d_backward", "upsample_bicubic2d", "upsample_bicubic2d_backward"], Half()),
+    **dict.fromkeys(["_adaptive_avg_pool2d", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d"], Half()),
+    **dict.fromkeys(["_adaptive_avg_pool3d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool3d"], Half()),
     "adaptive_avg_pool3d_backward": Half(),
     "adaptive_max_pool3d": _NOT_FLOAT16,
     "adaptive_max_pool3d_backward": _NOT_FLOAT16,
@@ -312,14 +313,15 @@ HALVES_IN_FLOAT32 = {
     "native_batch_norm_backward": Half(),
     "_native_batch_norm_legit": Half(wide_results=0b110),
     "native_layer_norm": Half(wide_results=0b110),
-    **dict.fromkeys("native_layer_norm_backward native_group_norm native_group_norm_backward".split(), Half()),
-    **dict.fromkeys("std std_mean".split(), Half()),
-    **dict.fromkeys("linalg_vector_norm _foreach_norm".split(), _NOT_FLOAT16),
-    **dict.fromkeys("binary_cross_entropy binary_cross_entropy_backward index_reduce cumprod".split(), Half()),
+    **dict.fromkeys(["native_layer_norm_backward", "native_group_norm", "native_group_norm_backward"], Half()),
+    **dict.fromkeys(["std", "std_mean"], Half()),
+    **dict.fromkeys(["linalg_vector_norm", "_foreach_norm"], _NOT_FLOAT16),
+    **dict.fromkeys(["binary_cross_entropy", "binary_cross_entropy_backward", "index_reduce", "cumprod"], Half()),
     "huber_loss": Half("kNever", "kAlways"),
     "nll_loss2d_forward": _NOT_FLOAT16,
     "_embedding_bag_dense_backward": _NOT_FLOAT16,
-    **dict.fromkeys("logit logit_backward erfinv special_ndtr log tan tanh xlogy".split(), Half(elementwise=True)),
+    **dict.fromkeys(["logit", "logit_backward", "erfinv", "special_ndtr"], Half(elementwise=True)),
+    **dict.fromkeys(["log", "tan", "tanh", "xlogy"], Half(elementwise=True)),
 }
 
 #: at::native moves indices to the indexed tensor's device.

@@ -41,9 +41,7 @@ class Entry(ledger.Entry):
     dtypes: list[str] = field(default_factory=list)
 
     def matches(self, name: str, dtype: str, direction: str) -> bool:
-        return (
-            self.covers(name) and self.passes in ("", direction) and (not self.dtypes or dtype in self.dtypes)
-        )
+        return self.covers(name) and self.passes in ("", direction) and (not self.dtypes or dtype in self.dtypes)
 
 
 def ulps(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -115,7 +113,14 @@ def measure(index: int, name: str) -> dict[str, Any]:
 
     info, half = op_db[index], HALVES[name]
     torch.set_num_threads(1)
-    found = {"op": full_name(info), "dtype": name, "forward": 0.0, "backward": 0.0, "samples": 0, "errors": 0}
+    found: dict[str, Any] = {
+        "op": full_name(info),
+        "dtype": name,
+        "forward": 0.0,
+        "backward": 0.0,
+        "samples": 0,
+        "errors": 0,
+    }
     try:
         samples = list(info.sample_inputs("cuda", half, requires_grad=info.supports_autograd))[:SAMPLES]
     except Exception as error:
@@ -155,12 +160,14 @@ def main() -> int:
         if re.search(options.ops, full_name(info)) and half in (info.dtypesIfCUDA or info.dtypes)
     ]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        with options.out.open("w", encoding="utf-8", buffering=1) as output:
-            results = []
-            for one in pool.map(measure, *zip(*jobs, strict=True), chunksize=4):
-                results.append(one)
-                output.write(json.dumps(one) + "\n")
+    results = []
+    with (
+        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
+        options.out.open("w", encoding="utf-8", buffering=1) as output,
+    ):
+        for one in pool.map(measure, *zip(*jobs, strict=True), chunksize=4):
+            results.append(one)
+            output.write(json.dumps(one) + "\n")
     entries = ledger.load(LEDGER, Entry)
     far = [
         (one["op"], one["dtype"], direction, one[direction])

@@ -92,7 +92,8 @@ void whole(const c10::OperatorHandle& op, c10::DispatchKeySet /*keys*/, torch::j
 template <class Op, Kernel kernel, forward::Recurrent layers>
 void implement(forward::Registrar& registrar) {
   for (const auto key : {c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA}) {
-    registrar.add({Op::name, Op::overload_name}, key, c10::KernelFunction::makeFromBoxedFunction<&whole<kernel, layers>>());
+    registrar.add({Op::name, Op::overload_name}, key,
+                  c10::KernelFunction::makeFromBoxedFunction<&whole<kernel, layers>>());
   }
 }
 

@@ -1,6 +1,8 @@
 // aten/Lstm.cpp: nn.LSTM in whole layers, by oneDNN. On a GPU cuDNN does that; without this kernel, at::native steps
 // through CUDA's sequences cell by cell.
 
+#include "aten/Lstm.h"
+
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -13,7 +15,6 @@
 
 #include <algorithm>
 
-#include "aten/Lstm.h"
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 

@@ -263,7 +263,8 @@ def test_weights_of_float32_beside_halves() -> None:
     norm = torch.nn.LayerNorm(6).cuda()
     with torch.autocast("cuda", torch.bfloat16):
         assert norm(random(4, 6, dtype=torch.bfloat16)).dtype == torch.float32
-    mixed = F.batch_norm(random(4, 3, 5, dtype=torch.bfloat16), *random(4, 3).abs(), training=True)
+    mean, variance, weight, bias = random(4, 3).abs()
+    mixed = F.batch_norm(random(4, 3, 5, dtype=torch.bfloat16), mean, variance, weight, bias, training=True)
     assert mixed.dtype == torch.bfloat16
 
 

@@ -13,7 +13,7 @@ _names: Any = torch._C
 
 
 def keep_products_exact() -> Undo:
-    """torch.set_float32_matmul_precision("medium") means TF32 to CUDA and bfloat16, eight times as coarse, to oneDNN."""
+    """Precision "medium" means TF32 to CUDA, and bfloat16, which is eight times as coarse, to oneDNN."""
     original = _names._set_float32_matmul_precision
 
     def _set_float32_matmul_precision(precision: str) -> None:

@@ -77,9 +77,8 @@ c10::KernelFunction with_half_rule(const char* name, const char* overload, c10::
   }
   const HalfOperator& one = *found->second;
   const HalfRule rule{in_float32(one.bfloat16, one.float16), one.wide_results, one.elementwise, one.updates_statistics};
-  return rule.in_float32 == 0
-             ? std::move(kernel)
-             : one.wrap(c10::Dispatcher::singleton().findSchemaOrThrow(name, overload), rule, kernel);
+  return rule.in_float32 == 0 ? std::move(kernel)
+                              : one.wrap(c10::Dispatcher::singleton().findSchemaOrThrow(name, overload), rule, kernel);
 }
 
 bool runs_in_float32(Recurrent layers, c10::ScalarType type) {

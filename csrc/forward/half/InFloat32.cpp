@@ -3,8 +3,8 @@
 #include "forward/half/InFloat32.h"
 
 #include <ATen/MemoryOverlap.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/TracerMode.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/native/Resize.h>
 
 #include <algorithm>
@@ -27,7 +27,7 @@ bool is_half(at::ScalarType type) { return type == at::kHalf || type == at::kBFl
 
 /// Float32 and float64 statistics beside half tensors, which CUDA's kernels keep so.
 bool is_statistic(const std::string& name) {
-  static constexpr std::array<std::string_view, 7> kNames{"logsumexp", "attn_mask", "mean", "rstd",
+  static constexpr std::array<std::string_view, 7> kNames{"logsumexp", "attn_mask",   "mean",    "rstd",
                                                           "save_mean", "save_invstd", "save_var"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
@@ -54,7 +54,8 @@ class Call {
     for (size_t i = first_; suits_ && i < stack_.size(); ++i) {
       see(stack_[i], formal(i));
     }
-    return suits_ && !at::tracer::impl::is_dispatch_enabled() && (dtype_set({type_}) & rule_.in_float32) != 0 && !(writes_ && overlaps());
+    return suits_ && !at::tracer::impl::is_dispatch_enabled() && (dtype_set({type_}) & rule_.in_float32) != 0 &&
+           !(writes_ && overlaps());
   }
 
   at::ScalarType type() const noexcept { return type_; }
@@ -115,7 +116,8 @@ class Call {
     if (!device_.has_value()) {
       device_ = tensor.device();
     }
-    suits_ &= tensor.is_cuda() && tensor.device() == *device_ && tensor.layout() == c10::kStrided && !tensor.is_neg() && !tensor._is_zerotensor();
+    suits_ &= tensor.is_cuda() && tensor.device() == *device_ && tensor.layout() == c10::kStrided && !tensor.is_neg() &&
+              !tensor._is_zerotensor();
     writes_ |= is_written(argument);
     if (is_half(type)) {
       suits_ &= type_ == at::ScalarType::Undefined || type_ == type;
@@ -194,8 +196,7 @@ class Call {
 
   bool updates_statistics() const {
     const auto position = schema_.argumentIndexWithName("training");
-    return rule_.updates_statistics && position.has_value() &&
-           stack_[first_ + static_cast<size_t>(*position)].toBool();
+    return rule_.updates_statistics && position.has_value() && stack_[first_ + static_cast<size_t>(*position)].toBool();
   }
 
   c10::IValue rounded(const c10::IValue& value, bool stays_float32) const {
@@ -215,8 +216,8 @@ class Call {
     if (!result.defined()) {
       return result;
     }
-    const auto caller = std::find_if(written_.begin(), written_.end(),
-                                     [&](const auto& pair) { return pair.second.is_same(result); });
+    const auto caller =
+        std::find_if(written_.begin(), written_.end(), [&](const auto& pair) { return pair.second.is_same(result); });
     if (caller != written_.end()) {
       return caller->first;
     }
@@ -235,7 +236,7 @@ class Call {
   std::optional<c10::Device> device_;
   bool suits_ = true;
   bool writes_ = false;
-  bool keeps_float32_ = false;                            ///< the caller asks for a float32 result
+  bool keeps_float32_ = false;                              ///< the caller asks for a float32 result
   std::vector<std::pair<at::Tensor, at::Tensor>> copies_;   ///< the caller's tensor, and its float32 copy
   std::vector<std::pair<at::Tensor, at::Tensor>> written_;  ///< the caller's, and what the kernel writes to
 };
