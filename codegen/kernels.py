@@ -254,7 +254,8 @@ def main(output: Path, shards: int) -> None:
             shard=shard,
         )
         write_if_changed(output / f"kernels_{shard}.cpp", text)
-    halves = [kernel for kernel in kernels if kernel.half_operator()]
+    halves = [*kernels, *(Kernel(operators.by_name[name], Mixing.ANY_DEVICE) for name in sorted(rules.HANDWRITTEN))]
+    halves = [kernel for kernel in halves if kernel.half_operator()]
     half = HALF.format(
         includes="\n".join(sorted({f"#include <ATen/ops/{kernel.function.root_name}_ops.h>" for kernel in halves})),
         operators="".join(kernel.half_operator() for kernel in halves),

@@ -312,6 +312,9 @@ HALVES_IN_FLOAT32 = {
     "native_batch_norm": Half(wide_results=0b110, updates_statistics=True),
     "native_batch_norm_backward": Half(),
     "_native_batch_norm_legit": Half(wide_results=0b110),
+    "_batch_norm_with_update": Half(wide_results=0b110),
+    "batch_norm_backward": Half(),
+    "_log_softmax": Half(),
     "native_layer_norm": Half(wide_results=0b110),
     **dict.fromkeys(["native_layer_norm_backward", "native_group_norm", "native_group_norm_backward"], Half()),
     **dict.fromkeys(["std", "std_mean"], Half()),
@@ -319,7 +322,7 @@ HALVES_IN_FLOAT32 = {
     **dict.fromkeys(["binary_cross_entropy", "binary_cross_entropy_backward", "index_reduce", "cumprod"], Half()),
     "huber_loss": Half("kNever", "kAlways"),
     "nll_loss2d_forward": _NOT_FLOAT16,
-    "_embedding_bag_dense_backward": _NOT_FLOAT16,
+    **dict.fromkeys(["_embedding_bag_dense_backward", "fractional_max_pool2d", "fractional_max_pool3d"], Half()),
     **dict.fromkeys(["logit", "logit_backward", "erfinv", "special_ndtr"], Half(elementwise=True)),
     **dict.fromkeys(["log", "tan", "tanh", "xlogy"], Half(elementwise=True)),
 }
