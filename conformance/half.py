@@ -176,7 +176,11 @@ def main() -> int:
         if one[direction] > LIMIT
     ]
     unlisted = [one for one in far if not any(entry.matches(*one[:3]) for entry in entries)]
-    idle = [entry for entry in entries if not any(entry.matches(*one[:3]) for one in far)] if not options.ops else []
+    idle = [
+        entry
+        for entry in entries
+        if not (options.ops or entry.sometimes or any(entry.matches(*one[:3]) for one in far))
+    ]
     for name, dtype, direction, distance in unlisted:
         print(f"{name} {dtype} {direction}: {distance:.1f} ulp")
     for entry in idle:
