@@ -43,8 +43,8 @@ at::Tensor& nansum_out(const at::Tensor& self, at::OptionalIntArrayRef dim, bool
   if (!self.is_complex()) {
     return Native<at::_ops::nansum_out, kOutRule>::call(self, dim, keepdim, dtype, out);
   }
-  TORCH_CHECK(!dtype.has_value() || *dtype == out.scalar_type(), "Expected out tensor to have dtype ", *dtype,
-              ", but got ", out.scalar_type(), " instead");
+  TORCH_CHECK(!dtype.has_value() || *dtype == out.scalar_type(),
+              "nansum: provided dtype must match dtype of result. Got ", out.scalar_type(), " and ", *dtype, ".");
   const at::Tensor result = at::sum(without_nan(self), dim, keepdim);
   at::native::resize_output(out, result.sizes());
   return out.copy_(result);

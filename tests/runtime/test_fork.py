@@ -240,13 +240,18 @@ def test_threads_of_parallel_loops_end_before_a_fork_if_cuda_is_in_use(
     code = f"""
     import os, torch
 
+    def fork():
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        return len(os.listdir("/proc/self/task"))
+
+
+    fork()  # threads of numpy's end
     torch.set_num_threads(4)
     torch.ones(1 << 20, device="{device}") + 1
     before = len(os.listdir("/proc/self/task"))
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    print(before - len(os.listdir("/proc/self/task")))
+    print(before - fork())
     """
     assert int(run_python(code).stdout) == (0 if remain else 3)
