@@ -24,25 +24,25 @@ using forward::CheckedArgument;
 using forward::Mixing;
 using forward::Rule;
 
-constexpr CheckedArgument kMatrix[] = {{0, "A"}};
+constexpr CheckedArgument kLuMatrix[] = {{0, "A"}};
 constexpr CheckedArgument kFactorsAndMatrix[] = {{3, "LU"}, {4, "pivots"}, {5, "info"}, {0, "A"}};
 constexpr CheckedArgument kPartsAndMatrix[] = {{2, "P"}, {3, "L"}, {4, "U"}, {0, "A"}};
-constexpr Rule kFactorRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu_factor_ex", kMatrix, std::size(kMatrix)};
+constexpr Rule kFactorRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu_factor_ex", kLuMatrix, std::size(kLuMatrix)};
 constexpr Rule kFactorOutRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu_factor_ex_out_out", kFactorsAndMatrix,
                               std::size(kFactorsAndMatrix)};
-constexpr Rule kLuRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu", kMatrix, std::size(kMatrix)};
+constexpr Rule kLuRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu", kLuMatrix, std::size(kLuMatrix)};
 constexpr Rule kLuOutRule{Mixing::kSameDevice, "wrapper_CUDA_linalg_lu_out_out", kPartsAndMatrix,
                           std::size(kPartsAndMatrix)};
 
 template <class Op, const Rule& rule>
-using Native = forward::WithFallbackIfAny<Op, forward::Forwarded<Op, rule>>;
-using NativeFactor = Native<at::_ops::linalg_lu_factor_ex, kFactorRule>;
-using NativeFactorOut = Native<at::_ops::linalg_lu_factor_ex_out, kFactorOutRule>;
-using NativeLu = Native<at::_ops::linalg_lu, kLuRule>;
-using NativeLuOut = Native<at::_ops::linalg_lu_out, kLuOutRule>;
+using NativeOfLu = forward::WithFallbackIfAny<Op, forward::Forwarded<Op, rule>>;
+using NativeFactor = NativeOfLu<at::_ops::linalg_lu_factor_ex, kFactorRule>;
+using NativeFactorOut = NativeOfLu<at::_ops::linalg_lu_factor_ex_out, kFactorOutRule>;
+using NativeLu = NativeOfLu<at::_ops::linalg_lu, kLuRule>;
+using NativeLuOut = NativeOfLu<at::_ops::linalg_lu_out, kLuOutRule>;
 
-using Three = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
-using ThreeWritten = std::tuple<at::Tensor&, at::Tensor&, at::Tensor&>;
+using LuParts = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using WrittenLuParts = std::tuple<at::Tensor&, at::Tensor&, at::Tensor&>;
 
 /// What the native kernel would compute, or refuse.
 bool is_natives(const at::Tensor& matrix, bool pivot) {
@@ -92,7 +92,7 @@ at::Tensor pivots_of(const at::Tensor& factors) {
   return at::arange(1, sizes.back() + 1, factors.options().dtype(at::kInt)).expand(sizes).contiguous();
 }
 
-Three lu_factor_ex(const at::Tensor& matrix, bool pivot, bool check_errors) {
+LuParts lu_factor_ex(const at::Tensor& matrix, bool pivot, bool check_errors) {
   if (is_natives(matrix, pivot)) {
     return NativeFactor::call(matrix, pivot, check_errors);
   }
@@ -107,7 +107,7 @@ Three lu_factor_ex(const at::Tensor& matrix, bool pivot, bool check_errors) {
   return {factors, pivots_of(factors), info};
 }
 
-Three lu(const at::Tensor& matrix, bool pivot) {
+LuParts lu(const at::Tensor& matrix, bool pivot) {
   if (is_natives(matrix, pivot)) {
     return NativeLu::call(matrix, pivot);
   }
@@ -116,26 +116,26 @@ Three lu(const at::Tensor& matrix, bool pivot) {
 }
 
 /// Gives the caller's tensors the sizes that `results` have, and its values.
-void write(const Three& results, at::Tensor& first, at::Tensor& second, at::Tensor& third) {
+void write_lu_parts(const LuParts& results, at::Tensor& first, at::Tensor& second, at::Tensor& third) {
   first.copy_(std::get<0>(results));
   second.copy_(std::get<1>(results));
   third.copy_(std::get<2>(results));
 }
 
-ThreeWritten lu_factor_ex_out(const at::Tensor& matrix, bool pivot, bool check_errors, at::Tensor& factors,
-                              at::Tensor& pivots, at::Tensor& info) {
+WrittenLuParts lu_factor_ex_out(const at::Tensor& matrix, bool pivot, bool check_errors, at::Tensor& factors,
+                                at::Tensor& pivots, at::Tensor& info) {
   if (is_natives(matrix, pivot)) {
     return NativeFactorOut::call(matrix, pivot, check_errors, factors, pivots, info);
   }
-  const Three results = lu_factor_ex(matrix, pivot, check_errors);
+  const LuParts results = lu_factor_ex(matrix, pivot, check_errors);
   // It checks what is written, and gives it its sizes.
   NativeFactorOut::call(at::empty_like(matrix).zero_(), /*pivot=*/true, /*check_errors=*/false, factors, pivots, info);
-  write(results, factors, pivots, info);
+  write_lu_parts(results, factors, pivots, info);
   return {factors, pivots, info};
 }
 
-ThreeWritten lu_out(const at::Tensor& matrix, bool pivot, at::Tensor& permutation, at::Tensor& lower,
-                    at::Tensor& upper) {
+WrittenLuParts lu_out(const at::Tensor& matrix, bool pivot, at::Tensor& permutation, at::Tensor& lower,
+                      at::Tensor& upper) {
   if (is_natives(matrix, pivot)) {
     return NativeLuOut::call(matrix, pivot, permutation, lower, upper);
   }

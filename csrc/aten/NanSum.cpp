@@ -16,13 +16,14 @@ using forward::CheckedArgument;
 using forward::Mixing;
 using forward::Rule;
 
-constexpr CheckedArgument kInput[] = {{0, "self"}};
-constexpr CheckedArgument kInputAndOut[] = {{4, "out"}, {0, "self"}};
-constexpr Rule kRule{Mixing::kSameDevice, "wrapper_CUDA__nansum", kInput, std::size(kInput)};
-constexpr Rule kOutRule{Mixing::kSameDevice, "wrapper_CUDA_out_nansum_out_out", kInputAndOut, std::size(kInputAndOut)};
+constexpr CheckedArgument kNanSumInput[] = {{0, "self"}};
+constexpr CheckedArgument kNanSumInputAndOut[] = {{4, "out"}, {0, "self"}};
+constexpr Rule kNanSumRule{Mixing::kSameDevice, "wrapper_CUDA__nansum", kNanSumInput, std::size(kNanSumInput)};
+constexpr Rule kNanSumOutRule{Mixing::kSameDevice, "wrapper_CUDA_out_nansum_out_out", kNanSumInputAndOut,
+                              std::size(kNanSumInputAndOut)};
 
 template <class Op, const Rule& rule>
-using Native = forward::WithFallbackIfAny<Op, forward::Forwarded<Op, rule>>;
+using NativeNanSum = forward::WithFallbackIfAny<Op, forward::Forwarded<Op, rule>>;
 
 /// Zero where one of the parts is not a number; in single precision for halves, as CUDA adds them up.
 at::Tensor without_nan(const at::Tensor& self) {
@@ -33,7 +34,7 @@ at::Tensor without_nan(const at::Tensor& self) {
 at::Tensor nansum(const at::Tensor& self, at::OptionalIntArrayRef dim, bool keepdim,
                   std::optional<at::ScalarType> dtype) {
   if (!self.is_complex()) {
-    return Native<at::_ops::nansum, kRule>::call(self, dim, keepdim, dtype);
+    return NativeNanSum<at::_ops::nansum, kNanSumRule>::call(self, dim, keepdim, dtype);
   }
   return at::sum(without_nan(self), dim, keepdim).to(dtype.value_or(self.scalar_type()));
 }
@@ -41,7 +42,7 @@ at::Tensor nansum(const at::Tensor& self, at::OptionalIntArrayRef dim, bool keep
 at::Tensor& nansum_out(const at::Tensor& self, at::OptionalIntArrayRef dim, bool keepdim,
                        std::optional<at::ScalarType> dtype, at::Tensor& out) {
   if (!self.is_complex()) {
-    return Native<at::_ops::nansum_out, kOutRule>::call(self, dim, keepdim, dtype, out);
+    return NativeNanSum<at::_ops::nansum_out, kNanSumOutRule>::call(self, dim, keepdim, dtype, out);
   }
   TORCH_CHECK(!dtype.has_value() || *dtype == out.scalar_type(),
               "nansum: provided dtype must match dtype of result. Got ", out.scalar_type(), " and ", *dtype, ".");
