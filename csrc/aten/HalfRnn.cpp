@@ -90,7 +90,7 @@ void whole(const c10::OperatorHandle& op, c10::DispatchKeySet /*keys*/, torch::j
 }
 
 template <class Op, Kernel kernel, forward::Recurrent layers>
-void implement(forward::Registrar& registrar) {
+void implement_whole(forward::Registrar& registrar) {
   for (const auto key : {c10::DispatchKey::CUDA, c10::DispatchKey::AutogradCUDA}) {
     registrar.add({Op::name, Op::overload_name}, key,
                   c10::KernelFunction::makeFromBoxedFunction<&whole<kernel, layers>>());
@@ -101,14 +101,14 @@ void implement(forward::Registrar& registrar) {
 
 // Composite: under autograd's key too, so that the parts are what autograd records.
 void register_half_rnn(forward::Registrar& registrar) {
-  implement<at::_ops::lstm_input, &lstm_in_layers, Recurrent::kLstm>(registrar);
-  implement<at::_ops::lstm_data, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::gru_input, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::gru_data, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::rnn_tanh_input, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::rnn_tanh_data, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::rnn_relu_input, &compose, Recurrent::kOther>(registrar);
-  implement<at::_ops::rnn_relu_data, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::lstm_input, &lstm_in_layers, Recurrent::kLstm>(registrar);
+  implement_whole<at::_ops::lstm_data, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::gru_input, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::gru_data, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::rnn_tanh_input, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::rnn_tanh_data, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::rnn_relu_input, &compose, Recurrent::kOther>(registrar);
+  implement_whole<at::_ops::rnn_relu_data, &compose, Recurrent::kOther>(registrar);
 }
 
 }  // namespace torchdevice::aten

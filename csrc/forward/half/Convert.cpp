@@ -139,7 +139,7 @@ at::Tensor empty_on_host(at::IntArrayRef sizes, at::IntArrayRef strides, at::Sca
   return tensor;
 }
 
-at::Tensor widened(const at::Tensor& half) {
+at::Tensor float32_copy(const at::Tensor& half) {
   if (half.is_non_overlapping_and_dense()) {
     at::Tensor wide = empty_on_host(half.sizes(), half.strides(), at::kFloat, half.device());
     widen(half.scalar_type(), half.const_data_ptr(), wide.mutable_data_ptr<float>(), half.numel());
@@ -157,10 +157,10 @@ at::Tensor widened(const at::Tensor& half) {
       once = once.narrow(i, 0, 1);
     }
   }
-  return widened(once).expand(half.sizes());
+  return float32_copy(once).expand(half.sizes());
 }
 
-at::Tensor narrowed(const at::Tensor& wide, at::ScalarType half) {
+at::Tensor rounded_to(at::ScalarType half, const at::Tensor& wide) {
   if (!wide.is_non_overlapping_and_dense()) {
     return wide.to(half);
   }

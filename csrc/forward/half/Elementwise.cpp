@@ -31,10 +31,10 @@ bool lie_alike(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// One block: the operator on copies of it, rounded to where the result goes.
-class Block {
+class HalfBlock {
  public:
-  Block(const c10::OperatorHandle& op, const torch::jit::Stack& arguments, const std::vector<Operand>& operands,
-        at::ScalarType half)
+  HalfBlock(const c10::OperatorHandle& op, const torch::jit::Stack& arguments, const std::vector<Operand>& operands,
+            at::ScalarType half)
       : op_(op), arguments_(arguments), operands_(operands), half_(half) {
     for (size_t i = 0; i < operands.size(); ++i) {
       copies_.push_back(at::empty({kBlock}, at::kFloat));
@@ -95,7 +95,7 @@ bool run_elementwise(const c10::OperatorHandle& op, torch::jit::Stack& stack, at
   at::parallel_for(0, (count + kBlock - 1) / kBlock, /*grain_size=*/2, [&](int64_t from, int64_t to) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const HostMemory host_memory;
-    Block block(op, arguments, operands, half);
+    HalfBlock block(op, arguments, operands, half);
     for (int64_t i = from; i < to; ++i) {
       block.run(i * kBlock, std::min(count, (i + 1) * kBlock), memory);
     }

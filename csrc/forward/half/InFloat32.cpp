@@ -23,7 +23,7 @@
 namespace torchdevice::forward {
 namespace {
 
-bool is_half(at::ScalarType type) { return type == at::kHalf || type == at::kBFloat16; }
+bool is_half_type(at::ScalarType type) { return type == at::kHalf || type == at::kBFloat16; }
 
 /// Float32 and float64 statistics beside half tensors, which CUDA's kernels keep so.
 bool is_statistic(const std::string& name) {
@@ -32,10 +32,10 @@ bool is_statistic(const std::string& name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-bool is_written(const c10::Argument& argument) {
+bool kernel_writes(const c10::Argument& argument) {
   return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
 }
-bool is_output(const c10::Argument& argument) { return is_written(argument) && argument.kwarg_only(); }
+bool is_output(const c10::Argument& argument) { return kernel_writes(argument) && argument.kwarg_only(); }
 bool is_dtype(const c10::Argument& argument) {
   const c10::Type& type = argument.real_type()->kind() == c10::TypeKind::OptionalType
                               ? *argument.real_type()->castRaw<c10::OptionalType>()->getElementType()
@@ -44,9 +44,9 @@ bool is_dtype(const c10::Argument& argument) {
 }
 
 /// One call: its arguments on the stack.
-class Call {
+class HalfCall {
  public:
-  Call(const c10::OperatorHandle& op, const HalfRule& rule, torch::jit::Stack& stack)
+  HalfCall(const c10::OperatorHandle& op, const HalfRule& rule, torch::jit::Stack& stack)
       : schema_(op.schema()), rule_(rule), stack_(stack), first_(stack.size() - op.schema().arguments().size()) {}
 
   /// Whether it is to be computed in float32, and can be: one half type, and no other floating-point type beside it.
@@ -102,7 +102,7 @@ class Call {
   void see(at::ScalarType asked) {
     if (asked == at::kFloat) {
       keeps_float32_ = true;
-    } else if (is_half(asked)) {
+    } else if (is_half_type(asked)) {
       suits_ &= type_ == asked;
     } else if (at::isFloatingType(asked) || at::isComplexType(asked)) {
       suits_ = false;
@@ -118,14 +118,14 @@ class Call {
     }
     suits_ &= tensor.is_cuda() && tensor.device() == *device_ && tensor.layout() == c10::kStrided && !tensor.is_neg() &&
               !tensor._is_zerotensor();
-    writes_ |= is_written(argument);
-    if (is_half(type)) {
+    writes_ |= kernel_writes(argument);
+    if (is_half_type(type)) {
       suits_ &= type_ == at::ScalarType::Undefined || type_ == type;
       type_ = type;
       return;
     }
     // A number beside tensors does not say of what type the result is.
-    const bool is_number = tensor.dim() == 0 && !is_written(argument);
+    const bool is_number = tensor.dim() == 0 && !kernel_writes(argument);
     suits_ &= (!at::isFloatingType(type) || is_number || is_statistic(argument.name())) && !at::isComplexType(type);
   }
 
@@ -134,7 +134,7 @@ class Call {
     std::vector<std::pair<at::Tensor, bool>> tensors;
     for (size_t i = first_; i < stack_.size(); ++i) {
       if (stack_[i].isTensor() && stack_[i].toTensor().defined()) {
-        tensors.emplace_back(stack_[i].toTensor(), is_written(formal(i)));
+        tensors.emplace_back(stack_[i].toTensor(), kernel_writes(formal(i)));
       }
     }
     for (const auto& [written, is_written] : tensors) {
@@ -170,7 +170,7 @@ class Call {
       }
       return wide;
     }
-    if (value.isInt() && is_dtype(argument) && is_half(static_cast<at::ScalarType>(value.toInt()))) {
+    if (value.isInt() && is_dtype(argument) && is_half_type(static_cast<at::ScalarType>(value.toInt()))) {
       return static_cast<int64_t>(at::kFloat);
     }
     return value;
@@ -187,8 +187,8 @@ class Call {
     const auto known =
         std::find_if(copies_.begin(), copies_.end(), [&](const auto& pair) { return pair.first.is_same(tensor); });
     const at::Tensor wide =
-        known != copies_.end() ? known->second : copies_.emplace_back(tensor, forward::widened(tensor)).second;
-    if (is_written(argument) || (argument.name().starts_with("running_") && updates_statistics())) {
+        known != copies_.end() ? known->second : copies_.emplace_back(tensor, float32_copy(tensor)).second;
+    if (kernel_writes(argument) || (argument.name().starts_with("running_") && updates_statistics())) {
       written_.emplace_back(tensor, wide);
     }
     return wide;
@@ -222,7 +222,7 @@ class Call {
       return caller->first;
     }
     if (result.scalar_type() == at::kFloat && !stays_float32) {
-      return narrowed(result, type_);
+      return rounded_to(type_, result);
     }
     // What stays is copied too: the device's memory is where results live.
     return result.clone();
@@ -247,7 +247,7 @@ class InFloat32 final : public c10::OperatorKernel {
 
   void operator()(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    Call call(op, rule_, *stack);
+    HalfCall call(op, rule_, *stack);
     if (!call.suits()) {
       kernel_.callBoxed(op, keys, stack);
       return;
