@@ -3,10 +3,8 @@
 
 #include "distributed/TensorPipe.h"
 
-#if __has_include(<tensorpipe/tensorpipe.h>)
+#ifdef USE_TENSORPIPE
 
-// torch's own headers ask.
-#define USE_TENSORPIPE
 #include <c10/core/StreamGuard.h>
 #include <tensorpipe/channel/basic/factory.h>
 #include <tensorpipe/tensorpipe.h>
