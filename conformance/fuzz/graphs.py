@@ -104,7 +104,7 @@ def run(rng: random.Random) -> Counter[str]:
     failures: list[str] = []
     counts: Counter[str] = Counter()
     threads = rng.choice((1, 1, 1, 2, 3))
-    streams = [torch.cuda.Stream(rng.randrange(2)) for _ in range(threads)]
+    streams = [torch.cuda.Stream(rng.randrange(torch.cuda.device_count())) for _ in range(threads)]
 
     def one(number: int, stream: torch.cuda.Stream) -> None:
         try:

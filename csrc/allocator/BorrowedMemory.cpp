@@ -24,12 +24,12 @@ bool is_there(const void* memory, size_t nbytes) {
 
 }  // namespace
 
-void check_lender(const c10::StorageImpl& storage) {
+void check_lender(const c10::StorageImpl& storage, int64_t offset) {
   if (!storage.device().is_cuda()) {
     return;
   }
   check_device(storage.device().index());
-  if (storage.nbytes() != 0 && !is_there(storage.data(), storage.nbytes())) {
+  if (offset < 0 || (storage.nbytes() != 0 && !is_there(storage.data(), storage.nbytes()))) {
     throw_cuda_error(CudaError::kIllegalAddress, "check_lender");
   }
 }

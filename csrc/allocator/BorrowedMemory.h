@@ -13,16 +13,18 @@ namespace torchdevice {
 // work on them. They have no allocator and cannot be resized; those of results that a native kernel borrowed have the
 // device's allocator since they were adopted.
 
-/// Throws CUDA's error where it is not so.
-void check_lender(const c10::StorageImpl& storage);
+/// check_borrowed() for a storage that is.
+void check_lender(const c10::StorageImpl& storage, int64_t offset);
 
 /// Throws CUDA's error of an illegal memory access where `storage` is borrowed and there is less memory than it says,
-/// and that of an invalid device where it says a device that there is not.
-inline void check_borrowed(const c10::StorageImpl& storage) {
+/// or a tensor begins before it, at `offset`; and that of an invalid device where it says a device that there is not.
+inline void check_borrowed(const c10::StorageImpl& storage, int64_t offset = 0) {
   if (C10_UNLIKELY(!storage.resizable() && storage.allocator() == nullptr)) {
-    check_lender(storage);
+    check_lender(storage, offset);
   }
 }
-inline void check_borrowed(const at::TensorBase& tensor) { check_borrowed(*tensor.storage().unsafeGetStorageImpl()); }
+inline void check_borrowed(const at::TensorBase& tensor) {
+  check_borrowed(*tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset());
+}
 
 }  // namespace torchdevice

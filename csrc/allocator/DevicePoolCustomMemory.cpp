@@ -1,5 +1,7 @@
 // allocator/DevicePoolCustomMemory.cpp: DevicePool's dealings with a program's own allocators.
 
+#include <c10/util/Exception.h>
+
 #include <utility>
 
 #include "allocator/DevicePool.h"
@@ -57,7 +59,12 @@ void DevicePool::free_custom(Segment& segment) {
   put_back_header(segment);
   {
     const Unlocked unlocked(lock_);
-    freed.source->release(freed.base, freed.size, device_, freed.source_stream);
+    try {
+      freed.source->release(freed.base, freed.size, device_, freed.source_stream);
+    } catch (const std::exception& error) {
+      // Most memory ends in a destructor, where nobody could catch it.
+      TORCH_WARN("The program's own allocator failed to release memory: ", error.what());
+    }
   }
   settle();
 }

@@ -120,7 +120,6 @@ void AliasPool::borrow_memory(AliasSlot& slot, const AliasSlot& lender) {
 }
 
 void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool written) const {
-  check_borrowed(source);
   c10::StorageImpl& storage = *slot.storage;
   storage.unsafe_set_nbytes(source.nbytes());
   storage.set_resizable(source.resizable());
@@ -138,6 +137,7 @@ void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool writ
 
 AliasSlot& AliasPool::push_unusual(c10::TensorImpl& source, c10::StorageImpl& source_storage,
                                    const AliasSlot* same_storage, bool written) {
+  check_borrowed(source_storage, TensorAccess::storage_offset(source));
   AliasPlace& slot = *top_;
   if (slot.storage == nullptr) {
     renew(slot);

@@ -2,12 +2,18 @@
 
 #include "runtime/SharedMemory.h"
 
-#include <ATen/MapAllocator.h>
+#include <c10/util/error.h>
+#include <fcntl.h>
 #include <libshm.h>
+#ifdef __APPLE__
+#include <sys/mman.h>
+#include <sys/stat.h>
+#endif
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <iterator>
 #include <map>
@@ -124,13 +130,32 @@ bool is_well_formed(const SharedHandle& handle) {
          handle.manager.find('\0') == std::string::npos;
 }
 
+/// Throws if there is no such file.
+size_t shared_file_size(const std::string& name) {
+#ifdef __APPLE__
+  const int file = shm_open(name.c_str(), O_RDWR, 0);
+#else
+  // What shm_open does. It is in other libraries in older releases of glibc, and so is fstat.
+  const int file = open(("/dev/shm" + name).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+#endif
+  TORCH_CHECK(file >= 0, "unable to open shared memory object <", name, ">: ", c10::utils::str_error(errno));
+#ifdef __APPLE__
+  struct stat facts{};
+  const off_t size = fstat(file, &facts) == 0 ? facts.st_size : 0;
+#else
+  const off_t size = std::max<off_t>(0, lseek(file, 0, SEEK_END));
+#endif
+  close(file);
+  return static_cast<size_t>(size);
+}
+
 /// Throws if the file is not there or has less than `nbytes`: libshm would make it longer, and map less than it was
 /// asked for where the size overflows.
 at::DataPtr open_file(const SharedHandle& handle, size_t nbytes) {
   constexpr int kExisting = at::ALLOCATOR_MAPPED_SHAREDMEM | at::ALLOCATOR_MAPPED_NOCREATE;
   constexpr size_t kHeader = 64;  // libshm's count of users
   TORCH_CHECK(is_well_formed(handle), "incorrect handle");
-  const auto size = static_cast<size_t>(at::MapAllocator(handle.file, kExisting, /*size=*/0).size());
+  const size_t size = shared_file_size(handle.file);
   TORCH_CHECK(size >= kHeader && nbytes <= size - kHeader, "the handle says ", nbytes, " bytes, and there are ",
               size - std::min(size, kHeader));
   return THManagedMapAllocator::makeDataPtr(handle.manager.c_str(), handle.file.c_str(), kExisting, nbytes);
