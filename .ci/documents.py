@@ -40,12 +40,9 @@ def settings() -> str:
     running = [setting for setting in SETTINGS.values() if not setting.at_build]
     building = [setting for setting in SETTINGS.values() if setting.at_build]
     any_value = _names(setting for setting in running if setting.bad == AS_UNSET)
-    empty = _names(setting for setting in running if setting.empty == AS_UNSET and setting.bad != AS_UNSET)
     return (
         f"{_rows(running)}\n\n"
-        "Any other value is an error, and so is an empty one. Exceptions:\n"
-        f"{any_value} ignore both;\n"
-        f"{empty} ignore an empty one.\n"
+        f"An empty value is as if unset. Any other is an error; {any_value} ignore it.\n"
         "A misspelt name gives a warning.\n\n"
         f"For those who build torchdevice:\n\n{_rows(building)}"
     )

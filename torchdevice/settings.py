@@ -25,7 +25,7 @@ class Setting(NamedTuple):
     default: str
     meaning: str
     parser: str  #: the file that knows what a value means
-    empty: str = AN_ERROR  #: what an empty value is
+    empty: str = AS_UNSET  #: what an empty value is; only builds give it a meaning of its own
     bad: str = AN_ERROR  #: what any other value is
     at_build: bool = False  #: read when the extension is compiled, not when it runs
 
@@ -39,7 +39,6 @@ SETTINGS = {
             "active unless a real GPU works",
             "`0` keeps torchdevice out; `1` activates it even where a real GPU works",
             "torchdevice/activation.py",
-            empty=AS_UNSET,
             bad=AS_UNSET,
         ),
         Setting(
@@ -83,7 +82,6 @@ SETTINGS = {
             "`allow`",
             "whether what MPS lacks may run on the CPU; `warn` says so once for each operator",
             "csrc/forward/fallback/FallbackPolicy.cpp",
-            empty=AS_UNSET,
         ),
         Setting(
             "TORCHDEVICE_FORCE_CPU_OPS",
@@ -91,7 +89,6 @@ SETTINGS = {
             "none",
             "operators that run on the CPU although MPS has them",
             "csrc/forward/fallback/Forced.cpp",
-            empty=AS_UNSET,
         ),
         Setting(
             "TORCHDEVICE_HALF",
@@ -107,7 +104,6 @@ SETTINGS = {
             "`0`",
             "`1` keeps bytes, times and call sites of operators for `torchdevice.report()`",
             "csrc/forward/fallback/Tally.cpp",
-            empty=AS_UNSET,
         ),
         Setting(
             "TORCHDEVICE_FORK",
@@ -115,7 +111,6 @@ SETTINGS = {
             "refused, as on a GPU",
             "lets a forked child go on using CUDA; over MPS it cannot",
             "csrc/python/Devices.cpp",
-            empty=AS_UNSET,
             bad=AS_UNSET,
         ),
         Setting(
@@ -150,8 +145,9 @@ SETTINGS = {
 
 
 def read(name: str) -> str | None:
-    """The text of a setting of the table; None where it is not set."""
-    return os.environ.get(SETTINGS[name].name)
+    """The text of a setting of the table; None where it is not set, or empty without a meaning."""
+    text = os.environ.get(SETTINGS[name].name)
+    return None if text == "" and SETTINGS[name].empty == AS_UNSET else text
 
 
 def present() -> list[str]:

@@ -8,7 +8,7 @@ namespace torchdevice {
 
 std::optional<std::string_view> read_setting(const char* name) {
   const char* text = std::getenv(name);
-  return text != nullptr ? std::optional<std::string_view>(text) : std::nullopt;
+  return text != nullptr && *text != '\0' ? std::optional<std::string_view>(text) : std::nullopt;
 }
 
 }  // namespace torchdevice

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunPython
-from torchdevice.settings import AN_ERROR, AS_UNSET, SETTINGS, mistake, read
+from torchdevice.settings import AS_UNSET, SETTINGS, mistake, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def test_the_command_lists_them() -> None:
     assert lines[3:6] == [
         "TORCHDEVICE_COUNT=1 to 64",
         "    number of simulated devices",
-        "    unset: 1; empty: an error",
+        "    unset: 1; empty: as if unset",
     ]
 
 
@@ -143,32 +143,6 @@ def test_a_misspelt_name_is_nothing_to_a_torchdevice_that_is_kept_out(run_python
     assert run_python("import torch", TORCHDEVICE_FALBACK="error", **{switch: "0"}).stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("TORCHDEVICE_COUNT", "must be an integer from 1 to 64, but it is ''"),
-        (
-            "TORCHDEVICE_PROFILE",
-            "must be one of v100, t4, a100, a100-40gb, a10g, rtx3090, l4, l40s, rtx4090, h100, h200, rtx5090, "
-            "but it is ''",
-        ),
-        ("TORCHDEVICE_CAPABILITY", "must be a compute capability from 5.0 on, but it is ''"),
-        (
-            "TORCHDEVICE_MEMORY",
-            "must be a size of at least 2MiB, such as 8GiB, 500MB or a number of bytes, but it is ''",
-        ),
-        ("TORCHDEVICE_BACKEND", "must be mps or cpu, but it is ''"),
-    ],
-)
-def test_an_empty_value_that_is_an_error(run_python: RunPython, name: str, message: str) -> None:
-    assert SETTINGS[name].empty == AN_ERROR
-    process = run_python("import torch; print(torch.cuda.is_available())", **{name: ""})
-    assert process.stdout == "False\n"
-    assert warnings_of(process) == [
-        f"RuntimeWarning: torchdevice is not active: activation failed: ValueError: {name} {message}"
-    ]
-
-
 #: What the settings that ignore a value are about: is it active, are its operators counted, may a child go on?
 STATE = """
     import os, torch, torchdevice
@@ -191,10 +165,7 @@ USUAL = (
 
 def test_an_empty_value_that_is_as_if_unset(run_python: RunPython) -> None:
     empty = {name: "" for name, setting in SETTINGS.items() if setting.empty == AS_UNSET}
-    assert set(empty) == {
-        "TORCHDEVICE", "TORCHDEVICE_FALLBACK", "TORCHDEVICE_FORCE_CPU_OPS", "TORCHDEVICE_HALF",
-        "TORCHDEVICE_REPORT", "TORCHDEVICE_FORK",
-    }  # fmt: skip
+    assert set(empty) == {name for name, setting in SETTINGS.items() if not setting.at_build}
     process = run_python(STATE, **empty)
     assert (process.stdout, process.stderr) == (USUAL, "")
 
