@@ -16,7 +16,7 @@ using c10::CachingAllocator::format_size;
 using c10::CachingDeviceAllocator::TraceEntry;
 
 void DevicePool::set_fraction(double fraction) {
-  TORCH_INTERNAL_ASSERT(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
+  TORCH_CHECK(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
   const Guard guard(lock_);
   fraction_ = fraction;
 }

@@ -198,7 +198,7 @@ void DevicePool::unmap_segment(Segment& segment) {
 void* DevicePool::allocate_uncached(size_t nbytes) {
   const Guard guard(lock_);
   const size_t size = (nbytes + kSegmentAlignment - 1) & ~(kSegmentAlignment - 1);
-  const Segment* segment = map_segment(size);
+  const Segment* segment = size >= nbytes ? map_segment(size) : nullptr;
   if (segment == nullptr) {
     throw_cuda_error(CudaError::kMemoryAllocation, "allocate_uncached");
   }

@@ -8,6 +8,7 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -21,6 +22,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using c10::CachingDeviceAllocator::TraceEntry;
 using Level = MemoryHistory::Level;
+
+/// The host's allocator takes larger sizes for negative ones.
+constexpr size_t kLargestBlock = size_t{1} << 62;
 
 int64_t microseconds_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
@@ -230,6 +234,9 @@ class PinnedAllocator final : public at::HostAllocator {
   c10::DataPtr allocate(size_t nbytes) override {
     void* pointer = nullptr;
     if (nbytes != 0) {
+      if (nbytes > kLargestBlock) {
+        throw_cuda_error(CudaError::kMemoryAllocation, "allocate");
+      }
       const size_t size = std::bit_ceil(nbytes);
       const Context context = pinned_ranges().gather(Level::STATE);
       pointer = pinned_ranges().take(size, context);
@@ -274,7 +281,12 @@ class PinnedAllocator final : public at::HostAllocator {
  private:
   static void* allocate_block(size_t size, const Context& context) {
     const auto start = Clock::now();
-    void* block = c10::alloc_cpu(size);
+    void* block = nullptr;
+    try {
+      block = c10::alloc_cpu(size);
+    } catch (const c10::Error&) {
+      throw_cuda_error(CudaError::kMemoryAllocation, "allocate_block");
+    }
     pinned_ranges().add_block(block, size, microseconds_since(start), context);
     return block;
   }
@@ -306,7 +318,8 @@ std::vector<TraceEntry> pinned_trace() {
 bool is_pinned(const void* pointer, size_t nbytes) { return pinned_ranges().contains(pointer, nbytes); }
 
 int register_host_memory(void* pointer, size_t nbytes) {
-  if (!pointer || nbytes == 0) {
+  const bool wraps_around = nbytes > std::numeric_limits<uintptr_t>::max() - reinterpret_cast<uintptr_t>(pointer);
+  if (!pointer || nbytes == 0 || wraps_around) {
     return static_cast<int>(CudaError::kInvalidValue);
   }
   const bool added = pinned_ranges().add_registered(pointer, nbytes);

@@ -36,7 +36,7 @@ std::vector<c10::CachingDeviceAllocator::TraceEntry> pinned_trace();
 /// inside.
 bool is_pinned(const void* pointer, size_t nbytes = 1);
 
-/// cudaHostRegister: 0, or the code of a CUDA error if the range is empty or overlaps a pinned one.
+/// cudaHostRegister: 0, or the code of a CUDA error if the range is empty, wraps around or overlaps a pinned one.
 int register_host_memory(void* pointer, size_t nbytes);
 
 /// cudaHostUnregister: 0, or the code of a CUDA error if no registered range starts at `pointer`.

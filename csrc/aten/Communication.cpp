@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/Device.h"
+
 namespace torchdevice::aten {
 namespace {
 
-at::Device cuda_device(int64_t index) { return {at::kCUDA, static_cast<c10::DeviceIndex>(index)}; }
+at::Device cuda_device(int64_t index) { return {at::kCUDA, device_index_of(index)}; }
 
 void check_device_index(int64_t index) {
   TORCH_CHECK(index >= 0, "Expected non-negative device index, but got ", index);
@@ -136,7 +138,7 @@ std::vector<Tensors> broadcast_coalesced(at::TensorList tensors, at::IntArrayRef
     const Tensors all_values = broadcast(values, devices);
     const Tensors all_indices = indices.defined() ? broadcast(indices, devices) : Tensors(devices.size());
     for (size_t i = 1; i < devices.size(); ++i) {
-      guard.set_index(static_cast<c10::DeviceIndex>(devices[i]));
+      guard.set_index(device_index_of(devices[i]));
       for (const at::Tensor& piece : unpacked(group, all_indices[i], all_values[i])) {
         // Pieces of one buffer share its version counter, but a change of one must not invalidate another.
         outputs[i].push_back(piece.variable_data());

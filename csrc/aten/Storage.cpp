@@ -10,24 +10,43 @@
 #include "allocator/CachingAllocator.h"
 #include "allocator/StorageResize.h"
 #include "forward/Registrar.h"
+#include "runtime/Stream.h"
 
 namespace torchdevice::aten {
 namespace {
 
-at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
-                             at::IntArrayRef stride) {
+void change_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
+                    at::IntArrayRef stride) {
   at::native::checkSetStorage(self, std::move(source), offset, size, stride);
   c10::TensorImpl& tensor = *self.unsafeGetTensorImpl();
   tensor.set_storage_offset(offset);
+  const auto first = static_cast<size_t>(offset);
+  size_t needed = 0;
   if (stride.data() != nullptr) {
     tensor.set_sizes_and_strides(size, stride);
+    needed = at::detail::computeStorageNbytes(size, stride, tensor.itemsize(), first);
   } else {
     tensor.set_sizes_contiguous(size);
+    needed = at::detail::computeStorageNbytesContiguous(size, tensor.itemsize(), first);
   }
-  const size_t needed = at::detail::computeStorageNbytes(tensor.sizes(), tensor.strides(), tensor.itemsize(),
-                                                         static_cast<size_t>(offset));
   if (tensor.numel() > 0 && needed > self.storage().nbytes()) {
     resize_storage(*self.storage().unsafeGetStorageImpl(), needed);
+  }
+}
+
+/// All or nothing: a tensor that is larger than its storage would read what is not its own.
+at::Tensor& set_from_storage(at::Tensor& self, at::Storage source, int64_t offset, at::IntArrayRef size,
+                             at::IntArrayRef stride) {
+  const at::Storage storage_before = self.storage();
+  const at::DimVector sizes_before(self.sizes());
+  const at::DimVector strides_before(self.strides());
+  const int64_t offset_before = self.storage_offset();
+  try {
+    change_storage(self, std::move(source), offset, size, stride);
+  } catch (...) {
+    self.unsafeGetTensorImpl()->set_storage_keep_dtype(storage_before);
+    self.unsafeGetTensorImpl()->set_sizes_and_strides(sizes_before, strides_before, offset_before);
+    throw;
   }
   return self;
 }
@@ -41,6 +60,7 @@ at::Tensor& set_empty(at::Tensor& self) {
 }
 
 void record_stream(at::Tensor& self, at::Stream stream) {
+  check_stream(stream);
   caching_allocator().recordStream(self.storage().data_ptr(), stream);
 }
 

@@ -51,6 +51,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void synchronizeStream(const c10::Stream& stream) const override { synchronize_stream(stream); }
   bool isStreamCapturing(const c10::Stream& stream) const override { return capture_of(stream) != 0; }
   void recordDataPtrOnStream(const c10::DataPtr& data, const c10::Stream& stream) const override {
+    check_stream(stream);
     caching_allocator().recordStream(data, stream);
   }
 

@@ -27,7 +27,7 @@ void remove_operators_of_cuda_build() {
   }
 }
 
-int64_t exchange(int64_t index) { return index < 0 ? -1 : exchange_device(static_cast<c10::DeviceIndex>(index)); }
+int64_t exchange(int64_t index) { return index < 0 ? -1 : exchange_device(device_index_of(index)); }
 
 }  // namespace
 
@@ -40,7 +40,7 @@ void register_script_operators() {
   library->def(torch::schema("_exchange_device(int index) -> int", kHasEffects), &exchange);
   library->def(torch::schema("_maybe_exchange_device(int index) -> int", kHasEffects), &exchange);
   library->def(torch::schema("_set_device(int val) -> ()", kHasEffects),
-               [](int64_t index) { set_current_device(static_cast<c10::DeviceIndex>(index)); });
+               [](int64_t index) { set_current_device(device_index_of(index)); });
   library->def(torch::schema("device_index(Device device) -> int", kHasEffects),
                [](c10::Device device) { return int64_t{device.index()}; });
   library->def(torch::schema("device_count() -> int", kHasEffects), [] { return int64_t{device_count()}; });

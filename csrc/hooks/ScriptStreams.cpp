@@ -22,7 +22,7 @@ using EventPtr = c10::intrusive_ptr<ScriptEvent>;
 class ScriptStream final : public torch::CustomClassHolder {
  public:
   ScriptStream(std::optional<c10::Device> device, int64_t priority)
-      : ScriptStream(pool_stream(static_cast<int>(priority), script_device(device))) {}
+      : ScriptStream(pool_stream(priority, script_device(device))) {}
   explicit ScriptStream(c10::Stream stream) : stream_(stream) {}
 
   c10::Stream get() const { return stream_; }

@@ -38,7 +38,7 @@ Integers integers(PyObject* tuple) {
 PyObject* empty_strided(PyObject* index, PyObject* const* arguments, Py_ssize_t count) {
   HANDLE_TH_ERRORS
   TORCH_CHECK(count == kParameters && THPDtype_Check(arguments[2]), "expected sizes, strides and a dtype");
-  const auto device_index = PyLong_Check(index) ? static_cast<c10::DeviceIndex>(THPUtils_unpackLong(index)) : -1;
+  const auto device_index = PyLong_Check(index) ? THPUtils_unpackDeviceIndex(index) : c10::DeviceIndex{-1};
   const auto options = at::TensorOptions(reinterpret_cast<THPDtype*>(arguments[2])->scalar_type)
                            .device(at::Device(at::kCUDA, device_index));
   return THPVariable_Wrap(at::empty_strided(integers(arguments[0]), integers(arguments[1]), options));

@@ -21,8 +21,6 @@ namespace {
 /// sizeof(cudaIpcEventHandle_t)
 constexpr Py_ssize_t kEventHandleSize = 64;
 
-constexpr c10::DeviceIndex kNoDevice = -1;
-
 // A handle travels as bytes: the file's name, a zero, the manager's name.
 PyObject* bytes_of(const SharedHandle& handle) {
   const std::string bytes = handle.file + '\0' + handle.manager;
@@ -89,7 +87,7 @@ PyObject* new_shared_cuda(PyObject* /*module*/, PyObject* args) {
     throw python_error();
   }
   torch::utils::device_lazy_init(at::kCUDA);
-  const auto device = std::in_range<c10::DeviceIndex>(index) ? static_cast<c10::DeviceIndex>(index) : kNoDevice;
+  const auto device = device_index_of(index);
   check_device(device);
   // The sender's offset is always 0.
   TORCH_CHECK(nbytes >= 0 && offset == 0, "incorrect handle");

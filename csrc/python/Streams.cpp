@@ -16,10 +16,9 @@ namespace torchdevice {
 namespace {
 
 c10::Stream checked_stream(int64_t id, int64_t device, int64_t type) {
-  const auto stream =
-      c10::Stream::unpack3(id, static_cast<c10::DeviceIndex>(device), static_cast<c10::DeviceType>(type));
-  TORCH_CHECK(stream.device_type() == c10::kCUDA, "Expected a CUDA stream, but got ", stream);
-  return stream;
+  constexpr auto kCuda = static_cast<int64_t>(c10::kCUDA);
+  TORCH_CHECK(type == kCuda, "Expected a CUDA stream, whose device_type is ", kCuda, ", but got ", type);
+  return c10::Stream::unpack3(id, device_index_of(device), c10::kCUDA);
 }
 
 c10::Stream stream_of(PyObject* object) {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "runtime/DeviceProfile.h"
 #include "runtime/Error.h"
@@ -200,6 +201,11 @@ void check_device(c10::DeviceIndex index) {
   if (index < 0 || index >= device_count()) {
     throw_cuda_error(CudaError::kInvalidDevice, "check_device");
   }
+}
+
+c10::DeviceIndex device_index_of(int64_t number) {
+  TORCH_CHECK(std::in_range<c10::DeviceIndex>(number), "Overflow when unpacking DeviceIndex");
+  return static_cast<c10::DeviceIndex>(number);
 }
 
 void set_current_device(c10::DeviceIndex index) {

@@ -53,7 +53,13 @@ c10::DeviceIndex exchange_device(c10::DeviceIndex index);
 void restore_device(c10::DeviceIndex index) noexcept;
 
 /// The current device for -1, else `index`.
-inline c10::DeviceIndex resolve_device(c10::DeviceIndex index) noexcept { return index < 0 ? current_device() : index; }
+inline c10::DeviceIndex resolve_device(c10::DeviceIndex index) noexcept {
+  return index == -1 ? current_device() : index;
+}
+
+/// A number of a program as the index of a device, which may not exist. Throws c10::Error with torch's text, as the
+/// cast would leave a part of the number: 256 is not device 0.
+c10::DeviceIndex device_index_of(int64_t number);
 
 /// Whether this process has made `index` current or put memory on it: CUDA would hold a context there.
 bool has_context(c10::DeviceIndex index) noexcept;

@@ -30,6 +30,7 @@ Event::~Event() {
 }
 
 void Event::record(c10::Stream stream) {
+  check_stream(stream);
   captured_ = capture_point(stream);
   if (native_ && !captured_) {
     native_->record();
@@ -42,6 +43,7 @@ void Event::record(c10::Stream stream) {
 
 // See Note [Streams without queues]: later work comes after earlier work anyway.
 void Event::block(c10::Stream stream) const {
+  check_stream(stream);
   if (captured_) {
     join_capture(stream, *captured_);
   }

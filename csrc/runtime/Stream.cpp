@@ -23,7 +23,8 @@ constexpr int kPriorities = 4;
 
 // Note [Stream ids]
 // As in a CUDA build: 0 is the default stream; an even id is an external stream's handle; an odd one is
-// (index in pool << 5) | ((1 - priority) << 1) | 1. torch prints and pickles ids, and external handles must fit.
+// (index in pool << 5) | ((1 - priority) << 1) | 1. torch prints and pickles ids, and external handles must fit. 1 is
+// what CUDA calls cudaStreamLegacy: the default stream by another name.
 constexpr unsigned kIndexShift = 5;
 constexpr uint64_t kKindMask = 0xF;
 
@@ -40,6 +41,10 @@ std::array<std::array<std::atomic<uint32_t>, kPriorities>, kMaxDevices> next_in_
 using StreamIds = std::array<c10::StreamId, kMaxDevices>;
 constinit thread_local std::unique_ptr<StreamIds> current_ids;
 constinit std::atomic<SyncDebugMode> debug_mode{SyncDebugMode::kOff};
+
+constexpr c10::StreamId kLegacy = 1;
+
+bool is_default(c10::StreamId id) { return id == 0 || id == kLegacy; }
 
 bool is_external(c10::StreamId id) { return id != 0 && id % 2 == 0; }
 
@@ -58,8 +63,8 @@ c10::Stream make_stream(c10::DeviceIndex device, c10::StreamId id) {
 
 c10::DeviceIndex checked(c10::DeviceIndex device) {
   const auto index = resolve_device(device);
-  TORCH_CHECK(index < device_count(), "Device index value ", static_cast<int>(index), " is out of index range [0, ",
-              static_cast<int>(device_count()), ")");
+  TORCH_CHECK(index >= 0 && index < device_count(), "Device index value ", static_cast<int>(index),
+              " is out of index range [0, ", static_cast<int>(device_count()), ")");
   return index;
 }
 
@@ -101,22 +106,25 @@ c10::Stream exchange_stream(c10::Stream stream) {
   return previous;
 }
 
-c10::Stream pool_stream(int priority, c10::DeviceIndex device) {
+c10::Stream pool_stream(int64_t priority, c10::DeviceIndex device) {
   const auto index = checked(device);
   note_context(index);
   trace_pool_creation(index);
-  const int level = std::clamp(-priority, 0, kPriorities - 1);
+  const auto level = static_cast<int>(-std::clamp<int64_t>(priority, 1 - kPriorities, 0));
   const auto turn = next_in_pool[index][level].fetch_add(1, std::memory_order_relaxed);
   return make_stream(index, pool_stream_id(turn % kStreamsPerPool, level));
 }
 
 c10::Stream external_stream(void* handle, c10::DeviceIndex device) {
-  return make_stream(resolve_device(device), static_cast<c10::StreamId>(reinterpret_cast<intptr_t>(handle)));
+  const auto id = static_cast<c10::StreamId>(reinterpret_cast<intptr_t>(handle));
+  TORCH_CHECK(is_default(id) || is_external(id), "Expected the address of a CUDA stream, but got ", handle,
+              ": streams lie at even addresses");
+  return make_stream(resolve_device(device), id);
 }
 
 void* stream_handle(c10::Stream stream) {
   const auto id = stream.id();
-  if (id == 0) {
+  if (is_default(id)) {
     return nullptr;
   }
   if (is_external(id)) {
@@ -124,25 +132,29 @@ void* stream_handle(c10::Stream stream) {
     return reinterpret_cast<void*>(static_cast<intptr_t>(id));
   }
   const int kind = kind_of(id);
-  TORCH_INTERNAL_ASSERT(kind >= 1 && kind <= kPriorities, "Unrecognized stream ", stream,
-                        " (I didn't recognize the stream type, PRIORITY ", kind, ")");
+  TORCH_CHECK(kind >= 1 && kind <= kPriorities, "Unrecognized stream ", stream,
+              " (I didn't recognize the stream type, PRIORITY ", kind, ")");
   return &pools[checked(stream.device_index())][kind - 1][pool_index(id)];
 }
 
 int stream_priority(c10::Stream stream) {
   const auto id = stream.id();
-  return id == 0 || is_external(id) ? 0 : 1 - kind_of(id);
+  return is_default(id) || is_external(id) ? 0 : 1 - kind_of(id);
 }
 
 std::pair<int, int> stream_priority_range() noexcept { return {0, 1 - kPriorities}; }
 
+void check_stream(c10::Stream stream) { check_device(stream.device_index()); }
+
 bool stream_is_done(c10::Stream stream) {
+  check_stream(stream);
   forbid_wait_for(stream, "stream_is_done");
   native_backend().synchronize();
   return true;
 }
 
 void synchronize_stream(c10::Stream stream) {
+  check_stream(stream);
   forbid_wait_for(stream, "synchronize_stream");
   note_host_waits(stream);
   native_backend().synchronize();

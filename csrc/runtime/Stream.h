@@ -26,18 +26,22 @@ c10::StreamId current_stream_id(c10::DeviceIndex device) noexcept;
 c10::Stream exchange_stream(c10::Stream stream);
 
 /// The next of the 32 streams of that priority; priorities outside the range are moved to its nearest end.
-c10::Stream pool_stream(int priority, c10::DeviceIndex device);
+c10::Stream pool_stream(int64_t priority, c10::DeviceIndex device);
 
-/// A stream that another library made; `handle` is its identity.
+/// A stream that another library made; `handle` is its identity. Throws c10::Error for one that no library gives.
 c10::Stream external_stream(void* handle, c10::DeviceIndex device);
 
-/// What stands for cudaStream_t: null for the default stream, else a pointer that no other stream shares.
+/// What stands for cudaStream_t: null for the default stream, else a pointer that no other stream shares. Throws
+/// c10::Error for an id that no stream has.
 void* stream_handle(c10::Stream stream);
 
 int stream_priority(c10::Stream stream);
 
 /// Least and greatest priority, as CUDA counts them: (0, -3).
 std::pair<int, int> stream_priority_range() noexcept;
+
+/// Anybody can make a c10::Stream of any device. Throws AcceleratorError if there is no such device.
+void check_stream(c10::Stream stream);
 
 /// Whether everything submitted to `stream` is done; waits for it, as the native backend cannot be asked otherwise.
 bool stream_is_done(c10::Stream stream);
