@@ -191,10 +191,10 @@ class PooledAllocator final : public CachingAllocator {
                               std::function<bool(c10::StreamId)> filter) override {
     pool(device).begin_allocate_to_pool(id, std::move(filter));
   }
-  void end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) override {
-    pool(device).end_allocate_to_pool(id);
+  bool end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) override {
+    return pool(device).end_allocate_to_pool(id);
   }
-  void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override { pool(device).release_pool(id); }
+  bool release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override { return pool(device).release_pool(id); }
   int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) override { return pool(device).pool_use_count(id); }
   bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
                         const std::unordered_set<const void*>& addresses) override {
@@ -273,6 +273,22 @@ PooledAllocator& pooled_allocator() {
   return *allocator;
 }
 
+C10_ALWAYS_INLINE void release(void* memory) {
+  if (memory == nullptr) {
+    return;
+  }
+  Segment* segment = find_segment(memory);
+  if (C10_UNLIKELY(segment == nullptr)) {
+    if (native_backend().owns(memory)) {
+      caching_allocator().raw_deleter()(memory);
+      return;
+    }
+    raise_invalid_pointer(memory);
+  }
+  trace_deallocation(memory);
+  segment->pool->free(*segment, memory);
+}
+
 }  // namespace
 
 CachingAllocator& caching_allocator() {
@@ -304,20 +320,14 @@ c10::MempoolId_t graph_pool_handle(bool is_user_created) {
   return is_user_created ? c10::MempoolId_t{0, ++user_created} : c10::MempoolId_t{++made_for_graphs, 0};
 }
 
-void free_cuda_memory(void* memory) {
-  if (memory == nullptr) {
-    return;
+void release_cuda_memory(void* memory) { release(memory); }
+
+void free_cuda_memory(void* memory) noexcept {
+  try {
+    release(memory);
+  } catch (const std::exception& error) {
+    TORCH_WARN("Memory of a CUDA tensor could not be released: ", error.what());
   }
-  Segment* segment = find_segment(memory);
-  if (C10_UNLIKELY(segment == nullptr)) {
-    if (native_backend().owns(memory)) {
-      caching_allocator().raw_deleter()(memory);
-      return;
-    }
-    raise_invalid_pointer(memory);
-  }
-  trace_deallocation(memory);
-  segment->pool->free(*segment, memory);
 }
 
 }  // namespace torchdevice

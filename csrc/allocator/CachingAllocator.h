@@ -70,20 +70,24 @@ class CachingAllocator : public c10::DeviceAllocator {
   // Private pools: memory that only chosen allocations are served from. They follow c10::cuda::CUDACachingAllocator.
 
   /// Makes a pool with one user, or adds a user to the one with that id. For a new pool `splits` false says that its
-  /// segments are handed out whole, and `source`, unless null, where its memory comes from.
+  /// segments are handed out whole, and `source`, unless null, where its memory comes from. Throws c10::Error for a
+  /// pool that has lost its last user, and if there already is one with a source.
   virtual void create_pool(c10::DeviceIndex device, c10::MempoolId_t id, bool splits,
                            std::shared_ptr<const CustomAllocator> source) = 0;
 
   /// From now on allocations on `device` come from pool `id`, on any thread, if `filter` says true of the stream that
   /// they are made for; the route begun last comes first. Counts as one more user, and makes the pool if need be.
-  /// `filter` runs under a lock, in the allocating thread, and must not allocate.
+  /// Throws c10::Error, and changes nothing, if there is a route to the pool. `filter` runs under a lock, in the
+  /// allocating thread, and must not allocate.
   virtual void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
                                       std::function<bool(c10::StreamId)> filter) = 0;
-  /// Ends that route; the user stays until release_pool. Throws c10::Error when there is none.
-  virtual void end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+  /// Ends that route; the user stays until release_pool. False when there is none.
+  virtual bool end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
 
-  /// One user less. Once there is none, emptyCache gives the pool's free segments back, and forgets an empty pool.
-  virtual void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+  /// One user less; false if there was none. Once there is none, emptyCache gives the pool's free segments back, and
+  /// forgets an empty pool.
+  virtual bool release_pool(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
+  /// 0 for a pool that does not exist.
   virtual int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) = 0;
 
   /// Whether the blocks that the pool has handed out begin at `addresses`, and nowhere else. Throws c10::Error for a
@@ -91,7 +95,8 @@ class CachingAllocator : public c10::DeviceAllocator {
   virtual bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
                                 const std::unordered_set<const void*>& addresses) = 0;
 
-  /// Whether the pool's free blocks may serve other allocations that would fail.
+  /// Whether the pool's free blocks may serve other allocations that would fail. Nothing for a pool that does not
+  /// exist.
   virtual void set_pool_use_on_oom(c10::DeviceIndex device, c10::MempoolId_t id, bool use_on_oom) = 0;
 };
 
@@ -111,7 +116,11 @@ std::optional<c10::MempoolId_t> pool_of(const void* pointer);
 /// that a CUDA graph makes for itself.
 c10::MempoolId_t graph_pool_handle(bool is_user_created = true);
 
-/// Frees memory of the caching allocator; the deleter in its DataPtrs, whose context is the memory itself.
-void free_cuda_memory(void* memory);
+/// Frees memory of the caching allocator. Throws c10::Error with CUDA's text for what it has not handed out.
+void release_cuda_memory(void* memory);
+
+/// As release_cuda_memory, but warns: the deleter in DataPtrs, whose context is the memory itself. Programs can release
+/// memory under a tensor, which must not end the process when the tensor ends.
+void free_cuda_memory(void* memory) noexcept;
 
 }  // namespace torchdevice

@@ -57,8 +57,8 @@ class DevicePool {
   // DevicePoolPrivatePools.cpp; CachingAllocator.h says what each does.
   void create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source);
   void begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter);
-  void end_allocate_to_pool(c10::MempoolId_t id);
-  void release_pool(c10::MempoolId_t id);
+  bool end_allocate_to_pool(c10::MempoolId_t id);
+  bool release_pool(c10::MempoolId_t id);
   int pool_use_count(c10::MempoolId_t id);
   bool pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses);
   void set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom);
@@ -267,7 +267,10 @@ class DevicePool {
   [[noreturn]] void raise_out_of_memory(size_t size, size_t segment_size, const StreamBlocks& owner);
 
   // DevicePoolPrivatePools.cpp
-  PrivatePool& private_pool(c10::MempoolId_t id);
+  /// nullptr if there is none of that id.
+  PrivatePool* find_private_pool(c10::MempoolId_t id) const;
+  /// create_pool, with the lock held.
+  PrivatePool& join_private_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source);
   /// The blocks that this thread's allocations on `stream` come from, private pools considered.
   StreamBlocks& routed_blocks(c10::StreamId stream);
   /// A free block of a private pool that may be used before an allocation fails; nullptr if there is none.

@@ -1,73 +1,85 @@
 // allocator/DevicePoolPrivatePools.cpp: DevicePool's private pools, as in CUDA's caching allocator.
 
 #include <algorithm>
+#include <utility>
 
 #include "allocator/DevicePool.h"
 #include "allocator/ForeignSegments.h"
 
 namespace torchdevice {
 
-PrivatePool& DevicePool::private_pool(c10::MempoolId_t id) {
+PrivatePool* DevicePool::find_private_pool(c10::MempoolId_t id) const {
   const auto found = std::ranges::find_if(private_pools_, [&id](const auto& pool) { return pool->id == id; });
-  TORCH_INTERNAL_ASSERT(found != private_pools_.end());
-  return **found;
+  return found != private_pools_.end() ? found->get() : nullptr;
+}
+
+PrivatePool& DevicePool::join_private_pool(c10::MempoolId_t id, bool splits,
+                                           std::shared_ptr<const CustomAllocator> source) {
+  if (PrivatePool* pool = find_private_pool(id)) {
+    TORCH_CHECK(
+        pool->use_count > 0, "The memory pool (", id.first, ", ", id.second,
+        ") has lost its last user, the graph or MemPool that it belonged to, and serves no allocations any more");
+    TORCH_CHECK(source == nullptr, "The memory pool (", id.first, ", ", id.second, ") already has an allocator");
+    pool->use_count += 1;
+    return *pool;
+  }
+  return *private_pools_.emplace_back(
+      std::make_unique<PrivatePool>(PrivatePool{.id = id, .splits = splits, .source = std::move(source)}));
 }
 
 void DevicePool::create_pool(c10::MempoolId_t id, bool splits, std::shared_ptr<const CustomAllocator> source) {
   const Guard guard(lock_);
-  const auto found = std::ranges::find_if(private_pools_, [&id](const auto& pool) { return pool->id == id; });
-  if (found == private_pools_.end()) {
-    private_pools_.push_back(
-        std::make_unique<PrivatePool>(PrivatePool{.id = id, .splits = splits, .source = std::move(source)}));
-  } else {
-    TORCH_INTERNAL_ASSERT((*found)->use_count > 0);
-    TORCH_INTERNAL_ASSERT(source == nullptr);
-    (*found)->use_count += 1;
-  }
+  join_private_pool(id, splits, std::move(source));
 }
 
 void DevicePool::begin_allocate_to_pool(c10::MempoolId_t id, std::function<bool(c10::StreamId)> filter) {
-  create_pool(id, /*splits=*/true, nullptr);
   const Guard guard(lock_);
-  PrivatePool& pool = private_pool(id);
-  for (const Route& route : routes_) {
-    TORCH_CHECK(route.pool != &pool, "beginAllocateToPool: already recording to mempool_id");
-  }
-  routes_.push_back({&pool, std::move(filter)});
+  TORCH_CHECK(std::ranges::none_of(routes_, [&id](const Route& route) { return route.pool->id == id; }),
+              "beginAllocateToPool: already recording to mempool_id");
+  routes_.reserve(routes_.size() + 1);
+  routes_.push_back({&join_private_pool(id, /*splits=*/true, nullptr), std::move(filter)});
   settle();
   update_watched();
 }
 
-void DevicePool::end_allocate_to_pool(c10::MempoolId_t id) {
+bool DevicePool::end_allocate_to_pool(c10::MempoolId_t id) {
   const Guard guard(lock_);
   const auto found = std::ranges::find_if(routes_, [&id](const Route& route) { return route.pool->id == id; });
-  TORCH_CHECK(found != routes_.end(), "endAllocatePool: not currently recording to mempool_id");
+  if (found == routes_.end()) {
+    return false;
+  }
   routes_.erase(found);
   update_watched();
+  return true;
 }
 
-void DevicePool::release_pool(c10::MempoolId_t id) {
+bool DevicePool::release_pool(c10::MempoolId_t id) {
   const Guard guard(lock_);
-  PrivatePool& pool = private_pool(id);
-  TORCH_INTERNAL_ASSERT(pool.use_count > 0);
-  pool.use_count -= 1;
+  PrivatePool* pool = find_private_pool(id);
+  if (pool == nullptr || pool->use_count == 0) {
+    return false;
+  }
+  pool->use_count -= 1;
+  return true;
 }
 
 int DevicePool::pool_use_count(c10::MempoolId_t id) {
   const Guard guard(lock_);
-  return private_pool(id).use_count;
+  const PrivatePool* pool = find_private_pool(id);
+  return pool != nullptr ? pool->use_count : 0;
 }
 
 void DevicePool::set_pool_use_on_oom(c10::MempoolId_t id, bool use_on_oom) {
   const Guard guard(lock_);
-  private_pool(id).use_on_oom = use_on_oom;
+  if (PrivatePool* pool = find_private_pool(id)) {
+    pool->use_on_oom = use_on_oom;
+  }
 }
 
 bool DevicePool::pool_has_exactly(c10::MempoolId_t id, const std::unordered_set<const void*>& addresses) {
   const Guard guard(lock_);
   settle();
-  TORCH_CHECK(std::ranges::any_of(private_pools_, [&id](const auto& pool) { return pool->id == id; }),
-              "Could not find pool of id");
+  TORCH_CHECK(find_private_pool(id) != nullptr, "Could not find pool of id");
   size_t found = 0;
   for (const Segment* segment : segments_) {
     if (segment->pool_id != id) {

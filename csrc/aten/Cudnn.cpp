@@ -78,9 +78,8 @@ at::Tensor depthwise(const at::Tensor& self, const at::Tensor& weight, Sizes /*k
   return convolved(self, weight, bias, stride, padding, dilation, self.sym_size(1));
 }
 
-const at::Tensor& depthwise_out(const at::Tensor& self, const at::Tensor& weight, Sizes kernel_size,
-                                const OptionalTensor& bias, Sizes stride, Sizes padding, Sizes dilation,
-                                const at::Tensor& out) {
+at::Tensor& depthwise_out(const at::Tensor& self, const at::Tensor& weight, Sizes kernel_size,
+                          const OptionalTensor& bias, Sizes stride, Sizes padding, Sizes dilation, at::Tensor& out) {
   out.resize_(0);
   const at::Tensor result = depthwise(self, weight, kernel_size, bias, stride, padding, dilation);
   out.resize_(result.sizes());

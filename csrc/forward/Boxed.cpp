@@ -216,8 +216,23 @@ void see_in_call(const c10::IValue& value, bool written, CallKind& call) {
   }
 }
 
+/// As Functor does for typed kernels. Operators on other kinds of tensors are above the key that captures pass.
+template <c10::DispatchKey functionality>
+bool passes_capture_key(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if constexpr (functionality == c10::DispatchKey::Dense || functionality == c10::DispatchKey::Quantized) {
+    if (C10_UNLIKELY(must_pass_capture_key())) {
+      op.redispatchBoxed(native_keys(functionality, kCudaBackendBit) | c10::DispatchKeySet(kCaptureKey), stack);
+      return true;
+    }
+  }
+  return false;
+}
+
 template <c10::DispatchKey functionality>
 void forward_boxed(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if (passes_capture_key<functionality>(op, stack)) {
+    return;
+  }
   if (C10_LIKELY(!has_choice())) {
     forward_to_side<functionality>(op, stack);
     return;
@@ -267,6 +282,9 @@ std::optional<c10::Device> device_of_call(at::ArrayRef<c10::IValue> arguments) {
 /// The CPU's kernel on the CUDA tensors as they are: torch has one for both.
 template <c10::DispatchKey functionality>
 void run_shared(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if (passes_capture_key<functionality>(op, stack)) {
+    return;
+  }
   const c10::OptionalDeviceGuard guard(device_of_call(torch::jit::last(*stack, op.schema().arguments().size())));
   op.redispatchBoxed(native_keys(functionality, host_masquerade.native_backend_bit), stack);
 }

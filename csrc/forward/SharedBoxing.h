@@ -7,6 +7,9 @@
 #include <concepts>
 #include <utility>
 
+#include "forward/NativeKernel.h"
+#include "runtime/CaptureKey.h"
+
 namespace torchdevice::forward {
 
 /// A functor that derives from this is called boxed by way of its unboxed call. There are thousands: their own boxed
@@ -34,6 +37,9 @@ template <class R, class... A>
   c10::impl::make_boxed_from_unboxed_functor<ByUnboxed<R, A...>, false>::call(&shared, op, keys, stack);
 }
 
+/// With these keys a kernel dispatches its operator again, to be captured. See Note [Captures that begin elsewhere].
+inline constexpr c10::DispatchKeySet kCapturedKeys{kCaptureKey, c10::DispatchKey::CUDA};
+
 /// What the dispatcher calls for an object with a call operator.
 template <class Kernel, class Signature>
 class Functor;
@@ -42,11 +48,18 @@ template <class Kernel, class R, class... A>
 class Functor<Kernel, R(A...)> final : public SharesBoxing {
  public:
   template <class... Init>
-  explicit Functor(Init&&... init) : kernel_{std::forward<Init>(init)...} {}
-  R operator()(A... arguments) { return kernel_(std::forward<A>(arguments)...); }
+  explicit Functor(Redispatch<R, A...> redispatch, Init&&... init)
+      : kernel_{std::forward<Init>(init)...}, redispatch_(redispatch) {}
+  R operator()(A... arguments) {
+    if (C10_UNLIKELY(must_pass_capture_key())) {
+      return redispatch_(kCapturedKeys, std::forward<A>(arguments)...);
+    }
+    return kernel_(std::forward<A>(arguments)...);
+  }
 
  private:
   Kernel kernel_;
+  const Redispatch<R, A...> redispatch_;
 };
 
 }  // namespace torchdevice::forward

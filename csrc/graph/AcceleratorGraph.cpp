@@ -2,6 +2,8 @@
 
 #include <ATen/core/GraphImplInterface.h>
 
+#include <memory>
+
 #include "graph/Graph.h"
 
 namespace torchdevice::graph {
@@ -20,21 +22,21 @@ CaptureMode capture_mode(at::GraphCaptureMode mode) {
 
 class AcceleratorGraph final : public at::GraphImplInterface {
  public:
-  explicit AcceleratorGraph(const at::GraphImplArgs& args) : graph_(args.keep_graph) {}
+  explicit AcceleratorGraph(const at::GraphImplArgs& args) : graph_(std::make_shared<Graph>(args.keep_graph)) {}
 
   void capture_begin(c10::MempoolId_t pool, at::GraphCaptureMode mode) override {
-    graph_.capture_begin(pool, capture_mode(mode));
+    graph_->capture_begin(pool, capture_mode(mode));
   }
-  void capture_end() override { graph_.capture_end(); }
-  void instantiate() override { graph_.instantiate(); }
-  void replay() override { graph_.replay(); }
-  void reset() override { graph_.reset(); }
-  c10::MempoolId_t pool() const override { return graph_.pool(); }
-  void enable_debug_mode() override { graph_.enable_debug_mode(); }
-  void debug_dump(const std::string& path) override { graph_.debug_dump(path); }
+  void capture_end() override { graph_->capture_end(); }
+  void instantiate() override { graph_->instantiate(); }
+  void replay() override { graph_->replay(); }
+  void reset() override { graph_->reset(); }
+  c10::MempoolId_t pool() const override { return graph_->pool(); }
+  void enable_debug_mode() override { graph_->enable_debug_mode(); }
+  void debug_dump(const std::string& path) override { graph_->debug_dump(path); }
 
  private:
-  Graph graph_;
+  const std::shared_ptr<Graph> graph_;
 };
 
 }  // namespace

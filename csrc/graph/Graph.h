@@ -5,7 +5,9 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/Stream.h>
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,8 +18,10 @@
 
 namespace torchdevice::graph {
 
-/// Methods, their order and their errors are those of at::cuda::CUDAGraph (aten/src/ATen/cuda/CUDAGraph.cpp).
-class Graph {
+/// Methods, their order and their errors are those of at::cuda::CUDAGraph (aten/src/ATen/cuda/CUDAGraph.cpp). Held by
+/// shared_ptr. Threads may share one: a method waits for the one that runs. None is called with Python's lock, which
+/// that one's operators may want, and so is the destructor of a graph in the middle of its capture.
+class Graph : public std::enable_shared_from_this<Graph> {
  public:
   explicit Graph(bool keep_graph) : keep_graph_(keep_graph) {}
   ~Graph();
@@ -33,7 +37,7 @@ class Graph {
   void capture_end();
   void capture_end_pre();
   void instantiate();
-  void capture_end_post() { inspectable_ = keep_graph_; }
+  void capture_end_post();
   bool instantiated() const { return instantiated_; }
   void replay();
   void reset();
@@ -47,21 +51,31 @@ class Graph {
   void debug_dump(const std::string& path);
 
   /// The graph that the current stream's capture goes into.
-  static Graph& currently_capturing();
+  static std::shared_ptr<Graph> currently_capturing();
 
  private:
-  void leave_capture() noexcept;
+  // All of these need mutex_ to be held.
+  void add_generator(const at::Generator& generator);
+  /// From here on others find this graph by its capture, until that is forgotten.
+  void announce_capture(CaptureId capture);
+  void forget_capture();
+  /// The capture ends; what cudaStreamEndCapture would return. Throws, afterwards, if the program has ended the route
+  /// to the pool.
+  CudaError leave_capture();
+  /// As reset().
+  void discard();
   void release_pools();
 
+  mutable std::mutex mutex_;
   bool keep_graph_;
   bool captured_ = false;
   bool inspectable_ = false;
-  bool instantiated_ = false;
+  std::atomic<bool> instantiated_ = false;
   CaptureId capture_ = 0;
   c10::MempoolId_t pool_{0, 0};
   std::vector<c10::MempoolId_t> retained_pools_;
   c10::Stream stream_{c10::Stream::DEFAULT, c10::Device(c10::kCUDA, 0)};
-  std::unique_ptr<Recording> recording_;
+  std::shared_ptr<Recording> recording_;
   std::set<c10::intrusive_ptr<GeneratorState>> generators_;
 };
 

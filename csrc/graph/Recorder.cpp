@@ -3,6 +3,7 @@
 #include "graph/Recorder.h"
 
 #include <unordered_map>
+#include <utility>
 
 #include "forward/Registrar.h"
 #include "runtime/Device.h"
@@ -19,12 +20,12 @@ namespace {
 
 std::mutex recordings_mutex;
 
-std::unordered_map<CaptureId, Recording*>& recordings() {
-  static auto* const all = new std::unordered_map<CaptureId, Recording*>();
+std::unordered_map<CaptureId, std::shared_ptr<Recording>>& recordings() {
+  static auto* const all = new std::unordered_map<CaptureId, std::shared_ptr<Recording>>();
   return *all;
 }
 
-Recording* find_recording(CaptureId capture) {
+std::shared_ptr<Recording> find_recording(CaptureId capture) {
   const std::lock_guard guard(recordings_mutex);
   const auto known = recordings().find(capture);
   return known != recordings().end() ? known->second : nullptr;
@@ -64,7 +65,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   const auto below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kCaptureKey);
   const c10::Stream stream = current_stream(device_of(*stack, stack->size() - op.schema().arguments().size()));
   const CaptureId capture = capture_of(stream);
-  Recording* recording = capture != 0 && is_recorded_whole(op) ? find_recording(capture) : nullptr;
+  const auto recording = capture != 0 && is_recorded_whole(op) ? find_recording(capture) : nullptr;
   if (recording == nullptr) {
     leave_ended_captures();
     op.redispatchBoxed(below, stack);
@@ -74,7 +75,11 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
                               " cannot be captured into a CUDA graph, as there is no NCCL that would replay it; "
                               "run collectives outside of the capture.");
   note_captured_work(stream);
-  recording->run(op, below, stack);
+  if (!recording->run(op, below, stack)) {
+    // Another thread has ended the capture.
+    leave_ended_captures();
+    op.redispatchBoxed(below, stack);
+  }
 }
 
 /// A kernel for every operator that would otherwise be taken apart: composite kernels come before a backend's fallback.
@@ -97,11 +102,11 @@ void install_recorder() {
 
 }  // namespace
 
-void start_recording(CaptureId capture, Recording& recording) {
+void start_recording(CaptureId capture, std::shared_ptr<Recording> recording) {
   static std::once_flag installed;
   std::call_once(installed, install_recorder);
   const std::lock_guard guard(recordings_mutex);
-  recordings().emplace(capture, &recording);
+  recordings().emplace(capture, std::move(recording));
 }
 
 void stop_recording(CaptureId capture) {

@@ -1,15 +1,13 @@
-// graph/Recording.cpp: the operators of one captured graph, and how they run again on the same memory.
+// graph/Recording.cpp: the operators of one captured graph: how they are recorded.
 
 #include "graph/Recording.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/clone.h>
-#include <ATen/ops/copy_ops.h>
-#include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/ScopeExit.h>
 
 #include <algorithm>
-#include <ostream>
+#include <chrono>
 #include <string_view>
 
 #include "allocator/CachingAllocator.h"
@@ -20,7 +18,12 @@
 namespace torchdevice::graph {
 namespace {
 
-constexpr c10::DispatchKeySet kCuda{c10::DispatchKey::CUDA};
+/// How long an operator waits for a capture to end, at most: the kernels that the end waits for may want Python's lock,
+/// which this thread may hold.
+constexpr std::chrono::seconds kPatience{1};
+
+/// The recording whose operator this thread is running.
+constinit thread_local const Recording* inside = nullptr;
 
 bool is_written(const c10::Argument& argument) {
   if (argument.alias_info() != nullptr) {
@@ -28,20 +31,6 @@ bool is_written(const c10::Argument& argument) {
   }
   // The batch norms of schemas that are older than alias annotations.
   return argument.name() == "running_mean" || argument.name() == "running_var";
-}
-
-/// The tensors in a value: a tensor, or lists of tensors to any depth.
-template <class Visit>
-void for_each_tensor(const c10::IValue& value, const Visit& visit) {
-  if (value.isTensor()) {
-    if (value.toTensor().defined()) {
-      visit(value.toTensor());
-    }
-  } else if (value.isList()) {
-    for (const c10::IValue& element : value.toListRef()) {
-      for_each_tensor(element, visit);
-    }
-  }
 }
 
 /// Operators on CUDA tensors that write no memory, whatever their schema says.
@@ -114,65 +103,42 @@ Node make_node(const c10::OperatorHandle& op, c10::DispatchKeySet keys, std::vec
   return {op, keys, std::move(arguments), std::move(results), {}};
 }
 
-/// A generator that draws from what this one draws from now, whatever state this one gets later.
+}  // namespace
+
 at::Generator twin_of(at::Generator generator) {
   const std::lock_guard guard(generator.mutex());
   return generator.graphsafe_get_state();
 }
 
-/// While it lives, the default generator of cuda:`device` draws from what `other`, if defined, draws from.
-class DefaultGeneratorAs {
+/// An operator on its way: the recording is not closed meanwhile.
+class Recording::Passage {
  public:
-  DefaultGeneratorAs(c10::DeviceIndex device, const at::Generator& other) {
-    if (!other.defined()) {
-      return;
-    }
-    generator_ = default_cuda_generator(device);
-    before_ = twin_of(generator_);
-    draw_from(other);
-  }
-  ~DefaultGeneratorAs() {
-    if (generator_.defined()) {
-      draw_from(before_);
+  explicit Passage(Recording& recording) : recording_(recording) {
+    std::unique_lock lock(recording.mutex_);
+    recording.changed_.wait_for(lock, kPatience, [&] { return recording.phase_ != Phase::kClosing; });
+    is_open_ = recording.phase_ != Phase::kClosed;
+    if (is_open_) {
+      ++recording.running_;
+      inside = &recording;
     }
   }
-  DefaultGeneratorAs(const DefaultGeneratorAs&) = delete;
-  DefaultGeneratorAs& operator=(const DefaultGeneratorAs&) = delete;
+  ~Passage() {
+    if (is_open_) {
+      inside = nullptr;
+      const std::lock_guard guard(recording_.mutex_);
+      --recording_.running_;
+      recording_.changed_.notify_all();
+    }
+  }
+  Passage(const Passage&) = delete;
+  Passage& operator=(const Passage&) = delete;
+
+  bool is_open() const noexcept { return is_open_; }
 
  private:
-  void draw_from(const at::Generator& other) {
-    const std::lock_guard guard(generator_.mutex());
-    generator_.graphsafe_set_state(other);
-  }
-
-  at::Generator generator_;
-  at::Generator before_;
+  Recording& recording_;
+  bool is_open_ = false;
 };
-
-/// Nothing above the CUDA kernels (autograd, autocast, modes) takes part in a replay.
-class BareDispatch {
- public:
-  BareDispatch() : outer_(c10::impl::tls_local_dispatch_key_set()) {
-    const c10::DispatchKeySet above =
-        c10::autograd_dispatch_keyset_with_ADInplaceOrView | c10::autocast_dispatch_keyset |
-        c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::PythonTLSSnapshot,
-                             c10::DispatchKey::FuncTorchDynamicLayerFrontMode,
-                             c10::DispatchKey::FuncTorchDynamicLayerBackMode});
-    c10::impl::PODLocalDispatchKeySet bare{};
-    bare.set_included(c10::DispatchKeySet(c10::DispatchKey::BackendSelect));
-    bare.set_excluded(above);
-    c10::impl::_force_tls_local_dispatch_key_set(bare);
-  }
-  ~BareDispatch() { c10::impl::_force_tls_local_dispatch_key_set(outer_); }
-  BareDispatch(const BareDispatch&) = delete;
-  BareDispatch& operator=(const BareDispatch&) = delete;
-
- private:
-  const c10::impl::LocalDispatchKeySet outer_;
-  const at::NoGradGuard no_grad_;
-};
-
-}  // namespace
 
 Recording::Recording(c10::DeviceIndex device, c10::MempoolId_t pool) : device_(device), pool_(pool) {
   for (const auto& segment : caching_allocator().snapshot(pool)) {
@@ -186,7 +152,11 @@ Recording::Recording(c10::DeviceIndex device, c10::MempoolId_t pool) : device_(d
   }
 }
 
-void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+bool Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const Passage passage(*this);
+  if (!passage.is_open()) {
+    return false;
+  }
   const c10::impl::ExcludeDispatchKeyGuard nested(kCaptureKey);
   const auto& formals = op.schema().arguments();
   const std::vector<c10::IValue> arguments(stack->end() - static_cast<std::ptrdiff_t>(formals.size()), stack->end());
@@ -219,11 +189,14 @@ void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, tor
   lock.unlock();
   op.redispatchBoxed(keys, stack);
   lock.lock();
+  if (phase_ == Phase::kClosed) {
+    return true;  // its own kernel has ended the capture
+  }
 
   std::vector<at::Tensor> results = fresh_results(op, *stack, known);
   const bool gives = std::any_of(results.begin(), results.end(), [](const at::Tensor& t) { return t.defined(); });
   if ((!writes && !gives) || gives_uninitialized_memory(op)) {
-    return;
+    return true;
   }
   for (size_t i = 0; i < formals.size(); ++i) {
     if (is_written(formals[i])) {
@@ -234,6 +207,7 @@ void Recording::run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, tor
   if (op.hasTag(at::Tag::nondeterministic_seeded)) {
     nodes_.back().default_generator = twin_of(default_cuda_generator(device_));
   }
+  return true;
 }
 
 /// The results that are new memory, in the order of all tensors returned; undefined for the others.
@@ -318,41 +292,21 @@ void Recording::save_before_write(const c10::IValue& value) {
   });
 }
 
-void Recording::restore_memory() {
-  saved_.restore();
+void Recording::close(const std::function<void()>& end) {
+  {
+    std::unique_lock lock(mutex_);
+    phase_ = Phase::kClosing;
+    changed_.wait(lock, [this] { return running_ == (inside == this ? 1 : 0); });
+    const auto closed = c10::make_scope_exit([&] {
+      end();
+      phase_ = Phase::kClosed;
+      changed_.notify_all();
+    });
+    saved_.restore();
+  }
+  // Without the lock: what is let go here may run code of the program.
+  saved_.clear();
   storages_.clear();
-}
-
-void Recording::replay() {
-  const c10::DeviceGuard device({c10::kCUDA, device_});
-  const BareDispatch bare;
-  const std::lock_guard guard(mutex_);
-  torch::jit::Stack stack;
-  for (const Node& node : nodes_) {
-    const DefaultGeneratorAs drawing(device_, node.default_generator);
-    stack.assign(node.arguments.begin(), node.arguments.end());
-    node.op.redispatchBoxed(node.keys, &stack);
-    size_t next = 0;
-    for (const c10::IValue& value : stack) {
-      for_each_tensor(value, [&](const at::Tensor& tensor) {
-        if (next < node.results.size() && node.results[next].defined()) {
-          at::_ops::copy_::redispatch(kCuda, const_cast<at::Tensor&>(node.results[next]), tensor, false);
-        }
-        ++next;
-      });
-    }
-  }
-}
-
-void Recording::write_dot(std::ostream& out) const {
-  out << "digraph cuda_graph {\n";
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    out << "  node" << i << " [label=\"" << nodes_[i].op.operator_name() << "\"];\n";
-    if (i > 0) {
-      out << "  node" << i - 1 << " -> node" << i << ";\n";
-    }
-  }
-  out << "}\n";
 }
 
 }  // namespace torchdevice::graph

@@ -6,6 +6,10 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <iosfwd>
 #include <mutex>
 #include <unordered_map>
@@ -36,16 +40,25 @@ struct Node {
   at::Generator default_generator;
 };
 
+// Note [Threads in a capture]
+// Any thread whose current stream is captured takes part, forward and backward run on different ones. So a capture that
+// one thread ends may find others in the middle of an operator. Those are waited for, and recorded. Whoever comes while
+// they are waited for waits too; its operator is not recorded but runs once memory is as it was before the capture. So
+// each operator is recorded whole, or runs as if there had been no capture.
+
 class Recording {
  public:
   /// For work on cuda:`device` with memory from the private pool `pool`.
   Recording(c10::DeviceIndex device, c10::MempoolId_t pool);
 
-  /// Runs `op` with the arguments on `stack`, and records it unless it changes nothing on the device.
-  void run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
+  /// Runs `op` with the arguments on `stack`, and records it unless it changes nothing on the device. False, with
+  /// nothing done, if the capture is over.
+  bool run(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack);
 
-  /// The capture is over: memory that the operators wrote to is as it was before, since a GPU has run nothing yet.
-  void restore_memory();
+  /// The capture is over: memory that the operators wrote to is as it was before, since a GPU has run nothing yet. Then
+  /// `end`, which must not throw, ends the capture for everybody; only now do operators that came meanwhile go on. The
+  /// caller does not hold Python's lock, as kernels that are waited for may want it.
+  void close(const std::function<void()>& end);
 
   /// Runs every operator again, in order.
   void replay();
@@ -55,6 +68,8 @@ class Recording {
   void write_dot(std::ostream& out) const;
 
  private:
+  class Passage;
+  enum class Phase : uint8_t { kOpen, kClosing, kClosed };
   struct KnownStorage {
     c10::weak_intrusive_ptr<c10::StorageImpl> source;  ///< keeps the address from being reused
     const void* data;
@@ -70,11 +85,31 @@ class Recording {
 
   const c10::DeviceIndex device_;
   const c10::MempoolId_t pool_;
-  std::mutex mutex_;  ///< forward and backward run on different threads
+  std::mutex mutex_;
+  std::condition_variable changed_;  ///< of the next two
+  Phase phase_ = Phase::kOpen;
+  size_t running_ = 0;  ///< operators on their way
   std::vector<Node> nodes_;
   std::unordered_map<const c10::StorageImpl*, KnownStorage> storages_;
   std::unordered_set<const void*> pool_before_;  ///< blocks of the pool that were in use before the capture
   SavedMemory saved_;
 };
+
+/// A generator that draws from what this one draws from now, whatever state this one gets later.
+at::Generator twin_of(at::Generator generator);
+
+/// The tensors in a value: a tensor, or lists of tensors to any depth.
+template <class Visit>
+void for_each_tensor(const c10::IValue& value, const Visit& visit) {
+  if (value.isTensor()) {
+    if (value.toTensor().defined()) {
+      visit(value.toTensor());
+    }
+  } else if (value.isList()) {
+    for (const c10::IValue& element : value.toListRef()) {
+      for_each_tensor(element, visit);
+    }
+  }
+}
 
 }  // namespace torchdevice::graph

@@ -24,10 +24,12 @@ void SavedMemory::save(const c10::Storage& storage) {
 
 void SavedMemory::restore() {
   for (const auto& [memory, copy] : copies_) {
-    native_backend().copy(memory, copy.bytes, copy.nbytes);
+    // An operator may have given the storage other memory.
+    if (copy.storage.data() == memory) {
+      native_backend().copy(memory, copy.bytes, std::min(copy.nbytes, copy.storage.nbytes()));
+    }
   }
   native_backend().synchronize();
-  clear();
 }
 
 void* SavedMemory::take(size_t nbytes) {

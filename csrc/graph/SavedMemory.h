@@ -22,8 +22,10 @@ class SavedMemory {
   /// OutOfMemoryError.
   void save(const c10::Storage& storage);
 
-  /// Writes everything back, and forgets it.
+  /// Writes everything back.
   void restore();
+  /// Forgets everything.
+  void clear();
 
  private:
   struct Copy {
@@ -38,7 +40,6 @@ class SavedMemory {
   };
 
   void* take(size_t nbytes);
-  void clear();
 
   std::unordered_map<void*, Copy> copies_;
   std::vector<Chunk> chunks_;

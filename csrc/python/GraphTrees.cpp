@@ -36,7 +36,7 @@ void free_and_remove_deleter(size_t address) {
   const bool swapped =
       storage.mutable_data_ptr().compare_exchange_deleter(&free_cuda_memory, &c10::detail::deleteNothing);
   TORCH_CHECK(swapped, "Expected standard deleter");
-  free_cuda_memory(memory);
+  release_cuda_memory(memory);
 }
 
 bool addresses_equal(const py::list& tensors, const py::list& addresses, const std::vector<size_t>& indices) {

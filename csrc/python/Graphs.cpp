@@ -3,6 +3,7 @@
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -42,13 +43,20 @@ CaptureMode capture_mode(const std::string& name) {
       "choose which one to replay.");
 }
 
+/// Without the GIL: in the middle of a capture the end waits for other threads' operators, which may want it.
+void end_graph(Graph* graph) {
+  const py::gil_scoped_release no_gil;
+  delete graph;
+}
+
 }  // namespace
 
 void add_graphs(PyObject* torch_c) {
   auto module = py::reinterpret_borrow<py::module_>(torch_c);
   const py::call_guard<py::gil_scoped_release> no_gil;
   py::class_<Graph, std::shared_ptr<Graph>>(module, "_CUDAGraph")
-      .def(py::init<bool>(), py::arg("keep_graph") = false)
+      .def(py::init([](bool keep_graph) { return std::shared_ptr<Graph>(new Graph(keep_graph), &end_graph); }),
+           py::arg("keep_graph") = false)
       .def(
           "capture_begin",
           [](Graph& self, std::optional<c10::MempoolId_t> pool, const std::string& mode) {
@@ -59,21 +67,20 @@ void add_graphs(PyObject* torch_c) {
           py::arg("pool"), py::arg("capture_error_mode") = "global")
       .def("capture_end", torch::wrap_pybind_function_no_gil(&Graph::capture_end))
       .def("capture_end_pre", torch::wrap_pybind_function_no_gil(&Graph::capture_end_pre))
-      .def("capture_end_post", &Graph::capture_end_post)
+      .def("capture_end_post", &Graph::capture_end_post, no_gil)
       .def("instantiate", &Graph::instantiate, no_gil)
       .def_property_readonly("_has_graph_exec", &Graph::instantiated)
-      .def("register_generator_state", &Graph::register_generator, py::arg("Generator"))
+      .def("register_generator_state", &Graph::register_generator, py::arg("Generator"), no_gil)
       .def("replay", &Graph::replay, no_gil)
       .def("reset", &Graph::reset, no_gil)
       .def("pool", &Graph::pool, no_gil)
       .def("pools", &Graph::pools, no_gil)
       .def("_retain_pool", &Graph::retain_pool, py::arg("pool"), no_gil)
-      .def("enable_debug_mode", &Graph::enable_debug_mode)
+      .def("enable_debug_mode", &Graph::enable_debug_mode, no_gil)
       .def("debug_dump", torch::wrap_pybind_function_no_gil(&Graph::debug_dump), py::arg("debug_path"))
       .def("raw_cuda_graph", [](Graph&) { no_handle("raw_cuda_graph"); })
       .def("raw_cuda_graph_exec", [](Graph&) { no_handle("raw_cuda_graph_exec"); })
-      .def_static("get_currently_capturing_graph", &Graph::currently_capturing, py::return_value_policy::reference,
-                  no_gil)
+      .def_static("get_currently_capturing_graph", &Graph::currently_capturing, no_gil)
       .def(
           "begin_capture_to_if_node", [](Graph&, const at::Tensor& /*predicate*/) { no_conditional_nodes(); },
           py::arg("scalar_cuda_pred_tensor"))

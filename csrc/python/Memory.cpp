@@ -131,7 +131,7 @@ PyObject* raw_delete(PyObject* /*self*/, PyObject* argument) {
     return nullptr;
   }
   const pybind11::gil_scoped_release no_gil;
-  free_cuda_memory(memory);
+  release_cuda_memory(memory);
   END_HANDLE_TH_ERRORS
   Py_RETURN_NONE;
 }

@@ -25,9 +25,13 @@ class MemPool {
     }
   }
   ~MemPool() {
-    caching_allocator().set_pool_use_on_oom(device_, id_, false);
-    caching_allocator().release_pool(device_, id_);
-    caching_allocator().emptyCache(id_);
+    try {
+      caching_allocator().set_pool_use_on_oom(device_, id_, false);
+      caching_allocator().release_pool(device_, id_);
+      caching_allocator().emptyCache(id_);
+    } catch (const std::exception& error) {
+      TORCH_WARN("A torch.cuda.MemPool ended with an error: ", error.what());
+    }
   }
   MemPool(const MemPool&) = delete;
   MemPool& operator=(const MemPool&) = delete;
@@ -69,10 +73,14 @@ void add_routing(py::module& m) {
     caching_allocator().begin_allocate_to_pool(
         device, id, [current = current_stream(device).id()](c10::StreamId stream) { return stream == current; });
   });
-  m.def("_cuda_endAllocateToPool",
-        [](c10::DeviceIndex device, c10::MempoolId_t id) { caching_allocator().end_allocate_to_pool(device, id); });
-  m.def("_cuda_releasePool",
-        [](c10::DeviceIndex device, c10::MempoolId_t id) { caching_allocator().release_pool(device, id); });
+  m.def("_cuda_endAllocateToPool", [](c10::DeviceIndex device, c10::MempoolId_t id) {
+    TORCH_CHECK(caching_allocator().end_allocate_to_pool(device, id),
+                "endAllocatePool: not currently recording to mempool_id");
+  });
+  m.def("_cuda_releasePool", [](c10::DeviceIndex device, c10::MempoolId_t id) {
+    TORCH_CHECK(caching_allocator().release_pool(device, id), "The memory pool (", id.first, ", ", id.second,
+                ") has no user that could release it");
+  });
 }
 
 template <typename Function>

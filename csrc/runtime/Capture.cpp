@@ -11,9 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/CaptureKey.h"
 #include "runtime/Device.h"
-#include "runtime/Error.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -34,7 +32,6 @@ struct Capture {
 
 // The captures underway; a program has one or two.
 std::mutex mutex;
-constinit std::atomic<size_t> underway{0};
 
 std::vector<std::unique_ptr<Capture>>& captures() {
   static auto* const all = new std::vector<std::unique_ptr<Capture>>();
@@ -72,58 +69,69 @@ void merge(std::map<c10::StreamId, uint64_t>& into, const std::map<c10::StreamId
 
 }  // namespace
 
-CaptureId begin_capture(c10::Stream stream, CaptureMode mode) {
-  static constinit CaptureId last_id = 0;
+CaptureId new_capture() {
+  static constinit std::atomic<CaptureId> last_id{0};
+  return ++last_id;
+}
+
+void begin_capture(CaptureId id, c10::Stream stream, CaptureMode mode) {
   const std::lock_guard guard(mutex);
   if (stream.id() == 0 || find(stream) != nullptr) {
     throw_cuda_error(stream.id() == 0 ? CudaError::kStreamCaptureUnsupported : CudaError::kIllegalState,
                      "begin_capture");
   }
-  captures().push_back(std::make_unique<Capture>(Capture{.id = ++last_id,
+  captures().push_back(std::make_unique<Capture>(Capture{.id = id,
                                                          .mode = mode,
                                                          .thread = std::this_thread::get_id(),
                                                          .origin = stream,
                                                          .work = {{stream.id(), 0}},
                                                          .seen = {{stream.id(), {}}},
                                                          .at_end = {}}));
-  underway = captures().size();
+  captures_underway = captures().size();
   pass_capture_key();
-  return last_id;
 }
 
-void end_capture(c10::Stream stream) {
+void check_capture_end(c10::Stream stream) {
+  const std::lock_guard guard(mutex);
+  const auto known = std::ranges::find_if(captures(), [&](const auto& capture) { return capture->origin == stream; });
+  if (known == captures().end()) {
+    throw_cuda_error(CudaError::kIllegalState, "end_capture");
+  }
+  if ((*known)->mode != CaptureMode::kRelaxed && (*known)->thread != std::this_thread::get_id()) {
+    throw_cuda_error(CudaError::kStreamCaptureWrongThread, "end_capture");
+  }
+}
+
+CudaError end_capture(CaptureId id) {
   std::unique_ptr<Capture> ended;
   {
     const std::lock_guard guard(mutex);
-    const auto place = std::find_if(captures().begin(), captures().end(),
-                                    [&](const auto& capture) { return capture->origin == stream; });
-    if (place == captures().end()) {
-      throw_cuda_error(CudaError::kIllegalState, "end_capture");
+    const auto known = std::ranges::find_if(captures(), [&](const auto& capture) { return capture->id == id; });
+    if (known == captures().end()) {
+      return CudaError::kIllegalState;
     }
-    if ((*place)->mode != CaptureMode::kRelaxed && (*place)->thread != std::this_thread::get_id()) {
-      throw_cuda_error(CudaError::kStreamCaptureWrongThread, "end_capture");
+    for (const auto& [key, action] : (*known)->at_end) {
+      action();
     }
-    ended = std::move(*place);
-    captures().erase(place);
-    underway = captures().size();
+    ended = std::move(*known);
+    captures().erase(known);
+    captures_underway = captures().size();
   }
   leave_capture_key();
-  for (const auto& [key, action] : ended->at_end) {
-    action();
-  }
   if (!ended->valid) {
-    throw_cuda_error(CudaError::kStreamCaptureInvalidated, "end_capture");
+    return CudaError::kStreamCaptureInvalidated;
   }
-  auto& seen = ended->seen[stream.id()];
+  auto& seen = ended->seen[ended->origin.id()];
   for (const auto& [other, work] : ended->work) {
-    if (other != stream.id() && seen[other] < work) {
-      throw_cuda_error(CudaError::kStreamCaptureUnjoined, "end_capture");
+    if (other != ended->origin.id() && seen[other] < work) {
+      return CudaError::kStreamCaptureUnjoined;
     }
   }
+  return CudaError::kSuccess;
 }
 
 CaptureId capture_of(c10::Stream stream) noexcept {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return 0;
   }
   const std::lock_guard guard(mutex);
@@ -135,10 +143,10 @@ CaptureId capture_of(c10::Stream stream) noexcept {
 }
 
 CaptureId current_capture(c10::DeviceIndex device) noexcept {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return 0;
   }
-  return capture_of(current_stream(device));
+  return capture_of(c10::Stream(c10::Stream::UNSAFE, c10::Device(c10::kCUDA, device), current_stream_id(device)));
 }
 
 void assert_not_capturing(const char* attempt) {
@@ -163,7 +171,9 @@ void note_captured_work(c10::Stream stream) {
 void at_capture_end(CaptureId id, const void* key, std::function<void()> action) {
   const std::lock_guard guard(mutex);
   Capture* capture = find(id);
-  TORCH_INTERNAL_ASSERT(capture != nullptr, "no such capture");
+  if (capture == nullptr) {
+    return;
+  }
   auto& actions = capture->at_end;
   if (std::none_of(actions.begin(), actions.end(), [&](const auto& known) { return known.first == key; })) {
     actions.emplace_back(key, std::move(action));
@@ -177,13 +187,13 @@ void follow_capture(c10::Stream stream) {
 }
 
 void leave_ended_captures() {
-  if (underway.load(std::memory_order_acquire) == 0) {
+  if (captures_underway.load(std::memory_order_acquire) == 0) {
     leave_capture_key();
   }
 }
 
 std::optional<CapturePoint> capture_point(c10::Stream stream) {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return std::nullopt;
   }
   const std::lock_guard guard(mutex);
@@ -195,7 +205,7 @@ std::optional<CapturePoint> capture_point(c10::Stream stream) {
 }
 
 bool is_underway(const CapturePoint& point) noexcept {
-  if (underway.load(std::memory_order_acquire) == 0) {
+  if (captures_underway.load(std::memory_order_acquire) == 0) {
     return false;
   }
   const std::lock_guard guard(mutex);
@@ -228,7 +238,7 @@ void join_capture(c10::Stream stream, const CapturePoint& point) {
 }
 
 void forbid_wait_for(c10::Stream stream, const char* function) {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
   const std::lock_guard guard(mutex);
@@ -238,7 +248,7 @@ void forbid_wait_for(c10::Stream stream, const char* function) {
 }
 
 void forbid_wait_for_device(const char* function) {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
   const std::lock_guard guard(mutex);
@@ -250,7 +260,7 @@ void forbid_wait_for_device(const char* function) {
 }
 
 void forbid_unsafe_call(const char* function) {
-  if (C10_LIKELY(underway.load(std::memory_order_acquire) == 0)) {
+  if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
   const std::lock_guard guard(mutex);

@@ -2,13 +2,15 @@
 
 #pragma once
 
-#include <c10/core/DispatchKey.h>
 #include <c10/core/Stream.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
+
+#include "runtime/CaptureKey.h"
+#include "runtime/Error.h"
 
 namespace torchdevice {
 
@@ -24,16 +26,18 @@ using CaptureId = uint64_t;
 /// cudaStreamCaptureMode: whose unsafe calls are errors.
 enum class CaptureMode : uint8_t { kGlobal, kThreadLocal, kRelaxed };
 
-/// Operators pass this dispatch key on threads that work on captured streams. Nobody else uses it: it is made for
-/// generators of other libraries, and torch registers nothing for it.
-inline constexpr c10::DispatchKey kCaptureKey = c10::DispatchKey::CustomRNGKeyId;
+/// The id of a capture that is to begin: who records it prepares for it first.
+CaptureId new_capture();
 
-/// Throws AcceleratorError where cudaStreamBeginCapture fails.
-CaptureId begin_capture(c10::Stream stream, CaptureMode mode);
+/// Throws AcceleratorError, and begins nothing, where cudaStreamBeginCapture fails.
+void begin_capture(CaptureId capture, c10::Stream stream, CaptureMode mode);
 
-/// Ends the capture that began on `stream`, whatever happens; throws AcceleratorError where cudaStreamEndCapture fails:
-/// the capture is invalid, or a stream that joined it was not joined back.
-void end_capture(c10::Stream stream);
+/// Throws AcceleratorError, and ends nothing, where this thread must not end the capture that began on `stream`.
+void check_capture_end(c10::Stream stream);
+
+/// Ends the capture, whoever asks, and returns what cudaStreamEndCapture would: the capture is invalid, or a stream
+/// that joined it was not joined back.
+CudaError end_capture(CaptureId capture);
 
 /// The capture that `stream` takes part in, or 0. One load while nothing is captured.
 CaptureId capture_of(c10::Stream stream) noexcept;
@@ -53,7 +57,8 @@ void leave_ended_captures();
 /// Work was submitted to a captured stream. Throws AcceleratorError if its capture is invalid.
 void note_captured_work(c10::Stream stream);
 
-/// Run `action` when the capture ends, valid or not; once for each `key`.
+/// Run `action`, which must not ask about captures, when this one ends, valid or not; once for each `key`. Never if it
+/// has ended.
 void at_capture_end(CaptureId capture, const void* key, std::function<void()> action);
 
 /// Where a captured stream stood when an event was recorded: how much work of which streams came before.

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "runtime/Capture.h"
+#include "runtime/Device.h"
 
 namespace torchdevice {
 namespace {
@@ -50,6 +51,20 @@ void leave_capture_key() {
     at::removeCallback(observer);
     observer = at::INVALID_CALLBACK_HANDLE;
   }
+}
+
+bool missed_a_capture() {
+  // Where the key is excluded the recorder runs what it records.
+  if (c10::impl::tls_is_dispatch_key_included(kCaptureKey) || c10::impl::tls_is_dispatch_key_excluded(kCaptureKey)) {
+    return false;
+  }
+  for (c10::DeviceIndex device = 0; device < device_count(); ++device) {
+    if (current_capture(device) != 0) {
+      pass_capture_key();
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace torchdevice

@@ -27,11 +27,17 @@ class WithFallback;
 template <class R, class... A>
 class WithFallback<R(A...)> final : public SharesBoxing {
  public:
-  WithFallback(const char* name, const char* overload, Unboxed<R, A...> unboxed,
+  WithFallback(const char* name, const char* overload, Redispatch<R, A...> redispatch, Unboxed<R, A...> unboxed,
                std::unique_ptr<c10::OperatorKernel> functor)
-      : choosable_(choosable(name, overload)), unboxed_(unboxed), functor_(std::move(functor)) {}
+      : choosable_(choosable(name, overload)),
+        redispatch_(redispatch),
+        unboxed_(unboxed),
+        functor_(std::move(functor)) {}
 
   R operator()(A... arguments) {
+    if (C10_UNLIKELY(must_pass_capture_key())) {
+      return redispatch_(kCapturedKeys, std::forward<A>(arguments)...);
+    }
     const auto kernel = [this](A... same) -> R { return unboxed_(functor_.get(), {}, std::forward<A>(same)...); };
     return call(choosable_, kernel, std::forward<A>(arguments)...);
   }
@@ -68,6 +74,7 @@ class WithFallback<R(A...)> final : public SharesBoxing {
       &see_argument<std::remove_cvref_t<A>, kIsWritten<A>>...};
 
   ChoosableKernel choosable_;
+  const Redispatch<R, A...> redispatch_;
   const Unboxed<R, A...> unboxed_;
   const std::unique_ptr<c10::OperatorKernel> functor_;
 };

@@ -214,19 +214,26 @@ void MpsMemory::create_pool(c10::DeviceIndex /*device*/, c10::MempoolId_t id, bo
 
 void MpsMemory::begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
                                        std::function<bool(c10::StreamId)> /*filter*/) {
-  create_pool(device, id, /*splits=*/true, nullptr);
+  const std::lock_guard guard(mutex_);
+  TORCH_CHECK(routes_.emplace(device, id).second, "beginAllocateToPool: already recording to mempool_id");
+  ++pools_[id];
 }
 
-void MpsMemory::end_allocate_to_pool(c10::DeviceIndex /*device*/, c10::MempoolId_t id) {
+bool MpsMemory::end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) {
   const std::lock_guard guard(mutex_);
-  TORCH_CHECK(pools_.contains(id), "endAllocateToPool: not currently recording to mempool_id");
+  return routes_.erase({device, id}) != 0;
 }
 
-void MpsMemory::release_pool(c10::DeviceIndex /*device*/, c10::MempoolId_t id) {
+bool MpsMemory::release_pool(c10::DeviceIndex /*device*/, c10::MempoolId_t id) {
   const std::lock_guard guard(mutex_);
-  if (const auto pool = pools_.find(id); pool != pools_.end() && --pool->second == 0) {
+  const auto pool = pools_.find(id);
+  if (pool == pools_.end()) {
+    return false;
+  }
+  if (--pool->second == 0) {
     pools_.erase(pool);
   }
+  return true;
 }
 
 int MpsMemory::pool_use_count(c10::DeviceIndex /*device*/, c10::MempoolId_t id) {

@@ -7,7 +7,9 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "allocator/CachingAllocator.h"
 
@@ -65,8 +67,8 @@ class MpsMemory final : public CachingAllocator {
                    std::shared_ptr<const CustomAllocator> source) override;
   void begin_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id,
                               std::function<bool(c10::StreamId)> filter) override;
-  void end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) override;
-  void release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override;
+  bool end_allocate_to_pool(c10::DeviceIndex device, c10::MempoolId_t id) override;
+  bool release_pool(c10::DeviceIndex device, c10::MempoolId_t id) override;
   int pool_use_count(c10::DeviceIndex device, c10::MempoolId_t id) override;
   bool pool_has_exactly(c10::DeviceIndex device, c10::MempoolId_t id,
                         const std::unordered_set<const void*>& addresses) override;
@@ -86,6 +88,7 @@ class MpsMemory final : public CachingAllocator {
   std::mutex mutex_;
   std::unordered_map<void*, c10::DataPtr> lent_;  ///< by the host's address
   std::map<c10::MempoolId_t, int> pools_;
+  std::set<std::pair<c10::DeviceIndex, c10::MempoolId_t>> routes_;  ///< pools that allocations are routed to
   std::atomic<uint64_t> copied_bytes_{0};
   std::atomic<int64_t> ooms_{0};
   int64_t peak_allocated_ = 0;
