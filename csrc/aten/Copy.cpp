@@ -6,7 +6,7 @@
 #include <ATen/ops/copy_ops.h>
 
 #include "allocator/BorrowedMemory.h"
-#include "forward/Registrar.h"
+#include "forward/Forward.h"
 #include "forward/checks/HostSync.h"
 #include "native/Backend.h"
 

@@ -7,6 +7,7 @@
 #include <c10/core/DeviceGuard.h>
 
 #include "allocator/CachingAllocator.h"
+#include "forward/Argument.h"
 #include "forward/Registrar.h"
 
 namespace torchdevice::aten {

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "aten/Lstm.h"
+#include "forward/NativeKernel.h"
 #include "forward/Registrar.h"
 #include "forward/half/HalfRule.h"
 

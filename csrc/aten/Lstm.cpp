@@ -15,6 +15,7 @@
 
 #include <algorithm>
 
+#include "forward/NativeKernel.h"
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 

@@ -15,7 +15,7 @@
 #include <iterator>
 #include <tuple>
 
-#include "forward/Registrar.h"
+#include "forward/Forward.h"
 
 namespace torchdevice::aten {
 namespace {

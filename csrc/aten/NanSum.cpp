@@ -7,7 +7,7 @@
 
 #include <iterator>
 
-#include "forward/Registrar.h"
+#include "forward/Forward.h"
 
 namespace torchdevice::aten {
 namespace {

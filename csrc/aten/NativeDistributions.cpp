@@ -16,7 +16,7 @@
 #include <ATen/ops/random_ops.h>
 #include <ATen/ops/uniform_ops.h>
 
-#include "forward/Registrar.h"
+#include "forward/Forward.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -9,7 +9,7 @@
 
 #include <iterator>
 
-#include "forward/Registrar.h"
+#include "forward/Forward.h"
 
 namespace torchdevice::aten {
 namespace {

@@ -8,20 +8,15 @@
 #include "forward/DeviceRule.h"
 #include "forward/ErrorText.h"
 #include "forward/NativeKernel.h"
+#include "forward/Registrar.h"
 #include "forward/Result.h"
 
 namespace torchdevice::forward {
-
-/// Where an operator's composite kernel is found: every backend's table has it, also that of one nobody implements.
-inline constexpr c10::DispatchKeySet kCompositeKeys{c10::DispatchKey::VE};
 
 template <class T>
 inline constexpr bool kIsReferenceTuple = false;
 template <class... T>
 inline constexpr bool kIsReferenceTuple<std::tuple<T&...>> = sizeof...(T) > 0;
-
-template <class Signature, Mixing mixing, bool writes_elements_only>
-class Forward;
 
 /// Note [Typed kernel]
 /// Registered for the CUDA dispatch key. Aliases the arguments, redispatches to the native backend, then adopts the

@@ -11,6 +11,9 @@
 
 namespace torchdevice::forward {
 
+/// Where an operator's composite kernel is found: every backend's table has it, also that of one nobody implements.
+inline constexpr c10::DispatchKeySet kCompositeKeys{c10::DispatchKey::VE};
+
 /// Where the dispatcher keeps an operator's kernel for these keys. Places stay where they are, and a kernel that
 /// replaces another is written to the same one. Throws what a redispatch would if there is no kernel.
 const c10::KernelFunction& kernel_for(const c10::OperatorHandle& op, c10::DispatchKeySet keys);

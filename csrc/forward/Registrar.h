@@ -4,17 +4,21 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include "forward/Forward.h"
+#include "forward/DeviceRule.h"
 #include "forward/SharedBoxing.h"
 #include "forward/fallback/WithFallback.h"
 
 namespace torchdevice::forward {
 
+/// The typed kernel. Only who registers one includes Forward.h: whatever it includes is the costliest part of a build.
+template <class Signature, Mixing mixing, bool writes_elements_only>
+class Forward;
+
 /// Registers kernels for the life of the process. Schemas are not inferred from the C++ types: the types come from
 /// torch's own operator structs, and inference would cost more than everything else at start-up.
 class Registrar {
  public:
-  /// The typed kernel.
+  /// The typed kernel; needs Forward.h.
   template <class Op, const Rule& rule>
   void forward() {
     add_functor<Forward<typename Op::schema, rule.mixing, rule.writes_elements_only>, typename Op::schema>(
