@@ -23,6 +23,7 @@ _CODE = re.compile(r"(?<![\w/.`])(?=\w*(?:[_./]\w|_\b|\(\)))[A-Za-z_][\w./]*\w(?
 def patches() -> str:
     """The table of torchdevice/patches/."""
     import torch  # noqa: F401, activates torchdevice, which needs its patches whole
+
     from torchdevice.patches import PATCHES
 
     rows = [f"| {_marked(patch.target)} | {_marked(patch.reason)} |" for patch in PATCHES]

@@ -24,12 +24,13 @@ bool is_there(const void* memory, size_t nbytes) {
 
 }  // namespace
 
-void check_lender(const c10::StorageImpl& storage, int64_t offset) {
+void check_lender(const c10::StorageImpl& storage, int64_t offset, size_t itemsize) {
   if (!storage.device().is_cuda()) {
     return;
   }
   check_device(storage.device().index());
-  if (offset < 0 || (storage.nbytes() != 0 && !is_there(storage.data(), storage.nbytes()))) {
+  const bool begins_within = offset >= 0 && static_cast<size_t>(offset) <= storage.nbytes() / itemsize;
+  if (!begins_within || (storage.nbytes() != 0 && !is_there(storage.data(), storage.nbytes()))) {
     throw_cuda_error(CudaError::kIllegalAddress, "check_lender");
   }
 }

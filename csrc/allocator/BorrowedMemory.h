@@ -14,17 +14,18 @@ namespace torchdevice {
 // device's allocator since they were adopted.
 
 /// check_borrowed() for a storage that is.
-void check_lender(const c10::StorageImpl& storage, int64_t offset);
+void check_lender(const c10::StorageImpl& storage, int64_t offset, size_t itemsize);
 
 /// Throws CUDA's error of an illegal memory access where `storage` is borrowed and there is less memory than it says,
-/// or a tensor begins before it, at `offset`; and that of an invalid device where it says a device that there is not.
-inline void check_borrowed(const c10::StorageImpl& storage, int64_t offset = 0) {
+/// or a tensor begins outside of it, at element `offset`; and that of an invalid device where it says a device that
+/// there is not.
+inline void check_borrowed(const c10::StorageImpl& storage, int64_t offset = 0, size_t itemsize = 1) {
   if (C10_UNLIKELY(!storage.resizable() && storage.allocator() == nullptr)) {
-    check_lender(storage, offset);
+    check_lender(storage, offset, itemsize);
   }
 }
 inline void check_borrowed(const at::TensorBase& tensor) {
-  check_borrowed(*tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset());
+  check_borrowed(*tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset(), tensor.itemsize());
 }
 
 }  // namespace torchdevice

@@ -137,7 +137,7 @@ void AliasPool::lend_memory(AliasSlot& slot, c10::StorageImpl& source, bool writ
 
 AliasSlot& AliasPool::push_unusual(c10::TensorImpl& source, c10::StorageImpl& source_storage,
                                    const AliasSlot* same_storage, bool written) {
-  check_borrowed(source_storage, TensorAccess::storage_offset(source));
+  check_borrowed(source_storage, TensorAccess::storage_offset(source), source.itemsize());
   AliasPlace& slot = *top_;
   if (slot.storage == nullptr) {
     renew(slot);

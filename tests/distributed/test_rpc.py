@@ -63,13 +63,11 @@ def views_and_large_tensors(rank: int, store: str) -> Any:
     with workers(rank, store, DEVICE_MAPS) as other:
         large = torch.arange(1 << 20, device=f"cuda:{rank}").view(1024, 1024)
         back = rpc.rpc_sync(other, torch.t, (large,))
-        empty = rpc.rpc_sync(other, torch.neg, (torch.empty(0, 3, device=large.device),))
         half = rpc.rpc_sync(other, torch.neg, (large[::2, 3].half(),))
         return (
             back.equal(large.t()),
             back.device.index,
             back.stride(),
-            tuple(empty.shape),
             half.dtype,
             half.equal(-large[::2, 3].half()),
         )
@@ -77,7 +75,7 @@ def views_and_large_tensors(rank: int, store: str) -> Any:
 
 def test_views_and_large_tensors(on_ranks: OnRanks, tmp_path: Path) -> None:
     answers = on_ranks(views_and_large_tensors, str(tmp_path / "rpc"), backend=None)
-    assert answers == [(True, rank, (1, 1024), (0, 3), torch.float16, True) for rank in range(2)]
+    assert answers == [(True, rank, (1, 1024), torch.float16, True) for rank in range(2)]
 
 
 def remote_references(rank: int, store: str) -> Any:

@@ -229,7 +229,7 @@ def test_visible_devices_set_after_import(run_python: RunPython) -> None:
     )
 
 
-@pytest.mark.parametrize("count", ["0", "65", "-1", "two", ""])
+@pytest.mark.parametrize("count", ["0", "65", "-1", "two"])
 def test_bad_count_is_one_clear_warning(run_python: RunPython, count: str) -> None:
     process = run_python("import torch; print(torch.cuda.is_available())", TORCHDEVICE_COUNT=count)
     assert process.stdout == "False\n"

@@ -22,6 +22,7 @@ def test_no_memory_left_with_memory_history(run_python: RunPython, context: str)
     run_python(
         f"""
         import resource, torch
+        torch.ones(1 << 18, device="cuda")  # libgomp ends the process where it cannot start its threads
         torch.cuda.memory._record_memory_history(context={context})
         unlimited = resource.getrlimit(resource.RLIMIT_AS)
 

@@ -61,9 +61,16 @@ class HalfCall {
   at::ScalarType type() const noexcept { return type_; }
 
   void widen() {
+    arguments_.assign(stack_.begin() + static_cast<std::ptrdiff_t>(first_), stack_.end());
     for (size_t i = first_; i < stack_.size(); ++i) {
       stack_[i] = widened(stack_[i], formal(i));
     }
+  }
+
+  /// After the kernel has failed: the halves, none of which it has written to.
+  void give_back() {
+    stack_.resize(first_);
+    stack_.insert(stack_.end(), arguments_.begin(), arguments_.end());
   }
 
   /// After the kernel has run: what it wrote and returned becomes half.
@@ -232,6 +239,7 @@ class HalfCall {
   const HalfRule& rule_;
   torch::jit::Stack& stack_;
   const size_t first_;
+  torch::jit::Stack arguments_;  ///< as the caller gave them
   at::ScalarType type_ = at::ScalarType::Undefined;
   std::optional<c10::Device> device_;
   bool suits_ = true;
@@ -256,14 +264,26 @@ class InFloat32 final : public c10::OperatorKernel {
       return;
     }
     call.widen();
-    {
-      const HostMemory host_memory;
+    if (!runs_on_copies(op, keys, stack)) {
+      // Its error names float32. Halves have the right one.
+      call.give_back();
       kernel_.callBoxed(op, keys, stack);
+      return;
     }
     call.round();
   }
 
  private:
+  bool runs_on_copies(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) const {
+    const HostMemory host_memory;
+    try {
+      kernel_.callBoxed(op, keys, stack);
+      return true;
+    } catch (const c10::Error&) {
+      return false;
+    }
+  }
+
   const HalfRule rule_;
   const c10::KernelFunction kernel_;
 };
