@@ -116,3 +116,10 @@ def on_ranks(_ranks: Ranks, tmp_path: Path) -> Callable[..., list[Any]]:
         return _ranks.run(function, *arguments, backend=backend, device=device, store=store)
 
     return run
+
+
+@pytest.fixture
+def on_fresh_ranks(_ranks: Ranks, on_ranks: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """`on_ranks` on processes that have run nothing yet: a second RPC in a process cannot pass references on."""
+    _ranks.stop()
+    return on_ranks

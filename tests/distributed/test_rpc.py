@@ -100,8 +100,8 @@ def remote_module(rank: int, store: str) -> Any:
         return str(output.device), str(weight.device), torch.allclose(output.cpu(), expected)
 
 
-def test_remote_module(on_ranks: OnRanks, tmp_path: Path) -> None:
-    answers = on_ranks(remote_module, str(tmp_path / "rpc"), backend=None)
+def test_remote_module(on_fresh_ranks: OnRanks, tmp_path: Path) -> None:
+    answers = on_fresh_ranks(remote_module, str(tmp_path / "rpc"), backend=None)
     assert answers == [("cuda:0", "cuda:0", True), None]
 
 
