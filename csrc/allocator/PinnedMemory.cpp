@@ -24,7 +24,7 @@ using c10::CachingDeviceAllocator::TraceEntry;
 using Level = MemoryHistory::Level;
 
 /// The host's allocator takes larger sizes for negative ones.
-constexpr size_t kLargestBlock = size_t{1} << 62;
+constexpr size_t kLargestBlock = size_t{1} << 62U;
 
 int64_t microseconds_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();

@@ -20,6 +20,7 @@
 #include "native/Backend.h"
 #include "runtime/Device.h"
 
+// NOLINTBEGIN(readability-identifier-naming): TensorPipe's names
 namespace tensorpipe::channel {
 
 /// TensorPipe's own class, in the order of its virtual functions; torch ships its name alone.
@@ -34,6 +35,7 @@ class Channel {
 };
 
 }  // namespace tensorpipe::channel
+// NOLINTEND(readability-identifier-naming)
 
 namespace torchdevice {
 namespace {
@@ -47,6 +49,7 @@ struct CudaBuffer {
   void* host = nullptr;
   int device = 0;
 
+  // NOLINTNEXTLINE(readability-identifier-naming): TensorPipe calls it
   tensorpipe::Device getDevice() const { return {tensorpipe::kCudaDeviceType, device}; }
 };
 

@@ -34,7 +34,7 @@ class Registrar {
   /// A hand-written kernel, or one of at::native's that works on CUDA tensors as they are: TORCH_FN(function).
   template <class Op, class Function>
   void implement(Function /*function*/) {
-    using Signature = typename Function::FuncType;
+    using Signature = Function::FuncType;
     add(Op::name, Op::overload_name,
         unboxed(std::make_unique<Functor<Invokes<Function, Signature>, Signature>>(&Plain<Op, Signature>::redispatch)));
   }

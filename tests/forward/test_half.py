@@ -179,6 +179,26 @@ def test_elementwise_operators_of_any_size_and_form(size: int, dtype: torch.dtyp
 
 @pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
 @pytest.mark.parametrize("dtype", HALVES)
+def test_operands_that_repeat_and_have_gaps(dtype: torch.dtype) -> None:
+    x = torch.randn(4, 1, 12, device="cuda").to(dtype)[..., ::2].expand(4, 3, 6)
+    assert torch.equal((x @ x.mT).float(), (x.contiguous() @ x.contiguous().mT).float())
+    for name in ("softmax", "cumprod"):
+        assert torch.equal(getattr(x, name)(1), getattr(x.contiguous(), name)(1))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_errors_name_the_type_that_the_caller_gave(dtype: torch.dtype) -> None:
+    x = torch.ones(3, device="cuda", dtype=dtype)
+    name = "BFloat16" if dtype is torch.bfloat16 else "Half"
+    with pytest.raises(
+        RuntimeError, match=rf"^dot : expected both vectors to have same dtype, but found {name} and Bool$"
+    ):
+        torch.dot(x, x > 0)
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2 shapes cannot be multiplied \(1x3 and 2x3\)$"):
+        x[None] @ x.expand(2, 3)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
 def test_out_is_the_callers_tensor_with_its_strides(dtype: torch.dtype) -> None:
     matrix, vector = random(6, 5, dtype=dtype), random(5, dtype=dtype)
     expected = torch.mv(matrix.float(), vector.float()).to(dtype)

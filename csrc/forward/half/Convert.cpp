@@ -9,8 +9,6 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
-#include <algorithm>
-
 #include "allocator/CachingAllocator.h"
 #include "allocator/HostMemory.h"
 #include "forward/Masquerade.h"
@@ -103,7 +101,7 @@ void narrow_run(const float* from, Half* to, int64_t count) {
 }
 
 /// Below this many numbers a second thread costs more than it gains.
-constexpr int64_t kGrain = int64_t{1} << 16;
+constexpr int64_t kGrain = 65'536;
 
 template <class Half>
 void widen_all(const void* from, float* to, int64_t count) {
@@ -145,17 +143,18 @@ at::Tensor float32_copy(const at::Tensor& half) {
     widen(half.scalar_type(), half.const_data_ptr(), wide.mutable_data_ptr<float>(), half.numel());
     return wide;
   }
-  const auto strides = half.strides();
-  if (half.numel() == 0 || std::find(strides.begin(), strides.end(), 0) == strides.end()) {
-    at::Tensor wide =
-        empty_on_host(half.sizes(), at::infer_dense_strides(half.sizes(), strides), at::kFloat, half.device());
-    return wide.copy_(half);
-  }
   at::Tensor once = half;
+  bool repeats = false;
   for (int64_t i = 0; i < half.dim(); ++i) {
-    if (strides[static_cast<size_t>(i)] == 0) {
+    if (half.stride(i) == 0 && half.size(i) > 1) {
       once = once.narrow(i, 0, 1);
+      repeats = true;
     }
+  }
+  if (half.numel() == 0 || !repeats) {
+    at::Tensor wide =
+        empty_on_host(half.sizes(), at::infer_dense_strides(half.sizes(), half.strides()), at::kFloat, half.device());
+    return wide.copy_(half);
   }
   return float32_copy(once).expand(half.sizes());
 }
