@@ -14,6 +14,7 @@ class Entry(ledger.Entry):
 
     error: str = field(kw_only=True)  #: the exception's class
     text: str = field(kw_only=True)  #: a part of its message
+    late: bool = field(default=False, kw_only=True)  #: works in programs that call it in time
 
 
 LEDGER = ledger.load(Path(__file__).with_name("ledger.toml"), Entry)
