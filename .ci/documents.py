@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torchdevice.scan.rules import Rule
     from torchdevice.settings import Setting
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,17 +62,51 @@ def _names(settings: Iterable[Setting]) -> str:
     return f"{', '.join(names)} and {last}"
 
 
+def rules() -> str:
+    """The tables of torchdevice/scan/rules.py, one for each verdict."""
+    from torchdevice.scan.rules import RULES, Verdict
+
+    return "\n\n".join(
+        f"### {verdict.value.capitalize()}\n\n{_rule_rows(rule for rule in RULES.values() if rule.verdict is verdict)}"
+        for verdict in Verdict
+    )
+
+
+def _rule_rows(rules: Iterable[Rule]) -> str:
+    rows = [f"| `{rule.id}` | {rule.title} | {rule.advice} |" for rule in rules]
+    return "\n".join(["| rule | what is found | what to do |", "|---|---|---|", *rows])
+
+
+def cannot_work() -> str:
+    """What torchdevice/scan/ knows of conformance/ledger.toml and wheels/releases.py, which no wheel has."""
+    from conformance.ledger import LEDGER
+    from wheels.releases import TORCHS
+
+    reasons = {name: entry.reason for entry in LEDGER if not entry.late for name in entry.names}
+    minors = sorted(tuple(int(number) for number in torch.split(".")[:2]) for torch in TORCHS)
+    names = "".join(f"    {json.dumps(name)}: {json.dumps(reasons[name])},\n" for name in sorted(reasons))
+    return (
+        "CANNOT_WORK = {\n"
+        f"{names}"
+        "}\n\n"
+        "#: The minors of torch that there are wheels for.\n"
+        f"TORCH_MINORS = ({', '.join(str(minor) for minor in minors)})"
+    )
+
+
 #: The document, the name of its part, and what belongs there.
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("README.md", "settings", settings),
     ("docs/patches.md", "patches", patches),
+    ("docs/scan.md", "rules", rules),
+    ("torchdevice/scan/known.py", "known", cannot_work),
 ]
 
 
 def replaced(document: str, name: str, text: str) -> str:
-    """`document` with `text` between the marks `<!-- name -->` and `<!-- end of name -->`."""
-    part = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-    fresh, count = part.subn(lambda _: text + "\n", document)
+    """`document` with `text` between the marks `<!-- name -->` and `<!-- end of name -->`, in code each a comment."""
+    part = re.compile(rf"(<!-- {name} -->\n).*?((?:# )?<!-- end of {name} -->)", re.DOTALL)
+    fresh, count = part.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", document)
     if count != 1:
         raise ValueError(f"<!-- {name} --> must stand once in the document, but stands {count} times")
     return fresh
