@@ -18,7 +18,7 @@ def test_usage_names_the_program_as_it_was_called(command: list[str], name: str)
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 2
     assert process.stderr == (
-        f"usage: {name} [-h] {{info,run,doctor,settings}} ...\n"
+        f"usage: {name} [-h] {{info,run,scan,doctor,settings}} ...\n"
         f"{name}: error: the following arguments are required: command\n"
     )
     process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)

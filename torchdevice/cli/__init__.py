@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… doctor`, `… settings`.
+"""The command line: `torchdevice info`, `… run`, `… scan`, `… doctor`, `… settings`.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -9,6 +9,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+_SCAN_EPILOG = """\
+examples:
+  torchdevice scan train.py
+  torchdevice scan . --sarif scan.sarif
+  torchdevice scan timm --json
+
+exit status: 0 nothing that cannot work, 1 something that cannot, 2 nothing to scan
+"""
+
 
 def main(program: str = "torchdevice") -> int:
     """What was asked on the command line, by a script of that name; returns the exit status."""
@@ -16,12 +25,17 @@ def main(program: str = "torchdevice") -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
+    _add_scan(commands)
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run(arguments)
+    if arguments.command == "scan":
+        from torchdevice.cli import scan
+
+        return scan.run(arguments.target, scan.Options(arguments.json, arguments.sarif, arguments.all))
     if arguments.command == "doctor":
         from torchdevice.cli.doctor import doctor
 
@@ -46,6 +60,20 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
     program.add_argument("script", nargs="?", help="a Python file, and its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "scan",
+        help="read a program, without running it, and say what will not work",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Read a program, without running it, and say what will not work on torchdevice.",
+        epilog=_SCAN_EPILOG,
+    )
+    parser.add_argument("target", metavar="PATH|PACKAGE", help="a file, a folder, or a package that is installed here")
+    parser.add_argument("--json", action="store_true", help="print the report as data")
+    parser.add_argument("--sarif", type=_new_file, metavar="FILE", help="write it as SARIF 2.1.0, for code scanning")
+    parser.add_argument("--all", action="store_true", help="in the table, also what works")
 
 
 def _new_file(text: str) -> Path:
