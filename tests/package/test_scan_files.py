@@ -97,6 +97,26 @@ def test_modules_of_the_program_itself_are_not_those_of_others(tmp_path: Path) -
     assert places(scan(str(tmp_path / "package"))) == [("use.py", 1, "apex-extension")]
 
 
+def test_a_module_in_a_folder_of_that_name_is_the_program_s_own(tmp_path: Path) -> None:
+    """Whose folder somebody puts into Python's path."""
+    write(
+        tmp_path,
+        {
+            "lib/__init__.py": "",
+            "lib/apex/optimizers/__init__.py": "",
+            "lib/torch/cuda.py": "",
+            "lib/use.py": "import apex.optimizers, flash_attn\nfrom apex.optimizers import x\nfrom apex import mlp",
+            "lib/ask.py": "import torch.cuda\ntorch.cuda.utilization()",
+        },
+    )
+    assert places(scan(str(tmp_path))) == [
+        ("ask.py", 2, "cuda"),
+        ("ask.py", 2, "raises-here"),
+        ("use.py", 1, "flash-attn"),
+        ("use.py", 3, "apex-extension"),
+    ]
+
+
 @pytest.mark.parametrize("header", ["", "# -*- coding: latin-1 -*-\n", "\ufeff"])
 def test_sources_are_read_in_their_encoding(tmp_path: Path, header: str) -> None:
     text = f"{header}name = 'Ä'\r\nimport cupy"

@@ -163,6 +163,12 @@ NOT_GUARDED = {
         if torch.cuda.is_available():
             import cupy
         """,
+    "a GPU, by a name": """
+        import torch
+        has_gpu = torch.cuda.is_available()
+        if has_gpu:
+            import cupy
+        """,
     "the else of none": """
         import torch
         if not torch.cuda.is_available():
@@ -272,3 +278,39 @@ def test_sources_are_as_guarded_as_what_builds_them(tmp_path: Path) -> None:
         assert report.fits is fits
         (source,) = [one for one in report.findings if one.rule.id == "cuda-source"]
         assert (source.guard is not None) is fits
+
+
+@pytest.mark.parametrize(
+    ("statement", "fits"),
+    [
+        ("try:\n  from .fast import attend\nexcept ImportError:\n  pass", True),
+        ("try:\n  from . import fast\nexcept ImportError:\n  pass", True),
+        ("try:\n  import net.fast as fast\nexcept ImportError:\n  pass", True),
+        ("def attend():\n  from net.fast import attend", True),
+        ("if fast:\n  from net import between", True),
+        ("from . import between", False),
+        ("from net.fast import attend", False),
+        ("import net", False),
+    ],
+)
+def test_a_file_that_is_imported_under_guards_only(tmp_path: Path, statement: str, fits: bool) -> None:
+    net = tmp_path / "net"
+    net.mkdir()
+    (net / "__init__.py").write_text("")
+    (net / "fast.py").write_text("import flash_attn\nfrom . import model")  # and round
+    (net / "model.py").write_text(statement)
+    if "between" in statement:
+        (net / "between.py").write_text("import net.fast")
+    for target in (tmp_path, net):
+        report = scan(str(target))
+        assert report.fits is fits
+        (finding,) = report.findings
+        assert (finding.guard is None) is not fits
+
+
+def test_what_nobody_imports_may_be_a_program(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import b")
+    (tmp_path / "b.py").write_text("import c\nimport cupy")
+    (tmp_path / "c.py").write_text("import b")
+    assert not scan(str(tmp_path)).fits
+    assert not scan(str(tmp_path / "b.py")).fits

@@ -8,11 +8,13 @@ import re
 import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
 from torchdevice.scan import checks, cpp, files, notebook, program, requirements
 from torchdevice.scan.files import Source
 from torchdevice.scan.findings import Finding, Report, Unread, in_order, with_builders
+from torchdevice.scan.own import Own, OwnModules
+from torchdevice.scan.reach import Reach
 from torchdevice.scan.rules import RULES, Rule
 
 #: Called with the number of files that were read, and that of all.
@@ -34,28 +36,21 @@ def scan(target: str, progress: Progress | None = None) -> Report:
     sources = files.find(target)
     findings: list[Finding] = []
     unread: list[Unread] = []
-    own: dict[Path, frozenset[str]] = {}
+    own = OwnModules(sources)
+    reach = Reach(sources)
     for number, source in enumerate(sources, 1):
         if progress is not None:
             progress(number, len(sources))
-        folders = [one for one in source.path.parents if one == source.root or source.root in one.parents]
-        for folder in set(folders) - set(own):
-            own[folder] = _modules_in(folder)
         try:
-            findings += _read(source, frozenset().union(*(own[folder] for folder in folders)))
+            findings += _read(source, own.of(source), reach)
         except UnreadableError as error:
             unread.append(Unread(source.shown, str(error)))
+    guards = {source.shown: guard for source in sources if (guard := reach.guard(source.path)) is not None}
+    findings = [replace(one, guard=one.guard or guards.get(one.path)) for one in findings]
     return Report(target, len(sources) - len(unread), in_order(with_builders(findings)), tuple(unread))
 
 
-def _modules_in(folder: Path) -> frozenset[str]:
-    """The modules that programs in a folder find beside themselves; in a package they go by the package's name."""
-    if (folder / "__init__.py").exists():
-        return frozenset({folder.resolve().name})
-    return frozenset(path.stem for path in folder.glob("*.py")) | {path.parent.name for path in folder.glob("*/*.py")}
-
-
-def _read(source: Source, own: frozenset[str]) -> Iterable[Finding]:
+def _read(source: Source, own: Own, reach: Reach) -> Iterable[Finding]:
     """What is in one file.
 
     Raises:
@@ -66,7 +61,7 @@ def _read(source: Source, own: frozenset[str]) -> Iterable[Finding]:
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from None
     if source.kind == files.PYTHON:
-        return _of_python(source, _decoded_python(content), own)
+        return _of_python(source, _decoded_python(content), own, reach)
     text = _decoded(content)
     if source.kind == files.NOTEBOOK:
         return _of_notebook(source, text, own)
@@ -95,7 +90,7 @@ def _decoded_python(content: bytes) -> str:
         raise UnreadableError(f"cannot be decoded: {error}") from None
 
 
-def _parsed(text: str, own: frozenset[str], line: Callable[[int], str]) -> program.Program:
+def _parsed(text: str, own: Own, line: Callable[[int], str]) -> program.Program:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes in somebody's texts
@@ -106,8 +101,9 @@ def _parsed(text: str, own: frozenset[str], line: Callable[[int], str]) -> progr
         raise UnreadableError(f"no Python 3: {error or type(error).__name__}") from None
 
 
-def _of_python(source: Source, text: str, own: frozenset[str]) -> list[Finding]:
+def _of_python(source: Source, text: str, own: Own, reach: Reach) -> list[Finding]:
     parsed = _parsed(text, own, lambda number: f"line {number}")
+    reach.add(source, parsed)
     found = [
         Finding(rule, source.shown, use.node.lineno, use.node.col_offset + 1, what, parsed.guard(use))
         for use, rule, what in checks.check(parsed)
@@ -117,7 +113,7 @@ def _of_python(source: Source, text: str, own: frozenset[str]) -> list[Finding]:
     return found
 
 
-def _of_notebook(source: Source, text: str, own: frozenset[str]) -> list[Finding]:
+def _of_notebook(source: Source, text: str, own: Own) -> list[Finding]:
     try:
         cells = notebook.read(text)
     except notebook.NotebookError as error:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from torchdevice.scan.own import Own
 
-def imported(node: ast.Import | ast.ImportFrom, own: frozenset[str]) -> Iterator[tuple[str, str, str | None]]:
+
+def imported(node: ast.Import | ast.ImportFrom, own: Own) -> Iterator[tuple[str, str, str]]:
     """The names that a statement binds: (name, what it stands for, what is imported for it).
 
-    Modules of the program itself stand for nothing, and nothing is said of what they are.
+    Modules of the program itself stand for nothing; what is imported of them has the dots of its import.
     """
     for alias in node.names:
         if isinstance(node, ast.Import):
             first = alias.name.partition(".")[0]
-            module = None if first in own else alias.name
             bound = alias.asname or first
-            yield bound, (alias.name if alias.asname else first) if module else "", module
+            yield bound, "" if own.has(alias.name) else alias.name if alias.asname else first, alias.name
         else:
             base = node.module or ""
-            is_own = node.level > 0 or base.partition(".")[0] in own
-            dotted = "" if is_own else f"{base}.{alias.name}".removesuffix(".*")
-            yield alias.asname or alias.name, dotted, dotted or None
+            dotted = f"{base}.{alias.name}".removesuffix(".*").lstrip(".")
+            known = "" if node.level > 0 or own.has(dotted) else dotted
+            yield alias.asname or alias.name, known, "." * node.level + dotted
 
 
 class Names:
@@ -45,7 +46,8 @@ class Names:
             return
         if isinstance(value, ast.Call):
             made = self.resolve(value.func) or ""
-            dotted = made if made.rpartition(".")[2][:1].isupper() else ""  # an object of a class
+            # An object of a class, or an answer that is known.
+            dotted = made if made.rpartition(".")[2][:1].isupper() or made == "torch.cuda.is_available" else ""
         else:
             dotted = self.resolve(value) or ""
         self.bind(target.id, dotted)

@@ -12,8 +12,9 @@ from functools import cached_property
 from torchdevice.scan import guards
 from torchdevice.scan.guards import Guard
 from torchdevice.scan.names import Names, imported, parameters
+from torchdevice.scan.own import Own
 
-IMPORT, NAME, CALL, TEXT, OWN_CALL = "import", "name", "call", "text", "own call"
+IMPORT, NAME, CALL, TEXT, OWN_IMPORT, OWN_CALL = "import", "name", "call", "text", "own import", "own call"
 
 _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -22,8 +23,8 @@ _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 class Use:
     """Something that a program uses at a place.
 
-    `name` is dotted. ".cuda" is an attribute of what is not known. Of a text it is the text. An own call is one of a
-    function that the program may define, by its last name.
+    `name` is dotted. ".cuda" is an attribute of what is not known. Of a text it is the text. An own import is one of
+    the program's modules, with its leading dots; an own call one of a function that it may define, by its last name.
     """
 
     kind: str
@@ -37,7 +38,7 @@ class Use:
     @property
     def guard(self) -> str | None:
         """The innermost that holds; an import inside of a function is one of those."""
-        is_import = self.kind == IMPORT
+        is_import = self.kind in (IMPORT, OWN_IMPORT)
         text = next((guard.text for guard in reversed(self.guards) if guard.holds_for(is_import)), None)
         if text is None and is_import and self.functions:
             return f"imported in {self.functions[-1]}() only"
@@ -91,8 +92,8 @@ class Program:
                 yield use.node
 
 
-def read(text: str, own: frozenset[str]) -> Program:
-    """The uses of a program; `own` are the modules that lie beside it.
+def read(text: str, own: Own) -> Program:
+    """The uses of a program; `own` are the modules of its own.
 
     Raises:
         SyntaxError, ValueError, RecursionError: it is no Python of this version.
@@ -105,7 +106,7 @@ def read(text: str, own: frozenset[str]) -> Program:
 
 
 class _Reader(ast.NodeVisitor):
-    def __init__(self, own: frozenset[str]) -> None:
+    def __init__(self, own: Own) -> None:
         self.program = Program()
         self._own = own
         self._names = Names()
@@ -153,8 +154,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         for name, dotted, module in imported(node, self._own):
             self._names.bind(name, dotted)
-            if module is not None:
-                self._use(IMPORT, module, node)
+            self._use(IMPORT if dotted else OWN_IMPORT, module, node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
