@@ -14,7 +14,7 @@ endif
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(shell find csrc codegen cmake torchdevice -type f -not -path '*/engines/*' -not -path '*/__pycache__/*') \
-           CMakeLists.txt setup.py pyproject.toml torchdevice_autoload.py torchdevice_ext.py wheels/backend.py wheels/releases.py
+           CMakeLists.txt setup.py pyproject.toml torchdevice_autoload.py torchdevice_ext.py TorchDevice.py wheels/backend.py wheels/releases.py
 WORKERS ?= 2
 # Which tests, files or folders; all if empty.
 TESTS ?=

@@ -40,7 +40,7 @@ def main(sanitizer: str, build: Path, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "torchdevice"
         shutil.copytree(ROOT / "torchdevice", package, ignore=shutil.ignore_patterns("engines", "__pycache__"))
-        for module in ("torchdevice_autoload.py", "torchdevice_ext.py"):
+        for module in ("torchdevice_autoload.py", "torchdevice_ext.py", "TorchDevice.py"):
             shutil.copy2(ROOT / module, folder)
         shutil.copytree(build / "engines", package / "engines")
         environment = {

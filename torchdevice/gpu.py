@@ -34,10 +34,11 @@ def gpu_works() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "Can't initialize NVML": then there is the driver to ask
         count: int = torch.cuda._device_count_nvml()
-    return count > 0 if count >= 0 else _driver_has_gpu()
+    return count > 0 if count >= 0 else driver_has_gpu()
 
 
-def _driver_has_gpu() -> bool:
+def driver_has_gpu() -> bool:
+    """Whether the driver knows a GPU, whatever torch is."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

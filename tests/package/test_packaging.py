@@ -73,7 +73,7 @@ def test_sdist_holds_what_a_build_needs(root: Path, tmp_path: Path) -> None:
     if tracked.returncode == 0:
         assert set(tracked.stdout.split()) <= names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
-    assert {"torchdevice_autoload.py", "torchdevice_ext.py"} <= names
+    assert {"TorchDevice.py", "torchdevice_autoload.py", "torchdevice_ext.py"} <= names
     made = [name for name in names if name.endswith((".so", ".pyc", ".torch"))]
     assert made + [name for name in names if name.startswith(("build/", ".venv", "tests"))] == []
 
@@ -96,7 +96,7 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     path = engine.find(str(torch.__version__)).relative_to(root)
     built = {str(path), str(path.with_suffix(".torch"))}
     assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi"}
-    assert [n for n in names if "/" not in n] == ["torchdevice_autoload.py", "torchdevice_ext.py"]
+    assert [n for n in names if "/" not in n] == ["TorchDevice.py", "torchdevice_autoload.py", "torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
     assert zipfile.ZipFile(wheel).read(metadata).decode() == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"

@@ -50,7 +50,11 @@ def test_the_wheels_content(root: Path, engine: Engine, tmp_path: Path) -> None:
     stems = [f"torchdevice/engines/torch2_{minor}/_C.cpython-312-darwin" for minor in (13, 14)]
     built = {f"{stem}.{end}" for stem in stems for end in ("so", "torch")}
     assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi"}
-    assert {name for name in names if "/" not in name} == {"torchdevice_autoload.py", "torchdevice_ext.py"}
+    assert {name for name in names if "/" not in name} == {
+        "TorchDevice.py",
+        "torchdevice_autoload.py",
+        "torchdevice_ext.py",
+    }
     assert content[f"{stems[1]}.so"].endswith("2.14.1")
     assert content[f"{stems[1]}.torch"] == "2.14.1"
     assert content[f"{information}/entry_points.txt"] == (
