@@ -1,7 +1,7 @@
 """torch's entry point: makes device "cuda" work at the end of `import torch`, and never breaks it.
 
 It stands outside of the package and imports nothing of it but under the guard: an installation that is damaged anywhere
-else becomes one line of warning.
+else becomes one line of warning. PYTEST_DONT_REWRITE: it may be imported before pytest is.
 """
 
 from __future__ import annotations

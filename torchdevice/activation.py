@@ -30,7 +30,7 @@ class _UnavailableError(Exception):
     """torchdevice cannot work here; the message says why and what to do. Becomes one warning line."""
 
 
-_NOT_ACTIVE = "torchdevice is not active: "
+NOT_ACTIVE = "torchdevice is not active: "
 
 _lock = threading.RLock()
 _names_are_checked = False
@@ -48,7 +48,7 @@ def autoload() -> None:
     try:
         activate()
     except Warning as warning:  # the program's filters make errors of warnings; the entry point prints it
-        _status = Status(False, str(warning).removeprefix(_NOT_ACTIVE))
+        _status = Status(False, str(warning).removeprefix(NOT_ACTIVE))
         raise
     except BaseException as error:
         _give_up(f"activation failed: {type(error).__name__}: {error}", stacklevel=4)
@@ -86,7 +86,7 @@ def activate() -> Status:
 def _give_up(reason: str, stacklevel: int = 3) -> Status:
     global _status
     _status = Status(False, reason)
-    warnings.warn(f"{_NOT_ACTIVE}{reason}", RuntimeWarning, stacklevel=stacklevel)
+    warnings.warn(f"{NOT_ACTIVE}{reason}", RuntimeWarning, stacklevel=stacklevel)
     return _status
 
 

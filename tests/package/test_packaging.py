@@ -100,5 +100,6 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
     assert zipfile.ZipFile(wheel).read(metadata).decode() == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
+        "[pytest11]\ntorchdevice = torchdevice.testing.pytest_plugin\n\n"
         "[torch.backends]\ntorchdevice = torchdevice_autoload:autoload\n"
     )

@@ -59,6 +59,7 @@ def test_the_wheels_content(root: Path, engine: Engine, tmp_path: Path) -> None:
     assert content[f"{stems[1]}.torch"] == "2.14.1"
     assert content[f"{information}/entry_points.txt"] == (
         "[console_scripts]\ntorchdevice = torchdevice.cli:main\n\n"
+        "[pytest11]\ntorchdevice = torchdevice.testing.pytest_plugin\n\n"
         "[torch.backends]\ntorchdevice = torchdevice_autoload:autoload\n"
     )
     assert "Tag: cp312-cp312-macosx_14_0_arm64\n" in content[f"{information}/WHEEL"]
