@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import io
 import itertools
+import math
 import pickletools
 import random
 import zipfile
@@ -107,6 +108,13 @@ def shared_handle(rng: random.Random) -> str:
     return "handles"
 
 
+def ends_torch(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> bool:
+    """Whether from_blob ends the process, on a GPU too: the size of such memory overflows where nothing may throw."""
+    steps = strides if strides is not None else [itemsize * math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    reach = [(size - 1) * step for size, step in zip(shape, steps, strict=True)]
+    return 0 not in shape and (min(reach, default=0) < 0 or sum(reach) >= 1 << 62)
+
+
 class Array:
     """Any object with CUDA's array interface."""
 
@@ -126,7 +134,8 @@ def array_interface(rng: random.Random) -> str:
             {"typestr": rng.choice(("<f8", "|u1", "<c16", "<f2", ">f4", "<V4", ""))},
             {"version": rng.choice((0, 2, 3, 99))},
         )))  # fmt: skip
-    use(torch.as_tensor(Array(interface), device=rng.choice((None, "cuda", "cpu"))))
+    if not ends_torch(interface["shape"], interface["strides"], tensor.element_size()):
+        use(torch.as_tensor(Array(interface), device=rng.choice((None, "cuda", "cpu"))))
     return "handles"
 
 
@@ -162,7 +171,9 @@ def capsule(rng: random.Random) -> str:
             numbers[rng.randrange(2)] = rng.choice((0, 1, 5, 1 << 20, *INTEGERS[:-1]))
         else:
             described.byte_offset = rng.choice((4, 1 << 30, 2**64 - 4))
-    use(dlpack.from_dlpack(made))
+    shape, strides = (numbers[: described.ndim] for numbers in (described.shape, described.strides))
+    if not ends_torch(tuple(shape), tuple(strides), 1):
+        use(dlpack.from_dlpack(made))
     return "handles"
 
 
