@@ -60,30 +60,27 @@ class HalfCall {
 
   at::ScalarType type() const noexcept { return type_; }
 
-  void widen() {
-    arguments_.assign(stack_.begin() + static_cast<std::ptrdiff_t>(first_), stack_.end());
+  /// The arguments in float32. The caller's stay on the stack.
+  torch::jit::Stack widened() {
+    torch::jit::Stack wide;
+    wide.reserve(stack_.size() - first_);
     for (size_t i = first_; i < stack_.size(); ++i) {
-      stack_[i] = widened(stack_[i], formal(i));
+      wide.push_back(widened(stack_[i], formal(i)));
     }
+    return wide;
   }
 
-  /// After the kernel has failed: the halves, none of which it has written to.
-  void give_back() {
-    stack_.resize(first_);
-    stack_.insert(stack_.end(), arguments_.begin(), arguments_.end());
-  }
-
-  /// After the kernel has run: what it wrote and returned becomes half.
-  void round() {
+  /// After the kernel has run: what it wrote and returned becomes half, in the place of the arguments.
+  void round(const torch::jit::Stack& results) {
     for (const auto& [caller, copy] : written_) {
       if (!caller.sizes().equals(copy.sizes())) {
         at::native::resize_output(caller, copy.sizes());
       }
       caller.copy_(copy);
     }
-    const size_t results = stack_.size() - schema_.returns().size();
-    for (size_t i = results; i < stack_.size(); ++i) {
-      stack_[i] = rounded(stack_[i], keeps_float32_ || (rule_.wide_results >> (i - results) & 1U) != 0);
+    torch::jit::drop(stack_, schema_.arguments().size());
+    for (size_t i = 0; i < results.size(); ++i) {
+      stack_.push_back(rounded(results[i], keeps_float32_ || (rule_.wide_results >> i & 1U) != 0));
     }
   }
 
@@ -239,7 +236,6 @@ class HalfCall {
   const HalfRule& rule_;
   torch::jit::Stack& stack_;
   const size_t first_;
-  torch::jit::Stack arguments_;  ///< as the caller gave them
   at::ScalarType type_ = at::ScalarType::Undefined;
   std::optional<c10::Device> device_;
   bool suits_ = true;
@@ -263,27 +259,19 @@ class InFloat32 final : public c10::OperatorKernel {
     if (rule_.elementwise && run_elementwise(op, *stack, call.type())) {
       return;
     }
-    call.widen();
-    if (!runs_on_copies(op, keys, stack)) {
-      // Its error names float32. Halves have the right one.
-      call.give_back();
+    torch::jit::Stack wide = call.widened();
+    try {
+      const HostMemory host_memory;
+      kernel_.callBoxed(op, keys, &wide);
+    } catch (const c10::Error&) {
+      // Its error names float32. Halves, none of which it has written to, have the right one.
       kernel_.callBoxed(op, keys, stack);
       return;
     }
-    call.round();
+    call.round(wide);
   }
 
  private:
-  bool runs_on_copies(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) const {
-    const HostMemory host_memory;
-    try {
-      kernel_.callBoxed(op, keys, stack);
-      return true;
-    } catch (const c10::Error&) {
-      return false;
-    }
-  }
-
   const HalfRule rule_;
   const c10::KernelFunction kernel_;
 };
