@@ -77,16 +77,20 @@ class Allocator final : public at::mps::IMPSAllocator {
 
   bool initialized() override { return true; }
   void emptyCache(c10::MempoolId_t) override {
+    // Taken first: what another thread frees after the wait may still have work before it.
+    std::unordered_map<size_t, std::vector<Buffer>> idle;
+    {
+      const std::lock_guard guard(mutex_);
+      idle.swap(free_);
+    }
     queue().drain();
-    const std::lock_guard guard(mutex_);
-    for (auto& [capacity, buffers] : free_) {
+    for (const auto& [capacity, buffers] : idle) {
       for (const Buffer& buffer : buffers) {
         munmap(buffer.name, capacity);
         munmap(buffer.pages, capacity);
         reserved_ -= capacity;
       }
     }
-    free_.clear();
   }
   void recordStream(const c10::DataPtr&, c10::Stream) override {}
   c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override { return {}; }
