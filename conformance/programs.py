@@ -147,11 +147,19 @@ def _facts(tensor: torch.Tensor) -> tuple[Any, ...] | str:
     """What is compared besides values; the error, where autograd forbids to look (a view whose base was changed)."""
     try:
         return (
-            tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.requires_grad,
+            tensor.dtype, tuple(tensor.shape), _strides(tensor), tensor.storage_offset(), tensor.requires_grad,
             tensor.is_leaf, tensor._is_view(), tensor._version, tensor.is_conj(), tensor.is_neg(),
         )  # fmt: skip
     except RuntimeError as error:
         return str(error)
+
+
+def _strides(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Without those of dimensions with one element for halves: their float32 copies have no gaps, by which such strides,
+    which nothing is reached by, are chosen."""
+    if tensor.dtype not in (torch.float16, torch.bfloat16):
+        return tensor.stride()
+    return tuple(step if size > 1 else 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def program(seed: int) -> list[int]:
