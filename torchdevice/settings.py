@@ -99,6 +99,14 @@ SETTINGS = {
             empty=AS_UNSET,
         ),
         Setting(
+            "TORCHDEVICE_STRICT",
+            "`0`, `1`, `2`",
+            "`1`",
+            "whether what the native backend can do and a GPU refuses raises CUDA's error; `0` lets it run; with `2` "
+            "CUDA is lost after a failed assertion on the device, as on a GPU",
+            "csrc/forward/checks/Strictness.cpp",
+        ),
+        Setting(
             "TORCHDEVICE_REPORT",
             "`0`, `1`",
             "`0`",

@@ -5,7 +5,9 @@
 #include <regex>
 #include <string>
 
+#include "forward/checks/Strictness.h"
 #include "runtime/Error.h"
+#include "runtime/LostContext.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -46,6 +48,9 @@ bool is_about_device_values(std::string_view op, const c10::Error& error) {
 }
 
 void fail_device_assertion(std::string_view op, std::string_view detail) {
+  if (strictness() == Strictness::kContextLost) {
+    lose_context();
+  }
   throw_cuda_error(CudaError::kAssert, __func__, std::string(op).append(": ").append(detail));
 }
 

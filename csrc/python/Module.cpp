@@ -18,6 +18,7 @@
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
 #include "forward/Sweep.h"
+#include "forward/checks/Strictness.h"
 #include "forward/fallback/FallbackPolicy.h"
 #include "forward/fallback/Forced.h"
 #include "forward/fallback/Tally.h"
@@ -34,6 +35,7 @@
 #include "runtime/Device.h"
 #include "runtime/DeviceProfile.h"
 #include "runtime/Fork.h"
+#include "runtime/LostContext.h"
 #include "runtime/SilentWarnings.h"
 
 namespace torchdevice {
@@ -79,7 +81,10 @@ std::function<void()> install_kernels() {
     forward::Registrar::take_back();
     throw;
   }
-  return &forward::Registrar::take_back;
+  return [] {
+    forward::Registrar::take_back();
+    restore_context();
+  };
 }
 
 /// With the GIL, from torchdevice/activation.py. All or nothing, and deactivate() takes it back: what can be wrong in
@@ -90,6 +95,7 @@ void activate() {
   forward::read_report_switch();
   forward::read_forced_operators();
   forward::read_half_rule();
+  forward::read_strictness();
   device_total_memory();
   try {
     for (const auto install :

@@ -87,7 +87,7 @@ void begin_capture(CaptureId id, c10::Stream stream, CaptureMode mode) {
                                                          .work = {{stream.id(), 0}},
                                                          .seen = {{stream.id(), {}}},
                                                          .at_end = {}}));
-  captures_underway = captures().size();
+  ++captures_underway;
   pass_capture_key();
 }
 
@@ -115,7 +115,7 @@ CudaError end_capture(CaptureId id) {
     }
     ended = std::move(*known);
     captures().erase(known);
-    captures_underway = captures().size();
+    --captures_underway;
   }
   leave_capture_key();
   if (!ended->valid) {

@@ -10,6 +10,7 @@
 
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
+#include "runtime/LostContext.h"
 
 namespace torchdevice {
 namespace {
@@ -54,6 +55,7 @@ void leave_capture_key() {
 }
 
 bool missed_a_capture() {
+  check_context();
   // Where the key is excluded the recorder runs what it records.
   if (c10::impl::tls_is_dispatch_key_included(kCaptureKey) || c10::impl::tls_is_dispatch_key_excluded(kCaptureKey)) {
     return false;

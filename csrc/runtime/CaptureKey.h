@@ -13,7 +13,8 @@ namespace torchdevice {
 /// generators of other libraries, and torch registers nothing for it.
 inline constexpr c10::DispatchKey kCaptureKey = c10::DispatchKey::CustomRNGKeyId;
 
-/// How many captures are underway. Every kernel looks, so it is here.
+/// How many captures are underway, and one more if the context is lost (LostContext.h). Every kernel looks, so it is
+/// here.
 inline constinit std::atomic<size_t> captures_underway{0};
 
 /// From now on this thread's operators pass the key.

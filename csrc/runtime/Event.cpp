@@ -5,6 +5,7 @@
 #include <c10/core/impl/GPUTrace.h>
 
 #include "runtime/Error.h"
+#include "runtime/LostContext.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -60,11 +61,13 @@ void Event::forbid_during_capture(const char* function) const {
 }
 
 bool Event::query() const {
+  check_context();
   forbid_during_capture("query");
   return !native_ || native_->query();
 }
 
 void Event::synchronize() const {
+  check_context();
   forbid_during_capture("synchronize");
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_synchronization(c10::kCUDA, trace_id(this));

@@ -14,6 +14,7 @@
 #include "native/Backend.h"
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
+#include "runtime/LostContext.h"
 
 namespace torchdevice {
 namespace {
@@ -148,6 +149,7 @@ void check_stream(c10::Stream stream) { check_device(stream.device_index()); }
 
 bool stream_is_done(c10::Stream stream) {
   check_stream(stream);
+  check_context();
   forbid_wait_for(stream, "stream_is_done");
   native_backend().synchronize();
   return true;
@@ -155,6 +157,7 @@ bool stream_is_done(c10::Stream stream) {
 
 void synchronize_stream(c10::Stream stream) {
   check_stream(stream);
+  check_context();
   forbid_wait_for(stream, "synchronize_stream");
   note_host_waits(stream);
   native_backend().synchronize();
@@ -162,6 +165,7 @@ void synchronize_stream(c10::Stream stream) {
 
 void synchronize_device(c10::DeviceIndex device) {
   check_device(resolve_device(device));
+  check_context();
   forbid_wait_for_device("synchronize_device");
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
     (*interpreter)->trace_gpu_device_synchronization(c10::kCUDA);
