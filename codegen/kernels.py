@@ -17,16 +17,22 @@ import torchgen
 from names import check_names, release_of_torch
 from operators import Operators
 from rules import (
+    ABSENT_ON_CUDA,
     BAD_INDICES,
+    FFT,
     FLOAT8,
     HOST_SYNCS,
+    INT_MM,
     INTEGER_DIVISIONS,
     LINALG_DRIVERS,
     NONDETERMINISTIC,
+    OF_ONE_TYPE,
     Mixing,
+    Refused,
     half_rule_of,
     mixing_of,
     must_compose,
+    refused_types_of,
     wider_types_of,
     writes_elements_only,
 )
@@ -97,6 +103,7 @@ class Kernel:
 
     function: NativeFunction
     mixing: Mixing
+    is_absent: bool = False  #: on CUDA
 
     @property
     def struct(self) -> str:
@@ -111,9 +118,10 @@ class Kernel:
             return f"{dispatcher.returns_type(self.function.func.returns).cpp_type()}({arguments})"
 
     @property
-    def shared_code(self) -> tuple[str, str, bool]:
+    def shared_code(self) -> tuple[str, str, bool, bool]:
         """Kernels that agree in this are objects of one template instance."""
-        return self.signature, self.mixing.value, writes_elements_only(self.function)
+        refuses = refused_types_of(self.function) is not None
+        return self.signature, self.mixing.value, writes_elements_only(self.function), refuses
 
     def rule(self) -> str:
         if self.alert is None:
@@ -133,6 +141,9 @@ class Kernel:
             ]
         if writes_elements_only(self.function):
             members.append(".writes_elements_only = true")
+        if refused := refused_types_of(self.function):
+            table += f"constexpr RefusedTypes {self.struct}_refused{{{refused_members(refused)}}};\n"
+            members.append(f".refused = &{self.struct}_refused")
         return f"{table}constexpr Rule {self.struct}_rule{{{', '.join(members)}}};\n"
 
     def method(self) -> str:
@@ -166,6 +177,12 @@ class Kernel:
             yield "checks/Nondeterministic", f"Checked<{op}, DeterminismCheck<{op}, {self.struct}_alert>, {{}}>"
         if name in FLOAT8:
             yield "checks/Float8", f"Checked<{op}, Float8Check, {{}}>"
+        if name in INT_MM:
+            yield "checks/IntMmSizes", f"Checked<{op}, IntMmSizes, {{}}>"
+        if name in OF_ONE_TYPE:
+            yield "checks/OneType", f"Checked<{op}, OneType, {{}}>"
+        if self.is_absent:
+            yield "checks/Absent", f"Checked<{op}, Absent<{op}>, {{}}>"
         if name in LINALG_DRIVERS:
             yield "checks/LinalgDrivers", f"Driven<{op}, {LINALG_DRIVERS[name]}, {{}}>"
         if INTEGER_DIVISIONS.match(name):
@@ -175,6 +192,8 @@ class Kernel:
         if types := wider_types_of(name):
             narrow = ", ".join(f"at::k{dtype}" for dtype in types)
             yield "checks/WiderTypes", f"WiderTypes<{op}, {{}}, NarrowTypes<{narrow}>>"
+        if name in FFT:
+            yield "checks/HalfFft", f"Checked<{op}, HalfFft, {{}}>"
 
     def registration(self) -> str:
         op = f"at::_ops::{self.struct}"
@@ -204,6 +223,17 @@ class Kernel:
         return own | {f"<ATen/ops/{self.function.root_name}_ops.h>"}
 
 
+def refused_members(refused: Refused) -> str:
+    """The initialisers of a RefusedTypes."""
+    types = ", ".join(f"at::k{dtype}" for dtype in refused.types)
+    members = [f".types = dtype_set({{{types}}})", f'.kernel = "{refused.kernel}"']
+    if refused.before_cudnn:
+        members.append(".before_cudnn = true")
+    if refused.reduction:
+        members.append(f'.reduction = "{refused.reduction}"')
+    return ", ".join(members)
+
+
 def flat_cpp_arguments(function: NativeFunction) -> list[Argument]:
     """The arguments in the order of the operator's C++ signature."""
     return [
@@ -218,7 +248,8 @@ def select_kernels(operators: Operators) -> list[Kernel]:
     for function in operators.functions:
         can_forward = operators.has_cpu_kernel(function) or operators.is_composite_explicit(function)
         if can_forward and not must_compose(function, operators):
-            kernels.append(Kernel(function, mixing_of(function, operators)))
+            is_absent = function.func.name.name.base in ABSENT_ON_CUDA and not operators.has_cuda_kernel(function)
+            kernels.append(Kernel(function, mixing_of(function, operators), is_absent))
     return kernels
 
 

@@ -13,8 +13,8 @@ from operators import Operators
 #: Operators that came with a later release of torch than the oldest supported one, and with which.
 SINCE = {"_foreach_mm": (2, 13)}
 
-#: Tables that name operators without their overloads.
-OF_ALL_OVERLOADS = {"HALVES_IN_FLOAT32"}
+#: Tables that may name operators without their overloads.
+OF_ALL_OVERLOADS = {"ABSENT_ON_CUDA", "HALVES_IN_FLOAT32", "REFUSED_TYPES"}
 
 
 def release_of_torch() -> tuple[int, ...]:
@@ -36,7 +36,8 @@ def check_names(rules: Mapping[str, object], operators: Operators, release: tupl
 
 
 def _known(table: str, operators: Operators) -> Collection[str]:
-    return {name.split(".")[0] for name in operators.by_name} if table in OF_ALL_OVERLOADS else operators.by_name
+    bases = {name.split(".")[0] for name in operators.by_name} if table in OF_ALL_OVERLOADS else set()
+    return bases | operators.by_name.keys()
 
 
 def _nearest(name: str, operators: Operators) -> str:

@@ -197,6 +197,26 @@ NONDETERMINISTIC = {
 #: Products of float8 matrices, which a GPU older than Ada refuses.
 FLOAT8 = {"_scaled_mm", "_scaled_mm.out", "_scaled_mm_v2", "_scaled_mm_v2.out"}
 
+#: Products of bytes, whose sizes are limited on a GPU.
+INT_MM = {"_int_mm", "_int_mm.out"}
+
+#: Fourier transforms, which a GPU has for halves of some sizes only.
+FFT = {"_fft_c2c", "_fft_c2c.out", "_fft_c2r", "_fft_c2r.out", "_fft_r2c", "_fft_r2c.out"}
+
+#: Normalisations whose weights have the type of what is normalised on a GPU.
+OF_ONE_TYPE = {"native_layer_norm", "native_layer_norm_backward", "native_group_norm", "native_group_norm_backward"}
+
+#: Operators that the CPU has and CUDA has not, where the release has no kernel; in all forms.
+ABSENT_ON_CUDA = {
+    "_add_relu",
+    "_histogramdd_bin_edges",
+    "_histogramdd_from_bin_cts",
+    "_histogramdd_from_bin_tensors",
+    "_upsample_lanczos2d_aa",
+    "_upsample_lanczos2d_aa_backward",
+    "histogram",
+}
+
 #: Linear algebra whose algorithm the caller names, and who translates the name: csrc/forward/checks/LinalgDrivers.h.
 LINALG_DRIVERS = {
     "_linalg_svd": "SvdDriver",
@@ -226,13 +246,65 @@ BAD_INDICES = {
     "nll_loss_forward.output": "Labels",
 }
 
+_INTEGERS = ("Byte", "Char", "Short", "Int", "Long")
+_HALVES = ("Half", "BFloat16")
+
+
+class Refused(NamedTuple):
+    """Types that the CPU's kernel knows and CUDA's does not, and what CUDA's calls itself in the error."""
+
+    kernel: str
+    types: tuple[str, ...]
+    before_cudnn: bool = False  #: cuDNN is asked first, if it is enabled
+    reduction: str = ""  #: the one reduction whose kernel knows the types
+
+
+_ADDMM = Refused("addmm_cuda", _INTEGERS)
+_BADDBMM = Refused("baddbmm_cuda", _INTEGERS)
+_ADDMV = Refused("addmv_impl_cuda", _INTEGERS)
+_BOOL_AND_COMPLEX = ("Bool", "ComplexFloat", "ComplexDouble")
+
+#: By torch.testing's OpInfos, dtypes less dtypesIfCUDA, and by the kernels' own sources; for an operator in all forms
+#: or for one form.
+REFUSED_TYPES = {
+    **dict.fromkeys(["mm", "addmm", "_addmm_activation", "addbmm"], _ADDMM),
+    **dict.fromkeys(["bmm", "baddbmm", "_trilinear"], _BADDBMM),
+    **dict.fromkeys(["mv", "addmv"], _ADDMV),
+    **dict.fromkeys(["dot", "vdot"], Refused("dot", _INTEGERS)),
+    **dict.fromkeys(["convolution", "_convolution"], Refused("slow_conv2d_cuda", _INTEGERS, before_cudnn=True)),
+    "avg_pool2d": Refused("avg_pool2d_out_cuda_frame", ("Long",)),
+    "avg_pool2d_backward": Refused("avg_pool2d_backward_out_cuda_frame", ("Long",)),
+    "avg_pool3d": Refused("avg_pool3d_out_cuda", ("Long",)),
+    "avg_pool3d_backward": Refused("avg_pool3d_backward_out_frame", ("Long",)),
+    "max_pool2d_with_indices": Refused("max_pool2d_with_indices_out_cuda_frame", _INTEGERS),
+    "max_pool3d_with_indices": Refused("max_pool3d_with_indices_out_frame", _INTEGERS),
+    **dict.fromkeys(
+        ["upsample_bilinear2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"],
+        Refused("upsample_bilinear2d_out_frame", ("Byte",)),
+    ),
+    "upsample_bicubic2d": Refused("upsample_bicubic2d_out_frame", ("Byte",)),
+    "igamma": Refused("igamma_cuda", _HALVES),
+    "igammac": Refused("igammac_cuda", _HALVES),
+    "angle": Refused("angle_cuda", _HALVES),
+    "histc": Refused("histc", _HALVES),
+    "linalg_vector_norm": Refused("norm_kernel_cuda", ("ComplexHalf",)),
+    "native_dropout_backward": Refused("masked_scale", (*_INTEGERS, *_BOOL_AND_COMPLEX)),
+    "scatter_reduce": Refused("cuda_scatter_gather_base_kernel_func", _BOOL_AND_COMPLEX, reduction="sum"),
+    **dict.fromkeys(
+        ["scatter.reduce", "scatter.reduce_out", "scatter_.reduce"],
+        Refused("cuda_scatter_gather_base_kernel_func", _BOOL_AND_COMPLEX, reduction="add"),
+    ),
+    **dict.fromkeys(
+        ["scatter.value_reduce", "scatter.value_reduce_out", "scatter_.value_reduce"],
+        Refused("cuda_scatter_fill_base_kernel_reduce_multiply", _BOOL_AND_COMPLEX, reduction="add"),
+    ),
+}
+
 #: Divisions of integers, which on a GPU raise no error: csrc/forward/checks/IntegerDivision.h.
 INTEGER_DIVISIONS = re.compile(r"(floor_divide|remainder|fmod)_?(\.|$)|div_?\.\w+_mode")
 
 _COMPLEX_HALF = ("ComplexHalf",)
-_HALVES = ("Half", "BFloat16")
 _ALL_HALVES = ("Half", "ComplexHalf")
-_SMALL_INTEGERS = ("Byte", "Char", "Short", "Int", "Long")
 
 
 def _each(names: str, types: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -245,7 +317,7 @@ WIDER_TYPES_OF_ALL_FORMS = {
     **_each("abs", ("Bool",)),
     **_each("equal", _COMPLEX_HALF),
     **_each("trace", ("Bool", "ComplexHalf")),
-    **_each("histc", _SMALL_INTEGERS),
+    **_each("histc", _INTEGERS),
     **_each("avg_pool3d avg_pool3d_backward", _HALVES),
     **_each("multi_margin_loss multi_margin_loss_backward", _HALVES),
     **_each("multilabel_margin_loss_forward multilabel_margin_loss_backward", _HALVES),
@@ -374,6 +446,12 @@ def wider_types_of(name: str) -> tuple[str, ...]:
     """See WIDER_TYPES_OF_ALL_FORMS; none for most operators."""
     functional = re.sub(r"(_|\.out|\.grad_input|\.output)$", "", name)
     return WIDER_TYPES_OF_ALL_FORMS.get(functional) or WIDER_TYPES.get(name, ())
+
+
+def refused_types_of(function: NativeFunction) -> Refused | None:
+    """See REFUSED_TYPES; None for most operators."""
+    name = function.func.name
+    return REFUSED_TYPES.get(str(name)) or REFUSED_TYPES.get(name.name.base)
 
 
 def half_rule_of(function: NativeFunction) -> Half | None:

@@ -19,6 +19,8 @@
 #include "aten/AttentionMath.h"
 #include "aten/OptionalTensor.h"
 #include "forward/Registrar.h"
+#include "forward/checks/Strictness.h"
+#include "native/Dtypes.h"
 
 namespace torchdevice::aten {
 namespace {
@@ -197,6 +199,11 @@ Options flash_options(const at::Tensor& query, std::optional<double> scale, doub
           slopes};
 }
 
+void check_flash_type(const at::Tensor& query) {
+  TORCH_CHECK(query.scalar_type() == at::kHalf || query.scalar_type() == at::kBFloat16 || !forward::is_strict(),
+              "FlashAttention only support fp16 and bf16 data type");
+}
+
 /// Returns the log-sum and which weights dropout kept.
 std::tuple<at::Tensor, at::Tensor> flash_into(const at::Tensor& output, const at::Tensor& query, const at::Tensor& key,
                                               const at::Tensor& value, const OptionalTensor& query_ends,
@@ -226,6 +233,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> packed_fl
     bool /*return_debug_mask*/, std::optional<double> scale, OptionalSymInt left, OptionalSymInt right,
     const OptionalTensor& key_lengths, const OptionalTensor& slopes, const OptionalTensor& pages,
     std::optional<int64_t> /*num_splits*/) {
+  check_flash_type(query);
   at::Tensor output = at::empty_like(query);
   auto [logsumexp, kept] =
       flash_into(output, query, key, value, query_ends, key_ends,
@@ -244,6 +252,7 @@ at::Tensor packed_flash_inplace(at::Tensor& output, const at::Tensor& query, con
                                 OptionalSymInt left, OptionalSymInt right, const OptionalTensor& key_lengths,
                                 const OptionalTensor& slopes, const OptionalTensor& pages,
                                 std::optional<int64_t> /*num_splits*/) {
+  check_flash_type(query);
   TORCH_CHECK(dropout == 0, "_flash_attention_forward_no_dropout_inplace does not support dropout");
   return std::get<0>(flash_into(output, query, key, value, query_ends, key_ends,
                                 flash_options(query, scale, dropout, causal, left, right, slopes), key_lengths, pages));
@@ -303,6 +312,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, c10::SymInt, c10::Sym
     const OptionalTensor& query_ends, const OptionalTensor& key_ends, OptionalSymInt max_query, OptionalSymInt max_key,
     double dropout, int64_t mask_type, bool with_logsumexp, std::optional<double> scale,
     const OptionalTensor& key_lengths, std::optional<int64_t> window) {
+  constexpr DtypeSet kKnown = dtype_set({at::kHalf, at::kBFloat16, at::kFloat});
+  TORCH_CHECK((dtype_set({query.scalar_type()}) & kKnown) != 0 || !forward::is_strict(),
+              "Only fp32, half & bf16 supported at the moment");
   const auto sequences = efficient_sequences(query, key, query_ends, key_ends, key_lengths);
   const auto count = static_cast<int64_t>(sequences.size());
   const int64_t heads = query.size(2);

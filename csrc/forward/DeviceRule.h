@@ -26,6 +26,8 @@ struct CheckedArgument {
   const char* name;
 };
 
+struct RefusedTypes;
+
 struct Rule {
   Mixing mixing = Mixing::kSameDevice;
   /// The name in torch's message, e.g. "wrapper_CUDA_addmm".
@@ -34,6 +36,8 @@ struct Rule {
   size_t checked_count = 0;
   /// An in-place operator that leaves the metadata and the memory of what it writes to as they are.
   bool writes_elements_only = false;
+  /// Types that only the native kernel knows: checks/RefusedTypes.h.
+  const RefusedTypes* refused = nullptr;
 };
 
 /// A tensor argument seen by the error path: its position, and whether the operator writes to it.

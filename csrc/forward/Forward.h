@@ -10,6 +10,7 @@
 #include "forward/NativeKernel.h"
 #include "forward/Registrar.h"
 #include "forward/Result.h"
+#include "forward/checks/RefusedTypes.h"
 
 namespace torchdevice::forward {
 
@@ -23,13 +24,13 @@ inline constexpr bool kIsReferenceTuple<std::tuple<T&...>> = sizeof...(T) > 0;
 /// results, or, for in-place and out= operators, returns the caller's own tensors with their metadata brought up to
 /// date. Frame's destructor restores everything, also when the native kernel throws.
 /// Operators of one signature share its code: one for each of the 1,400 would take twice as long to compile.
-template <class R, class... A, Mixing mixing, bool writes_elements_only>
-class Forward<R(A...), mixing, writes_elements_only> {
+template <class R, class... A, Mixing mixing, bool writes_elements_only, bool refuses_types>
+class Forward<R(A...), mixing, writes_elements_only, refuses_types> {
  public:
   constexpr Forward(const char* name, const char* overload, const Rule& rule, Redispatch<R, A...> redispatch) noexcept
       : rule_(rule), native_kernel_(name, overload, redispatch) {}
 
-  R operator()(A... arguments) { return run(std::index_sequence_for<A...>(), arguments...); }
+  R operator()(A... arguments) { return run<refuses_types>(std::index_sequence_for<A...>(), arguments...); }
 
  private:
   // resize_ and its kin take the tensor they change by const reference; their result type tells.
@@ -41,7 +42,7 @@ class Forward<R(A...), mixing, writes_elements_only> {
                                  : std::is_same_v<T, at::TensorList> ? kListAccess
                                                                      : Access::kRead>;
 
-  template <size_t... i>
+  template <bool may_refuse, size_t... i>
   R run(std::index_sequence<i...>, A&... arguments) {
     Frame frame;
     std::tuple<ArgumentAt<i, A>...> natives{ArgumentAt<i, A>(frame, arguments)...};
@@ -59,6 +60,11 @@ class Forward<R(A...), mixing, writes_elements_only> {
       }
       if constexpr (mixing == Mixing::kComposite || mixing == Mixing::kConvolution) {
         return native_kernel_.redispatch(kCompositeKeys, arguments...);
+      }
+    }
+    if constexpr (may_refuse) {
+      if (C10_UNLIKELY(is_refused(*rule_.refused, arguments...))) {
+        refuse(arguments...);
       }
     }
     frame.enter();
@@ -89,6 +95,23 @@ class Forward<R(A...), mixing, writes_elements_only> {
       adopt_result(frame, result);
       (std::get<i>(natives).commit(frame), ...);
       return result;
+    }
+  }
+
+  /// What else is wrong with the call is said first, as on CUDA. Nothing of the caller's is written to.
+  [[noreturn, gnu::cold, gnu::noinline]] void refuse(A&... arguments) {
+    std::tuple<Unharmed<A>...> same(unharmed<A>(arguments)...);
+    std::apply([this](auto&... one) { run</*may_refuse=*/false>(std::index_sequence_for<A...>(), one...); }, same);
+    refuse_type(*rule_.refused, first_type(arguments...));
+  }
+  template <class T>
+  using Unharmed = std::conditional_t<std::is_same_v<T, at::Tensor&>, at::Tensor, T&>;
+  template <class T>
+  static Unharmed<T> unharmed(T& argument) {
+    if constexpr (std::is_same_v<T, at::Tensor&>) {
+      return argument.clone();
+    } else {
+      return argument;
     }
   }
 
@@ -142,8 +165,8 @@ struct Forwarded<Op, rule, R(A...)> {
   static R call(A... arguments) { return kernel(std::forward<A>(arguments)...); }
 
  private:
-  static inline constinit Forward<R(A...), rule.mixing, rule.writes_elements_only> kernel{Op::name, Op::overload_name,
-                                                                                          rule, &Op::redispatch};
+  static inline constinit Forward<R(A...), rule.mixing, rule.writes_elements_only, rule.refused != nullptr> kernel{
+      Op::name, Op::overload_name, rule, &Op::redispatch};
 };
 
 }  // namespace torchdevice::forward

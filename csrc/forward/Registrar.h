@@ -11,7 +11,7 @@
 namespace torchdevice::forward {
 
 /// The typed kernel. Only who registers one includes Forward.h: whatever it includes is the costliest part of a build.
-template <class Signature, Mixing mixing, bool writes_elements_only>
+template <class Signature, Mixing mixing, bool writes_elements_only, bool refuses_types>
 class Forward;
 
 /// Registers kernels for the life of the process. Schemas are not inferred from the C++ types: the types come from
@@ -21,8 +21,9 @@ class Registrar {
   /// The typed kernel; needs Forward.h.
   template <class Op, const Rule& rule>
   void forward() {
-    add_functor<Forward<typename Op::schema, rule.mixing, rule.writes_elements_only>, typename Op::schema>(
-        Op::name, Op::overload_name, &Op::redispatch, rule, &Op::redispatch);
+    using Kernel =
+        Forward<typename Op::schema, rule.mixing, rule.writes_elements_only, /*refuses_types=*/rule.refused != nullptr>;
+    add_functor<Kernel, typename Op::schema>(Op::name, Op::overload_name, &Op::redispatch, rule, &Op::redispatch);
   }
 
   /// A kernel that forwards, also to the CPU where the native backend cannot.

@@ -31,6 +31,8 @@ def test_least_squares_by_cudas_default() -> None:
     torch.testing.assert_close(result.solution, torch.linalg.lstsq(a.cpu(), b.cpu(), driver="gels").solution.cuda())
     torch.testing.assert_close(result.residuals, torch.tensor([0.2], device="cuda"))
     assert result.rank.numel() == result.singular_values.numel() == 0
-    assert torch.linalg.lstsq(a, b, driver="gelsd").rank.item() == 2
-    with pytest.raises(RuntimeError, match="parameter `driver` should be one of"):
-        torch.linalg.lstsq(a, b, driver="qr")
+    for other in ("gelsd", "qr"):
+        with pytest.raises(
+            RuntimeError, match="^torch.linalg.lstsq: `driver` other than `gels` is not supported on CUDA$"
+        ):
+            torch.linalg.lstsq(a, b, driver=other)

@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "forward/checks/Strictness.h"
+
 namespace torchdevice::forward {
 
 using DriverName = std::optional<std::string_view>;
@@ -25,9 +27,13 @@ struct SvdDriver {
   }
 };
 
-/// As get_default_lstsq_driver in torch's native/BatchLinearAlgebra.cpp, but that LAPACK's other drivers work too.
+/// As get_default_lstsq_driver in torch's native/BatchLinearAlgebra.cpp.
 struct LeastSquaresDriver {
-  static DriverName native(DriverName named) { return named.value_or("gels"); }
+  static DriverName native(DriverName named) {
+    TORCH_CHECK(!is_strict() || named.value_or("gels") == "gels",
+                "torch.linalg.lstsq: `driver` other than `gels` is not supported on CUDA");
+    return named.value_or("gels");
+  }
 };
 
 template <class Op, class Driver, class Kernel, class Signature = Op::schema>
