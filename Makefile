@@ -98,6 +98,7 @@ test-tsan: build/tsan
 conformance: install
 	$(BIN)/python -m conformance.operators --jobs $(WORKERS) --docs
 	$(BIN)/python -m conformance.half --jobs $(WORKERS)
+	$(BIN)/python -m conformance.strict
 	$(BIN)/python -m conformance.programs --count 10000
 
 # Random calls, captures, replays, checkpoints and handles for some minutes: nothing may crash, hang or be wrong.

@@ -79,6 +79,8 @@ def _unary(rng: random.Random, pool: Pool) -> Step:
     name, index = rng.choice(_UNARY), _pick(rng, pool)
     if name == "abs" and pool[index].dtype == torch.bool:
         name = "clone"  # CUDA's abs knows bool, and the CPU's does not
+    if name == "angle" and pool[index].dtype in (torch.float16, torch.bfloat16):
+        name = "sign"  # CUDA's angle knows no halves
     return Step(f"t{index}.{name}()", lambda pool, device: getattr(pool[index], name)())
 
 
@@ -110,11 +112,16 @@ def _results(result: Any) -> Any:
     return tuple(result) if isinstance(result, tuple) else result
 
 
+def _factor(tensor: torch.Tensor) -> torch.Tensor:
+    """A GPU refuses products of integers."""
+    return tensor if tensor.is_floating_point() or tensor.is_complex() else tensor.double()
+
+
 def _matmul(rng: random.Random, pool: Pool) -> Step:
     one, other = _pick(rng, pool), _pick(rng, pool)
     if rng.random() < 0.5:
-        return Step(f"t{one} @ t{other}", lambda pool, device: pool[one] @ pool[other])
-    return Step(f"t{one} @ t{one}.mT", lambda pool, device: pool[one] @ pool[one].mT)
+        return Step(f"t{one} @ t{other}", lambda pool, device: _factor(pool[one]) @ _factor(pool[other]))
+    return Step(f"t{one} @ t{one}.mT", lambda pool, device: _factor(pool[one]) @ _factor(pool[one]).mT)
 
 
 def _view(rng: random.Random, pool: Pool) -> Step:
@@ -266,7 +273,7 @@ def _out(rng: random.Random, pool: Pool) -> Step:
         with torch.no_grad():
             operands = pool[one], pool[other]
             if name == "mm":  # it does not look for overlap, so that a product into its operand is anything
-                operands = operands[0].clone(), operands[1].clone()
+                operands = _factor(operands[0]).clone(), _factor(operands[1]).clone()
             getattr(torch, name)(*operands)  # raises first: how far out= got before an error is no promise
             getattr(torch, name)(*operands, out=pool[out])
         return ()

@@ -155,8 +155,8 @@ def _facts(tensor: torch.Tensor) -> tuple[Any, ...] | str:
 
 
 def _strides(tensor: torch.Tensor) -> tuple[int, ...]:
-    """Without those of dimensions with one element for halves: their float32 copies have no gaps, by which such strides,
-    which nothing is reached by, are chosen."""
+    """Zeros for dimensions with one element, where the tensor is of halves: nothing is reached by these strides, which
+    kernels choose by the gaps of operands, and float32 copies have none."""
     if tensor.dtype not in (torch.float16, torch.bfloat16):
         return tensor.stride()
     return tuple(step if size > 1 else 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
