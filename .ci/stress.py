@@ -84,6 +84,24 @@ def graphs(_rng: random.Random, device: torch.device) -> None:
     assert y.tolist() == [6.0] * 10, "wrong replay"
 
 
+#: One of each device, for whichever threads come to it.
+meeting_streams: dict[int, torch.cuda.Stream] = {}
+
+
+def captures_that_meet(_rng: random.Random, device: torch.device) -> None:
+    x = torch.ones(64, device=device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(meeting_streams[device.index]):
+        try:
+            graph.capture_begin(capture_error_mode="relaxed")
+        except RuntimeError:  # another thread captures: this work becomes a part of its graph, or runs
+            x + 1
+            return
+        (x * 2).softmax(0).sum()
+        graph.capture_end()
+    graph.replay()
+
+
 def statistics(_rng: random.Random, device: torch.device) -> None:
     torch.cuda.memory_stats(device)
     torch.cuda.memory_snapshot()
@@ -99,6 +117,7 @@ WORK = [
     random_numbers,
     copies,
     graphs,
+    captures_that_meet,
     statistics,
 ]
 
@@ -107,6 +126,9 @@ def main(seconds: float) -> int:
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
     rounds = [0] * THREADS
+
+    for device in range(torch.cuda.device_count()):
+        meeting_streams[device] = torch.cuda.Stream(device, priority=-3)
 
     def run(index: int) -> None:
         rng = random.Random(index)
