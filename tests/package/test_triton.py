@@ -16,6 +16,8 @@ NOTICE = "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has
 try:
     import triton
     import triton.language as tl
+    from triton.language.extra import libdevice as generic_libdevice
+    from triton.language.extra.cuda import libdevice as cuda_libdevice
 except ImportError:
     triton = None
 
@@ -81,7 +83,7 @@ if triton is not None:
             right = tl.load(
                 b + k[:, None] * columns + column, mask=(k[:, None] < inner) & (column < columns), other=0.0
             )
-            total += tl.dot(left, right)
+            total += tl.dot(left, right, input_precision="ieee")
         tl.store(out + row[:, None] * columns + column, total, mask=(row[:, None] < rows) & (column < columns))
 
     @triton.jit
@@ -98,16 +100,121 @@ if triton is not None:
             column = start + tl.arange(0, block)
             at = head + column[:, None] * features + feature
             key = tl.load(k + at, mask=column[:, None] < length, other=0.0)
-            scores = tl.dot(query, tl.trans(key)) * scale
+            scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
             scores = tl.where((column <= row[:, None]) & (column < length), scores, -float("inf"))
             new_best = tl.maximum(best, tl.max(scores, 1))
             weights = tl.exp(scores - new_best[:, None])
             shrink = tl.exp(best - new_best)
             norm = norm * shrink + tl.sum(weights, 1)
             value = tl.load(v + at, mask=column[:, None] < length, other=0.0)
-            total = total * shrink[:, None] + tl.dot(weights, value)
+            total = total * shrink[:, None] + tl.dot(weights, value, input_precision="ieee")
             best = new_best
         tl.store(out + head + row[:, None] * features + feature, total / norm[:, None], mask=row[:, None] < length)
+
+    @triton.jit
+    def cast_kernel(x, out, count: tl.constexpr):  # type: ignore[no-untyped-def]
+        at = tl.arange(0, count)
+        tl.store(out + at, tl.load(x + at).to(out.dtype.element_ty))
+
+    @triton.jit
+    def arithmetic_kernel(x, y, out, factor, count: tl.constexpr):  # type: ignore[no-untyped-def]
+        at = tl.arange(0, count)
+        left, right = tl.load(x + at), tl.load(y + at)
+        larger = tl.where(left > right, left, right)
+        tl.store(out + at, tl.maximum(left * right - 2, -left) / (larger + 1) * factor.to(left.dtype))
+
+    @triton.jit
+    def libdevice_kernel(x, out, count: tl.constexpr):  # type: ignore[no-untyped-def]
+        at = tl.arange(0, count)
+        number = tl.load(x + at)
+        tl.store(out + at, generic_libdevice.tanh(number) + cuda_libdevice.rsqrt(cuda_libdevice.abs(number)))
+
+    @triton.jit
+    def dot_kernel(a, b, out, size: tl.constexpr, precision: tl.constexpr):  # type: ignore[no-untyped-def]
+        row, column = tl.arange(0, size)[:, None], tl.arange(0, size)[None, :]
+        left, right = tl.load(a + row * size + column), tl.load(b + row * size + column)
+        product = tl.dot(left, right, input_precision=precision)
+        tl.store(out + row * size + column, product.to(out.dtype.element_ty))
+
+    @triton.jit
+    def count_kernel(x, out, count: tl.constexpr):  # type: ignore[no-untyped-def]
+        at = tl.arange(0, count)
+        tl.atomic_add(out + at % 2, tl.load(x + at))
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_casts_round_to_nearest(dtype: torch.dtype) -> None:
+    numbers = torch.cat([torch.randn(510) * 100, torch.tensor([127.66, 84.0])]).cuda()
+    out = torch.empty_like(numbers, dtype=dtype)
+    cast_kernel[(1,)](numbers, out, count=512)
+    assert torch.equal(out.float(), numbers.to(dtype).float())
+    back = torch.empty_like(numbers)
+    cast_kernel[(1,)](out, back, count=512)
+    assert torch.equal(back, out.float())
+
+
+@needs_triton
+def test_casts_to_integers_saturate() -> None:
+    numbers = torch.tensor([2.9, -2.9, 1e20, -1e20], device="cuda")
+    out = torch.empty(4, dtype=torch.int32, device="cuda")
+    cast_kernel[(1,)](numbers, out, count=4)
+    assert out.tolist() == [2, -2, 2**31 - 1, -(2**31)]
+    cast_kernel[(1,)](numbers.bfloat16(), out, count=4)
+    assert out.tolist() == [2, -2, 2**31 - 1, -(2**31)]
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_arithmetic(dtype: torch.dtype) -> None:
+    x, y = (torch.rand(256, device="cuda").to(dtype) for _ in range(2))
+    out = torch.empty_like(x)
+    arithmetic_kernel[(1,)](x, y, out, 1.5, count=256)
+    larger = torch.where(x > y, x, y)
+    expected = (torch.maximum(x * y - 2, -x) / (larger + 1)) * torch.tensor(1.5, dtype=dtype, device="cuda")
+    torch.testing.assert_close(out, expected)
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_libdevice(dtype: torch.dtype) -> None:
+    x = torch.randn(256, device="cuda", dtype=dtype)
+    out = torch.empty_like(x)
+    libdevice_kernel[(1,)](x, out, count=256)
+    torch.testing.assert_close(out, x.tanh() + x.abs().rsqrt())
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_products_of_halves_add_up_in_float32(dtype: torch.dtype) -> None:
+    a, b = (torch.randn(64, 64, device="cuda").to(dtype) for _ in range(2))
+    out = torch.empty(64, 64, device="cuda")
+    dot_kernel[(1,)](a, b, out, size=64, precision="ieee")
+    torch.testing.assert_close(out, a.float() @ b.float())
+    rounded = torch.empty_like(a)
+    dot_kernel[(1,)](a, b, rounded, size=64, precision="ieee")
+    torch.testing.assert_close(rounded, (a.float() @ b.float()).to(dtype))
+
+
+@needs_triton
+def test_products_in_tf32() -> None:
+    a, b = (torch.randn(64, 64, device="cuda") for _ in range(2))
+    out = torch.empty(64, 64, device="cuda")
+    dot_kernel[(1,)](a, b, out, size=64, precision="tf32")
+    error = ((out - a.double() @ b.double()).norm() / (a @ b).norm()).item()
+    assert 1e-4 < error < 6e-4
+    one = torch.full((16, 16), 1 + 2.0**-12, device="cuda")
+    out = torch.empty(16, 16, device="cuda")
+    dot_kernel[(1,)](one, one, out, size=16, precision="tf32")
+    assert out.eq(16).all()
+
+
+@needs_triton
+def test_atomic_sums_in_bfloat16() -> None:
+    x = torch.arange(8.0, device="cuda").bfloat16()
+    out = torch.zeros(2, device="cuda", dtype=torch.bfloat16)
+    count_kernel[(2,)](x, out, count=8)
+    assert out.tolist() == [24, 32]
 
 
 def add(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

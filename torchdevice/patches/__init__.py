@@ -9,9 +9,10 @@ reverse order.
 
 from __future__ import annotations
 
-from torchdevice.patches import cuda, cuda_code, distributed, precision, profiler, storages, triton, versions
+from torchdevice.patches import cuda, cuda_code, distributed, precision, profiler, storages, versions
 from torchdevice.patches.change import Patch, Undo, when_imported
 from torchdevice.patches.inductor import switch
+from torchdevice.patches.triton import switch as triton
 
 #: In the order in which they are made.
 PATCHES = (
@@ -146,6 +147,16 @@ PATCHES = (
         "triton.runtime.interpreter.GridExecutor.__call__, once it and torch._dynamo are imported",
         "torch.compile would trace Triton's interpreter",
         lambda: when_imported("torch._dynamo", triton.break_graphs),
+    ),
+    Patch(
+        "triton.runtime.interpreter.interpreter_builder, interpreter_semantic and _implicit_cvt, once it is imported",
+        "it computes with the bits of bfloat16, does not round to nearest, and float arguments have no .to()",
+        lambda: when_imported("triton.runtime.interpreter", triton.repair),
+    ),
+    Patch(
+        "the functions of triton.language.extra.libdevice and triton.language.extra.cuda.libdevice, once imported",
+        "in interpreted kernels they return None or ask for a compiler",
+        triton.serve_libdevice,
     ),
     Patch(
         "triton.runtime.driver, once it is imported",

@@ -1,4 +1,4 @@
-"""Triton's kernels without an NVIDIA GPU: Triton's own interpreter runs them, on copies of their tensors.
+"""The switch: Triton's own interpreter runs kernels, on copies of their tensors.
 
 Triton decides this when a kernel is decorated, by a setting that TRITON_INTERPRET=1 makes too. What programs ask of
 Triton's driver, torch.cuda answers.
@@ -80,6 +80,31 @@ def _keep_dynamo_out() -> None:
     if hasattr(dynamo, "disable") and hasattr(interpreter, "GridExecutor"):
         executor = interpreter.GridExecutor
         executor.__call__ = dynamo.disable(executor.__call__, reason="Triton's interpreter runs this kernel")
+
+
+def repair(interpreter: ModuleType) -> Undo:
+    """Let `triton.runtime.interpreter` compute what a GPU computes; returns the undo."""
+    from torchdevice.patches.triton import builder  # with NumPy, which `import torch` does without
+
+    return builder.repair(interpreter)
+
+
+def serve_libdevice() -> Undo:
+    """Let NVIDIA's libdevice work in interpreted kernels; returns the undo."""
+
+    def receive_builder(module: ModuleType) -> Undo:
+        from torchdevice.patches.triton import libdevice
+
+        return libdevice.receive_builder(module)
+
+    modules = ("triton.language.extra.libdevice", "triton.language.extra.cuda.libdevice")
+    undos = [when_imported(module, receive_builder) for module in modules]
+
+    def restore() -> None:
+        for undo in undos:
+            undo()
+
+    return restore
 
 
 def answer_for_driver(driver: ModuleType) -> Undo:
