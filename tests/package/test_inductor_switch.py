@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import RunPython
-from torchdevice.patches.inductor import switch
+from torchdevice.patches.inductor import switch, warn
 
 UNCOMPILED = (
     "torchdevice runs such graphs through backend='aot_eager' instead: same results, no speed-up. Name that backend "
@@ -124,7 +124,7 @@ def test_without_a_compiler_graphs_run_uncompiled_which_is_said_once(run_python:
 def test_flex_attention_runs_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
-    monkeypatch.setattr(switch, "_warned", set())
+    monkeypatch.setattr(warn, "_said", set())
     q = torch.randn(1, 2, 40, 16, device="cuda", requires_grad=True)
     with pytest.warns(
         UserWarning, match="kernels of flex_attention on device cuda in Triton only; torchdevice runs such"
@@ -170,7 +170,7 @@ def test_a_graph_that_aot_eager_refuses_runs_eagerly(monkeypatch: pytest.MonkeyP
         return backend
 
     monkeypatch.setattr(registry, "lookup_backend", refuse)
-    monkeypatch.setattr(switch, "_warned", set())
+    monkeypatch.setattr(warn, "_said", set())
     graph = torch.fx.symbolic_trace(torch.nn.Linear(2, 2).cuda())
     x = torch.ones(1, 2, device="cuda")
     with pytest.warns(
@@ -213,3 +213,41 @@ def test_collect_env(run_python: RunPython) -> None:
     process = run_python("import runpy; runpy.run_module('torch.utils.collect_env', run_name='__main__')")
     assert "CUDA used to build PyTorch: 12.6" in process.stdout
     assert "Is CUDA available: True" in process.stdout
+
+
+COMPILER = """#!/bin/sh
+for argument in "$@"; do
+  case "$argument" in
+    *.cpp) if grep -q "$WORD" "$argument"; then
+      echo "$argument:7:3: error: nobody knows $WORD" >&2; exit 1
+    fi;;
+  esac
+done
+exec g++ "$@"
+"""
+
+REJECTED = """
+    import warnings
+    import torch
+    x = torch.rand(8, device="cuda", requires_grad=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compiled = torch.compile(lambda x: x.sin().sum() + x.exp().prod())
+        for _ in range(2):
+            compiled(x).backward()
+    (grad,) = torch.autograd.grad(x.sin().sum() + x.exp().prod(), x)
+    torch.testing.assert_close(x.grad, 2 * grad)
+    print(*(one.message for one in caught if "torchdevice" in str(one.message)), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("word", ["sin()", "cos()"], ids=["forward", "backward"])
+def test_code_that_does_not_compile_is_run_and_said_once(run_python: RunPython, tmp_path: Path, word: str) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    process = run_python(REJECTED, CXX=str(compiler), WORD=word, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"))
+    assert process.stdout.splitlines() == [
+        f"torch.compile: inductor's code for a graph on device cuda does not compile (nobody knows {word}); "
+        "torchdevice runs this graph operator by operator: same results, no speed-up."
+    ]

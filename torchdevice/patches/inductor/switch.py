@@ -7,7 +7,6 @@ Graphs without cuda tensors go to inductor as ever. Backends that a program name
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -16,8 +15,7 @@ import torch
 
 from torchdevice import _C
 from torchdevice.patches.change import Undo, all_of, set_all
-
-_warned: set[str] = set()
+from torchdevice.patches.inductor.warn import warn_once
 
 
 def configure(config: ModuleType) -> Undo:
@@ -28,8 +26,10 @@ def configure(config: ModuleType) -> Undo:
 def serve_cuda_graphs(compile_fx: ModuleType) -> Undo:
     """Put a switch before torch._inductor.compile_fx.compile_fx; returns what takes it away."""
     from torchdevice.patches.inductor.codegen import generate_cpp_for_cuda  # imports most of inductor
+    from torchdevice.patches.inductor.uncompiled import compile_or_run
 
     inductor = compile_fx.compile_fx
+    for_one_graph = compile_or_run(compile_fx.compile_fx_inner)
 
     @functools.wraps(inductor)
     def switch(
@@ -40,9 +40,11 @@ def serve_cuda_graphs(compile_fx: ModuleType) -> Undo:
                 raise NotImplementedError(_NO_LIBRARY)
             obstacle = _obstacle(model_)
             if obstacle is not None:
-                _warn_once(f"{obstacle} {_UNCOMPILED}")
+                warn_once(f"{obstacle} {_UNCOMPILED}")
                 return _run_uncompiled(model_, example_inputs_)
             config_patches = _without_gpus_settings(compile_fx.config, config_patches)
+            if not args:
+                kwargs.setdefault("inner_compile", for_one_graph)
         return inductor(model_, example_inputs_, *args, config_patches=config_patches, **kwargs)
 
     return all_of(generate_cpp_for_cuda(), set_all(compile_fx, {"compile_fx": switch}))
@@ -111,17 +113,11 @@ def _run_uncompiled(model: Any, inputs: Any) -> Any:
     except TorchDynamoException:
         raise  # dynamo's own means to start over or to break the graph
     except Exception as error:
-        _warn_once(
+        warn_once(
             f"torch.compile: backend='aot_eager' does not take a graph on device cuda "
             f"({type(error).__name__}: {error}); torchdevice runs it eagerly: same results, no speed-up."
         )
         return model.forward
-
-
-def _warn_once(text: str) -> None:
-    if text not in _warned:
-        _warned.add(text)
-        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _touches_cuda(model: Any, inputs: Iterable[Any]) -> bool:
