@@ -13,7 +13,7 @@ if(NOT APPLE AND NOT TORCHDEVICE_SANITIZE)
   # Some distributions' compilers have a value of their own. Without optimisation there is nothing to fortify.
   add_compile_options($<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE>
                       $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
-  # Functions with arrays on the stack. -strong would add instructions to every forwarded call: its frames are objects
-  # whose addresses are taken.
-  add_compile_options(-fstack-protector)
+  # Functions with texts on the stack. -strong would add instructions to every forwarded call: its frames are objects
+  # whose addresses are taken; and so would smaller arrays, as sizes and strides of tensors are kept in 40 bytes.
+  add_compile_options(-fstack-protector --param=ssp-buffer-size=64)
 endif()
