@@ -7,6 +7,8 @@
 
 #include "forward/Boxed.h"
 #include "forward/NativeKernel.h"
+#include "native/Backend.h"
+#include "runtime/SilentWarnings.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -56,6 +58,11 @@ void replace(Registrar& registrar) {
   }
 }
 
+bool has_native_kernel(const c10::OperatorHandle& op) {
+  const auto native = c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, native_backend().component());
+  return op.hasKernelForDispatchKey(native) || op.hasKernelForDispatchKey(c10::DispatchKey::CPU);
+}
+
 }  // namespace
 
 void sweep(Registrar& registrar) {
@@ -64,6 +71,23 @@ void sweep(Registrar& registrar) {
   replace<c10::DispatchKey::SparseCsr>(registrar);
   replace<c10::DispatchKey::NestedTensor>(registrar);
   replace<c10::DispatchKey::Quantized>(registrar);
+}
+
+bool take_over(Registrar& registrar, const c10::OperatorName& name) {
+  const auto op = c10::Dispatcher::singleton().findSchema(name);
+  constexpr auto kComposite = nobodys(c10::DispatchKey::Dense);
+  if (!op.has_value() || Registrar::has(name, c10::DispatchKey::CUDA)) {
+    return false;
+  }
+  const SilentWarnings silent;  // the dispatcher says that a kernel takes the place of another
+  if (has_native_kernel(*op)) {
+    registrar.add(name, c10::DispatchKey::CUDA, boxed_kernel<c10::DispatchKey::Dense>());
+  } else if (op->hasComputedKernelForDispatchKey(kComposite)) {
+    registrar.add(name, c10::DispatchKey::CUDA, kernel_for(*op, c10::DispatchKeySet(kComposite)));
+  } else {
+    return false;
+  }
+  return true;
 }
 
 }  // namespace torchdevice::forward

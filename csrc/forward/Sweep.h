@@ -12,4 +12,8 @@ namespace torchdevice::forward {
 /// but for those that torch has in Triton.
 void sweep(Registrar& registrar);
 
+/// Gives an operator whose kernel in Python turned out to need NVIDIA's libraries one of ours: the native kernel behind
+/// the boxed fallback, or the composite one. False if it has neither, or no kernel of somebody else's.
+bool take_over(Registrar& registrar, const c10::OperatorName& name);
+
 }  // namespace torchdevice::forward

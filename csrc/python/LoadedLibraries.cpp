@@ -61,7 +61,12 @@ void sweep_after(const std::string& path) {
 }  // namespace
 
 void add_library_patch(PyObject* torchdevice_c) {
-  py::reinterpret_borrow<py::module_>(torchdevice_c).def("sweep_after", &sweep_after, py::arg("path"));
+  py::reinterpret_borrow<py::module_>(torchdevice_c)
+      .def("sweep_after", &sweep_after, py::arg("path"))
+      .def("take_over", [](const std::string& name, const std::string& overload) {
+        forward::Registrar registrar;
+        return forward::take_over(registrar, {name, overload});
+      });
 }
 
 }  // namespace torchdevice

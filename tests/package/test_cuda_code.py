@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,3 +95,76 @@ def test_green_contexts_are_not_built() -> None:
         text = "PyTorch was not built with Green Context support!"
     with pytest.raises(RuntimeError, match=re.escape(text)):
         torch.cuda.GreenContext.create(num_sms=1)
+
+
+MISSING = "libcudart.so.12: cannot open shared object file: No such file or directory"
+
+
+def library_of(name: str, **kernels: Callable[..., Any]) -> Any:
+    """A library with one operator, and kernels in Python by dispatch key."""
+    library = torch.library.Library(name, "DEF")
+    library.define("scale(Tensor x, float factor) -> Tensor")
+    library.define("scale_(Tensor(a!) x, float factor) -> Tensor(a!)")
+    for key, kernel in kernels.items():
+        library.impl("scale", kernel, key)
+        library.impl("scale_", lambda x, factor, kernel=kernel: x.copy_(kernel(x, factor)), key)
+    return library
+
+
+def needs_nvidia(x: torch.Tensor, factor: float) -> torch.Tensor:
+    raise OSError(MISSING)
+
+
+def test_kernels_in_python_give_way_to_the_cpus() -> None:
+    seen = []
+
+    def on_cpu(x: torch.Tensor, factor: float) -> torch.Tensor:
+        seen.append(x.device.type)
+        return x * factor
+
+    library = library_of("needs_nvidia_1", CUDA=needs_nvidia, CPU=on_cpu)
+    x = torch.ones(3, device="cuda")
+    for _ in range(2):
+        y = torch.ops.needs_nvidia_1.scale(x, 2.0)
+        assert y.device == x.device
+        assert y.tolist() == [2.0] * 3
+    if _C.native_backend_name() == "cpu":
+        assert seen == ["cpu", "cpu"]
+    assert torch.ops.needs_nvidia_1.scale_(x, 3.0) is x
+    assert x.tolist() == [3.0] * 3
+    del library
+
+
+def test_kernels_in_python_give_way_to_composed_ones() -> None:
+    library = library_of("needs_nvidia_2", CUDA=needs_nvidia, CompositeExplicitAutograd=lambda x, factor: x * factor)
+    assert torch.ops.needs_nvidia_2.scale(torch.ones(3, device="cuda"), 2.0).tolist() == [2.0] * 3
+    del library
+
+
+def test_kernels_in_python_that_work_stay() -> None:
+    library = library_of("needs_nothing", CUDA=lambda x, factor: x * factor + 1, CPU=lambda x, factor: x * factor)
+    assert torch.ops.needs_nothing.scale(torch.ones(3, device="cuda"), 2.0).tolist() == [3.0] * 3
+    del library
+
+
+def test_other_errors_of_kernels_in_python_are_the_users() -> None:
+    def fails(x: torch.Tensor, factor: float) -> torch.Tensor:
+        raise RuntimeError("wrong shape")
+
+    library = library_of("needs_a_shape", CUDA=fails, CPU=lambda x, factor: x)
+    with pytest.raises(RuntimeError, match="^wrong shape$"):
+        torch.ops.needs_a_shape.scale(torch.ones(3, device="cuda"), 2.0)
+    del library
+
+
+def test_a_kernel_in_python_without_another() -> None:
+    library = library_of("needs_nvidia_3", CUDA=needs_nvidia)
+    with pytest.raises(NotImplementedError) as caught:
+        torch.ops.needs_nvidia_3.scale(torch.ones(3, device="cuda"), 2.0)
+    assert str(caught.value) == (
+        "The library's kernel of needs_nvidia_3::scale was compiled for an NVIDIA GPU, but device cuda is "
+        f"torchdevice's here, over the native backend '{_C.native_backend_name()}': compiled CUDA code cannot run on "
+        "it. It has no other kernel, so use the library on device cpu, or without this operator."
+    )
+    assert isinstance(caught.value.__cause__, OSError)
+    del library

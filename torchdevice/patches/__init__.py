@@ -124,6 +124,12 @@ PATCHES = (
         cuda_code.sweep_libraries,
     ),
     Patch(
+        "torch.library.Library.impl",
+        "libraries register kernels for CUDA in Python around compiled code for an NVIDIA GPU, which cannot be loaded; "
+        "their operators have kernels for the CPU, or composed ones",
+        cuda_code.let_kernels_give_way,
+    ),
+    Patch(
         "torch._inductor.config's values, once it is imported",
         "they say that Triton generates cuda's kernels, and that a GPU with a capability of 7.0 or more can run them",
         lambda: when_imported("torch._inductor.config", switch.configure),

@@ -4,7 +4,9 @@ torch has the same in other operators."""
 from __future__ import annotations
 
 import functools
+import inspect
 import re
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
@@ -95,6 +97,52 @@ def sweep_libraries() -> Undo:
         _C.sweep_after(str(path))
 
     return set_all(operators, {"load_library": load_library})
+
+
+def let_kernels_give_way() -> Undo:
+    """Let kernels for CUDA that libraries write in Python around compiled code of their own give way where that needs
+    NVIDIA's libraries; returns what takes it back."""
+    library: Any = torch.library.Library
+    register = library.impl
+
+    @functools.wraps(register)
+    def impl(
+        self: Any, op_name: Any, fn: Any, dispatch_key: str = "", *, with_keyset: bool = False, **rest: Any
+    ) -> Any:
+        key = dispatch_key or self.dispatch_key
+        if key == "CUDA" and not with_keyset and inspect.isroutine(fn) and fn is not torch.library.fallthrough_kernel:
+            name = op_name._schema.name if isinstance(op_name, torch._ops.OpOverload) else str(op_name)
+            overload = op_name._schema.overload_name if isinstance(op_name, torch._ops.OpOverload) else ""
+            base, _, other = name.partition(".")
+            qualified = base if "::" in base else f"{self.ns}::{base}"
+            fn = _giving_way(qualified, overload or other, fn)
+        return register(self, op_name, fn, dispatch_key, with_keyset=with_keyset, **rest)
+
+    return set_all(library, {"impl": impl})
+
+
+def _giving_way(name: str, overload: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel in Python. The first time that it fails for want of a library of NVIDIA's, ours takes its place."""
+
+    @functools.wraps(kernel)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return kernel(*args, **kwargs)
+        except (RuntimeError, OSError) as error:
+            missing = _CUDA_LIBRARY.search(str(error))
+            if missing is None:
+                raise
+            if not _C.take_over(name, overload):
+                text = _explain(
+                    f"The library's kernel of {name} was compiled",
+                    "It has no other kernel, so use the library on device cpu, or without this operator.",
+                )
+                raise NotImplementedError(text) from error
+        packet = getattr(getattr(torch.ops, name.partition("::")[0]), name.partition("::")[2])
+        operator = getattr(packet, overload or "default")
+        return operator.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA), *args, **kwargs)
+
+    return run
 
 
 def keep_script_unfused() -> Undo:
