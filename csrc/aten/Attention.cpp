@@ -1,5 +1,5 @@
-// aten/Attention.cpp: scaled_dot_product_attention picks its kernel by device type; CUDA's choices run the native flash
-// kernel where it can, and composed operators where it cannot.
+// aten/Attention.cpp: scaled_dot_product_attention picks its kernel by device type; CUDA's choices run the CPU's
+// flash kernel where that is the native backend and can, and composed operators elsewhere.
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/OpMathType.h>
@@ -23,6 +23,7 @@
 
 #include "aten/AttentionMath.h"
 #include "aten/SdpBackends.h"
+#include "forward/Masquerade.h"
 #include "forward/Registrar.h"
 #include "native/Backend.h"
 #include "runtime/Generator.h"
@@ -39,9 +40,10 @@ int64_t choose_kernel(const at::Tensor& query, const at::Tensor& key, const at::
   return static_cast<int64_t>(choose_attention({query, key, value, mask, dropout, causal, grouped_query}));
 }
 
-/// The native flash kernels have neither dropout nor groups of heads, and one size of features.
+/// The CPU's flash kernels have neither dropout nor groups of heads, and one size of features. Other backends have none
+/// that returns log-sums, and would have to wait for the CPU.
 bool native_takes(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double dropout) {
-  return dropout == 0 && query.size(1) == key.size(1) && query.size(1) == value.size(1) &&
+  return !forward::has_fallback() && dropout == 0 && query.size(1) == key.size(1) && query.size(1) == value.size(1) &&
          query.size(3) == value.size(3);
 }
 

@@ -1,6 +1,7 @@
 // aten/Kernels.cpp: the operators that get a kernel of their own, a file for each family.
 
 #include "forward/Registrar.h"
+#include "forward/fallback/Composed.h"
 
 namespace torchdevice::aten {
 
@@ -29,10 +30,17 @@ void register_nested_projections(forward::Registrar& registrar);
 void register_layouts(forward::Registrar& registrar);
 void register_native_distributions(forward::Registrar& registrar);
 void register_native_copies(forward::Registrar& registrar);
+void register_composed_attention(forward::Registrar& registrar);
+void register_composed_quantization(forward::Registrar& registrar);
 
 }  // namespace torchdevice::aten
 
 namespace torchdevice::forward {
+
+void register_composed_kernels(Registrar& registrar) {
+  aten::register_composed_attention(registrar);
+  aten::register_composed_quantization(registrar);
+}
 
 void register_handwritten_kernels(Registrar& registrar) {
   aten::register_factories(registrar);

@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "forward/fallback/Composed.h"
 #include "forward/half/HalfRule.h"
 
 namespace torchdevice::forward {
@@ -32,7 +33,11 @@ void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::Ke
 }
 
 void Registrar::add(const char* name, const char* overload, c10::KernelFunction kernel) {
-  add({name, overload}, c10::DispatchKey::CUDA, with_half_rule(name, overload, std::move(kernel)));
+  const c10::OperatorName op(name, overload);
+  if (is_composed(op) && has(op, c10::DispatchKey::CUDA)) {
+    return;  // Note [Composed kernels]
+  }
+  add(op, c10::DispatchKey::CUDA, with_half_rule(name, overload, std::move(kernel)));
 }
 
 bool Registrar::has(const c10::OperatorName& name, c10::DispatchKey key) {

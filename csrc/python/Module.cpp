@@ -19,6 +19,7 @@
 #include "forward/Registrar.h"
 #include "forward/Sweep.h"
 #include "forward/checks/Strictness.h"
+#include "forward/fallback/Composed.h"
 #include "forward/fallback/FallbackPolicy.h"
 #include "forward/fallback/Forced.h"
 #include "forward/fallback/Tally.h"
@@ -65,6 +66,7 @@ std::function<void()> install_caching_allocator() {
 void register_kernels() {
   const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
   forward::Registrar registrar;
+  forward::register_composed_kernels(registrar);
   forward::register_generated_kernels(registrar);
   forward::register_handwritten_kernels(registrar);
   distributed::register_collectives(registrar);

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ["tests/native/test_mps_backend.py", "tests/native/test_refusal.py"]
+TESTS = [f"tests/native/test_{name}.py" for name in ("mps_backend", "refusal", "models", "composed")]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,24 @@ MUTANTS = [
         "csrc/forward/fallback/Fallback.cpp",
         "    record.remember(call.hash(), OperatorRecord::Answer::kRefused);",
         "",
+    ),
+    Mutant(
+        "attention on the CPU",
+        "csrc/aten/Attention.cpp",
+        "  return !forward::has_fallback() && dropout == 0 &&",
+        "  return dropout == 0 &&",
+    ),
+    Mutant(
+        "a block of queries takes itself for the first",
+        "csrc/aten/AttentionMath.cpp",
+        "    part.last = *rule.last + start;",
+        "    part.last = *rule.last;",
+    ),
+    Mutant(
+        "nothing is composed",
+        "csrc/forward/fallback/Composed.cpp",
+        "  if (!has_fallback() || is_forced_to_host(",
+        "  if (true || is_forced_to_host(",
     ),
     Mutant(
         "numbers of the MPS generator for the CPU's kernels",

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
 
 import pytest
 import torch
 
 from tests.conftest import RunPython
+from tests.native.counted import Counted, simulated
 from torchdevice import _C
 
 pytestmark = pytest.mark.skipif(_C.native_backend_name() != "mps", reason="for the MPS backend: make test-mps")
-
-Counts = dict[str, int]
-
-
-class Counted:
-    """What happened in a `with` block: waits, transitions, bytes copied, and the calls of operators by side."""
-
-    def __enter__(self) -> Counted:
-        self.before = _C.fallback_counts()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.after = _C.fallback_counts()
-
-    def __getitem__(self, name: str) -> int:
-        return self.after[name] - self.before[name]
-
-    def calls(self, operator: str) -> tuple[int, int]:
-        """Native and fallen back."""
-        native, host = self.after["operators"].get(operator, (0, 0))
-        native_before, host_before = self.before["operators"].get(operator, (0, 0))
-        return native - native_before, host - host_before
-
-
-def simulated(count: str) -> int:
-    """One of the simulator's counters."""
-    function = getattr(ctypes.CDLL(os.environ["MPS_SIMULATOR"]), f"mps_simulator_{count}")
-    function.restype = ctypes.c_uint64
-    return function()
 
 
 def pending() -> int:
@@ -63,11 +33,11 @@ def test_work_is_late() -> None:
 
 
 def test_the_cpu_waits_for_what_was_submitted() -> None:
-    x = torch.ones(1000, device="cuda")
+    x, seven = torch.ones(1000, device="cuda"), vector(7)
     for _ in range(5):
         x = x * 2
     with Counted() as counted:
-        result = torch.heaviside(x - 32, vector(7))  # has no MPS kernel
+        result = torch.heaviside(x - 32, seven)  # has no MPS kernel
     assert counted.calls("aten::heaviside") == (0, 1)
     assert counted["transitions"] == 1
     assert result.unique().tolist() == [7]

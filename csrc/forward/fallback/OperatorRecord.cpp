@@ -2,8 +2,6 @@
 
 #include "forward/fallback/OperatorRecord.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <map>
 #include <memory>
 #include <mutex>
@@ -11,6 +9,7 @@
 
 #include "forward/Masquerade.h"
 #include "forward/fallback/Forced.h"
+#include "forward/fallback/NativeKernels.h"
 #include "native/Backend.h"
 
 namespace torchdevice::forward {
@@ -19,21 +18,6 @@ namespace {
 /// Tensors of other layouts are the CPU's work, and so is making them.
 bool makes_another_layout(const std::string& name) {
   return name.starts_with("aten::_to_sparse") || name.starts_with("aten::to_sparse");
-}
-
-bool has_native_kernel(const char* name, const char* overload) {
-  const auto op = c10::Dispatcher::singleton().findSchema({name, overload});
-  const auto native = native_backend().component();
-  // A backend's fallback is no kernel: it may raise an error.
-  return op.has_value() &&
-         (op->hasKernelForDispatchKey(c10::toRuntimePerBackendFunctionalityKey(c10::DispatchKey::Dense, native)) ||
-          op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutograd) ||
-          op->hasKernelForDispatchKey(c10::DispatchKey::CompositeExplicitAutogradNonFunctional) ||
-          op->hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd));
-}
-
-std::string full_name(const char* name, const char* overload) {
-  return *overload == '\0' ? std::string(name) : std::string(name) + "." + overload;
 }
 
 std::mutex records_mutex;
@@ -54,8 +38,7 @@ Obstacle find_obstacle(const char* name, const char* overload) {
   if (makes_another_layout(full)) {
     return Obstacle::kLayout;
   }
-  const bool has_kernel = !native_backend().prefers_host(full) && has_native_kernel(name, overload);
-  return has_kernel ? Obstacle::kNone : Obstacle::kNoKernel;
+  return has_native_kernel(name, overload) ? Obstacle::kNone : Obstacle::kNoKernel;
 }
 
 }  // namespace

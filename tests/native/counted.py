@@ -1,0 +1,35 @@
+"""What happens over the simulated MPS while a test runs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from torchdevice import _C
+
+
+class Counted:
+    """What happened in a `with` block: waits, transitions, bytes copied, and the calls of operators by side."""
+
+    def __enter__(self) -> Counted:
+        self.before = _C.fallback_counts()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.after = _C.fallback_counts()
+
+    def __getitem__(self, name: str) -> int:
+        return self.after[name] - self.before[name]
+
+    def calls(self, operator: str) -> tuple[int, int]:
+        """Native and fallen back."""
+        native, host = self.after["operators"].get(operator, (0, 0))
+        native_before, host_before = self.before["operators"].get(operator, (0, 0))
+        return native - native_before, host - host_before
+
+
+def simulated(count: str) -> int:
+    """One of the simulator's counters."""
+    function = getattr(ctypes.CDLL(os.environ["MPS_SIMULATOR"]), f"mps_simulator_{count}")
+    function.restype = ctypes.c_uint64
+    return function()
