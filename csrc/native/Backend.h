@@ -100,6 +100,8 @@ class NativeBackend {
   virtual DtypeSet absent_dtypes() const { return 0; }
   /// Whether a native kernel threw `error` because the backend lacks the operator, the data type or the mode.
   virtual bool is_refusal(const c10::Error& /*error*/) const { return false; }
+  /// Of a refusal: whether it is about sizes, so that other calls of the same kind may be accepted.
+  virtual bool refuses_by_size(const c10::Error& /*error*/) const { return false; }
   /// Whether the host's kernel serves better, though the backend has one too. Of a full name: "aten::mul.Tensor".
   virtual bool prefers_host(const std::string& /*name*/) const { return false; }
 

@@ -36,8 +36,7 @@ py::tuple read(const forward::Tally& tally) {
 py::list operator_tallies() {
   py::list all;
   for (const forward::OperatorRecord* record : forward::operator_records()) {
-    all.append(py::make_tuple(record->name(), read(record->native), read(record->host),
-                              forward::describe(record->first_obstacle())));
+    all.append(py::make_tuple(record->name(), read(record->native), read(record->host), record->reason()));
   }
   return all;
 }

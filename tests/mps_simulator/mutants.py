@@ -94,8 +94,38 @@ MUTANTS = [
     Mutant(
         "a refusal is forgotten",
         "csrc/forward/fallback/Fallback.cpp",
-        "    record.remember(call.hash(), OperatorRecord::Answer::kRefused);",
+        "      record.remember(call.hash(), OperatorRecord::Answer::kRefused);",
         "",
+    ),
+    Mutant(
+        "refused sizes are remembered",
+        "csrc/forward/fallback/Fallback.cpp",
+        "    if (native_backend().refuses_by_size(error)) {",
+        "    if (false) {",
+    ),
+    Mutant(
+        "what may be refused for its size is not saved again",
+        "csrc/forward/fallback/Fallback.cpp",
+        "is_first || (may_write && (record.refuses_by_size() || writes_much(call)));",
+        "is_first;",
+    ),
+    Mutant(
+        "the CPU is not asked after a failure",
+        "csrc/forward/fallback/Fallback.cpp",
+        "      if (!can_repeat || !is_plain(error) || fallback_is_forbidden()) {",
+        "      if (true) {",
+    ),
+    Mutant(
+        "the CPU is asked after errors about values",
+        "csrc/forward/fallback/Fallback.cpp",
+        "      if (!can_repeat || !is_plain(error) || fallback_is_forbidden()) {",
+        "      if (!can_repeat || fallback_is_forbidden()) {",
+    ),
+    Mutant(
+        "the CPU is asked where that is an error",
+        "csrc/forward/fallback/Fallback.cpp",
+        "      if (!can_repeat || !is_plain(error) || fallback_is_forbidden()) {",
+        "      if (!can_repeat || !is_plain(error)) {",
     ),
     Mutant(
         "attention on the CPU",

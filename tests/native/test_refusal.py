@@ -9,6 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.conftest import RunPython
+from tests.native.counted import Counted, simulated
 from torchdevice import _C
 
 pytestmark = pytest.mark.skipif(_C.native_backend_name() != "mps", reason="for the MPS backend: make test-mps")
@@ -93,8 +95,72 @@ def test_what_mps_does_not_have_runs_on_the_cpu(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ERRORS)
-def test_errors_of_the_user_reach_the_user(text: str) -> None:
+def test_errors_of_the_user_reach_the_user_as_the_cpu_says_them(text: str) -> None:
     x = torch.arange(3.0, device="cuda")
-    with pytest.raises(RuntimeError) as raised:
-        torch.ops.mps_simulator.failing(x, text)
-    assert text in str(raised.value)
+    with Counted() as counted, pytest.raises(RuntimeError) as raised:
+        torch.ops.mps_simulator.failing_twice(x, text)
+    assert str(raised.value).startswith(text)
+    assert counted.calls("mps_simulator::failing_twice") == (0, 0)
+
+
+#: Of the same library: no words that tell a refusal, but the CPU does what was asked.
+FAILURES = """
+value cannot be converted to type double without overflow
+start == 0 || start < input_size INTERNAL ASSERT FAILED at "Pad.mm":71, please report a bug to PyTorch.
+[srcBuf length] > 0 INTERNAL ASSERT FAILED at "OperationUtils.mm":612, please report a bug to PyTorch.
+Expected self.is_complex() to be true, but got false.
+kernel data offsets can't be computed using 32-bit iterator of shape [3]
+`N` times `num_groups` must be less than 2^32
+embedding_dense_backward_mps: tensor is larger than INT32_MAX
+Current limit allows up to 16 indices to be used in MPS indexing kernels
+Unable to safely factor shape for grid dimensions.
+Failed to create metal library, error: no compiler
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("text", FAILURES)
+def test_what_fails_over_mps_alone_runs_on_the_cpu_and_is_asked_again(text: str) -> None:
+    x = torch.arange(3.0, device="cuda")
+    before = simulated("refusals")
+    for _ in range(2):
+        assert torch.ops.mps_simulator.failing(x, text).tolist() == [0, 1, 2]
+    assert simulated("refusals") == before + 2
+
+
+def test_the_report_says_with_which_words_mps_failed(run_python: RunPython) -> None:
+    run_python(
+        """
+        import torch, torchdevice
+        x = torch.arange(3.0, device="cuda")
+        torch.ops.mps_simulator.failing(x, "no grid for this")
+        reasons = {one.name: one.reason for one in torchdevice.report().operators}
+        assert reasons["mps_simulator::failing"] == "MPS failed where the CPU does not: no grid for this", reasons
+        """
+    )
+
+
+def test_nothing_is_asked_of_the_cpu_where_falling_back_is_an_error(run_python: RunPython) -> None:
+    run_python(
+        """
+        import torch
+        x = torch.arange(3.0, device="cuda")
+        try:
+            torch.ops.mps_simulator.failing(x, "no grid for this")
+        except RuntimeError as error:
+            assert str(error).startswith("no grid for this"), error
+        else:
+            raise AssertionError("it fell back")
+        """,
+        TORCHDEVICE_FALLBACK="error",
+    )
+
+
+def test_refused_sizes_are_not_remembered_for_others() -> None:
+    small, large = torch.zeros(2, 1, 1, 1, device="cuda"), torch.zeros(9, 1, 1, 1, device="cuda")
+    with Counted() as counted:
+        for _ in range(2):
+            torch.ops.mps_simulator.no_more_than_(large, 4)
+            torch.ops.mps_simulator.no_more_than_(small, 4)
+    assert counted.calls("mps_simulator::no_more_than_") == (2, 2)
+    assert small.unique().tolist() == [2]
+    assert large.unique().tolist() == [20]  # what MPS had added before it refused was put back, each time

@@ -7,7 +7,9 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/util/strides.h>
 
+#include <algorithm>
 #include <optional>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -60,36 +62,64 @@ std::optional<SavedArguments> save_if_there_is_memory(const CallKind& call) {
   }
 }
 
-/// Whether the native backend has done it.
-bool run_natively(OperatorRecord& record, const CallKind& call, c10::function_ref<void()> run) {
-  const bool first_write =
-      has_fallback() && !call.written().empty() && record.answer_to(call.hash()) != OperatorRecord::Answer::kAccepted;
+/// Above this backends refuse what they took when it was smaller.
+constexpr uint64_t kLargeBytes = uint64_t{1} << 31U;
+
+bool writes_much(const CallKind& call) {
+  return std::any_of(call.written().begin(), call.written().end(), [](const at::Tensor* tensor) {
+    return tensor->layout() == c10::kStrided && tensor->nbytes() > kLargeBytes;
+  });
+}
+
+/// Errors of torch's other types are about values: an index, a matrix that has no inverse.
+bool is_plain(const c10::Error& error) {
+  return typeid(error) == typeid(c10::Error) || typeid(error) == typeid(c10::NotImplementedError) ||
+         typeid(error) == typeid(c10::TypeError);
+}
+
+/// None if the native backend has done it; else why not. What it wrote is put back then.
+Obstacle run_natively(OperatorRecord& record, const CallKind& call, c10::function_ref<void()> run) {
+  const bool may_write = has_fallback() && !call.written().empty();
+  const bool is_first = may_write && record.answer_to(call.hash()) != OperatorRecord::Answer::kAccepted;
+  const bool may_be_refused = is_first || (may_write && (record.refuses_by_size() || writes_much(call)));
   // copy_ saves the others, and checks before it writes.
   const bool is_copy = record.name() == "aten::copy_";
-  const auto saved = first_write && !is_copy ? save_if_there_is_memory(call) : std::nullopt;
+  const auto saved = may_be_refused && !is_copy ? save_if_there_is_memory(call) : std::nullopt;
   const OnNative on_native;
   try {
     const Measured measured(record.native, call.bytes());
     run();
   } catch (const c10::Error& error) {
     native_backend().note_submission();
-    const bool can_repeat = call.written().empty() || saved.has_value() || (first_write && is_copy);
-    if (!has_fallback() || !can_repeat || !native_backend().is_refusal(error)) {
+    const bool can_repeat =
+        has_fallback() && (call.written().empty() || saved.has_value() || (may_be_refused && is_copy));
+    const bool is_refusal = can_repeat && native_backend().is_refusal(error);
+    if (!is_refusal) {
       native_backend().raise_if_out_of_memory(error);
-      throw;
+      if (!can_repeat || !is_plain(error) || fallback_is_forbidden()) {
+        throw;
+      }
     }
-    record.remember(call.hash(), OperatorRecord::Answer::kRefused);
     if (saved.has_value()) {
       saved->put_back();
     }
-    return false;
+    if (!is_refusal) {
+      record.note_failure(error.what_without_backtrace());
+      return Obstacle::kFailed;
+    }
+    if (native_backend().refuses_by_size(error)) {
+      record.note_refusal_by_size();
+    } else {
+      record.remember(call.hash(), OperatorRecord::Answer::kRefused);
+    }
+    return Obstacle::kRefused;
   }
   native_backend().note_submission();
   record.native.calls.fetch_add(1, std::memory_order_relaxed);
-  if (first_write) {
+  if (is_first) {
     record.remember(call.hash(), OperatorRecord::Answer::kAccepted);
   }
-  return true;
+  return Obstacle::kNone;
 }
 
 }  // namespace
@@ -110,12 +140,14 @@ void run_with_fallback(ChoosableKernel& kernel, const void* const* arguments, c1
 void run_with_fallback(OperatorRecord& record, const CallKind& call, c10::function_ref<void()> run) {
   Obstacle obstacle = record.obstacle_to(call);
   if (obstacle == Obstacle::kNone) {
-    if (run_natively(record, call, run)) {
-      return;
-    }
-    obstacle = Obstacle::kRefused;
+    obstacle = run_natively(record, call, run);
   }
-  run_on_host(record, obstacle, call, run);
+  if (obstacle == Obstacle::kFailed) {
+    run_on_host(run);  // if it fails here too, the error is the user's, and nothing fell back
+    record.note_host_call(obstacle);
+  } else if (obstacle != Obstacle::kNone) {
+    run_on_host(record, obstacle, call, run);
+  }
 }
 
 void run_on_host(OperatorRecord& record, Obstacle why, const CallKind& call, c10::function_ref<void()> run) {

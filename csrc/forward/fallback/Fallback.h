@@ -16,9 +16,11 @@ namespace torchdevice::forward {
 // A call runs on the CPU, over the same memory, if its operator has no kernel of the native backend, if one of its
 // data types does not exist there, or if the backend has refused a call of its kind before. Otherwise it runs natively;
 // if the kernel then says that it cannot (NativeBackend::is_refusal) the call is made again on the CPU, and calls of
-// its kind go there from then on. Any other error is the user's.
+// its kind go there from then on; not if it refused the sizes, which are no part of the kind.
+// After any other plain error the CPU is asked too. If it raises one, that is the user's; if not, the backend failed,
+// which is counted, and nothing is remembered. Errors about values are the user's at once.
 // An operator that writes to its arguments is run natively for the first time of each kind on saved arguments, which
-// a refusal puts back: nothing is applied by half.
+// a refusal puts back: nothing is applied by half. Where sizes may be refused, they are saved each time.
 // The CPU waits for the native backend only if work was submitted since somebody last waited: going over costs a wait,
 // staying there does not.
 

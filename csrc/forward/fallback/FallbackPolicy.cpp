@@ -40,6 +40,8 @@ std::string describe(Obstacle obstacle) {
       return backend + " lacks one of its data types";
     case Obstacle::kRefused:
       return backend + " refused such a call";
+    case Obstacle::kFailed:
+      return backend + " failed where the CPU does not";
     case Obstacle::kLayout:
       return "its tensors are sparse, quantized or nested";
   }
@@ -47,6 +49,8 @@ std::string describe(Obstacle obstacle) {
 }
 
 void read_fallback_policy() { policy = policy_named(read_setting("TORCHDEVICE_FALLBACK").value_or("")); }
+
+bool fallback_is_forbidden() noexcept { return policy == Policy::kError; }
 
 void check_fallback(const std::string& name, Obstacle obstacle) {
   TORCH_CHECK_NOT_IMPLEMENTED(policy != Policy::kError, "Could not run '", name,

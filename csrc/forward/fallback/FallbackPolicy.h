@@ -8,7 +8,7 @@
 namespace torchdevice::forward {
 
 /// Why a call runs on the CPU.
-enum class Obstacle : uint8_t { kNone, kForced, kNoKernel, kDataType, kRefused, kLayout };
+enum class Obstacle : uint8_t { kNone, kForced, kNoKernel, kDataType, kRefused, kFailed, kLayout };
 
 /// For people, with the backend's title: "MPS has no kernel for it".
 std::string describe(Obstacle obstacle);
@@ -16,6 +16,8 @@ std::string describe(Obstacle obstacle);
 /// Reads TORCHDEVICE_FALLBACK; throws c10::ValueError if it is none of its values. Before the first kernel runs.
 void read_fallback_policy();
 
+/// Whether TORCHDEVICE_FALLBACK=error keeps everything from the CPU.
+bool fallback_is_forbidden() noexcept;
 /// Throws c10::NotImplementedError if TORCHDEVICE_FALLBACK=error keeps the operator `name` from the CPU.
 void check_fallback(const std::string& name, Obstacle obstacle);
 /// Under TORCHDEVICE_FALLBACK=warn, says that it runs there.

@@ -70,6 +70,23 @@ Tally& OperatorRecord::note_host_call(Obstacle why) {
   return host;
 }
 
+void OperatorRecord::note_failure(const std::string& text) {
+  if (failure_.load(std::memory_order_relaxed) != nullptr) {
+    return;
+  }
+  const auto* first = new std::string(text);
+  const std::string* none = nullptr;
+  if (!failure_.compare_exchange_strong(none, first)) {
+    delete first;  // another thread was first
+  }
+}
+
+std::string OperatorRecord::reason() const {
+  const Obstacle why = first_obstacle_.load();
+  const std::string* failure = failure_.load();
+  return describe(why) + (why == Obstacle::kFailed && failure != nullptr ? ": " + *failure : "");
+}
+
 OperatorRecord::Answer OperatorRecord::answer_to(uint64_t kind) const noexcept {
   for (const auto& known : kinds_) {
     const uint64_t value = known.load(std::memory_order_relaxed);

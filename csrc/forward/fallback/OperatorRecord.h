@@ -32,8 +32,14 @@ class OperatorRecord {
   /// A call is about to run on the CPU: a fallback, where that is not the native backend. Returns where its cost
   /// counts; throws where TORCHDEVICE_FALLBACK forbids it.
   Tally& note_host_call(Obstacle why);
-  /// Why the first of those did.
-  Obstacle first_obstacle() const noexcept { return first_obstacle_.load(); }
+  /// Why the first of those did, for people; empty if there was none.
+  std::string reason() const;
+
+  /// The text of an error by which the backend failed where the CPU did not.
+  void note_failure(const std::string& text);
+  /// A refusal was about sizes: whoever calls it again may be refused too.
+  void note_refusal_by_size() noexcept { refuses_by_size_.store(true, std::memory_order_relaxed); }
+  bool refuses_by_size() const noexcept { return refuses_by_size_.load(std::memory_order_relaxed); }
 
   Tally native;
   Tally host;
@@ -44,6 +50,8 @@ class OperatorRecord {
 
   const std::string name_;
   Obstacle always_;  ///< what keeps every call from the native backend
+  std::atomic<bool> refuses_by_size_{false};
+  std::atomic<const std::string*> failure_{nullptr};  ///< the first; never freed
   std::atomic<Obstacle> first_obstacle_{Obstacle::kNone};
   std::atomic<uint32_t> answers_{0};
   std::atomic<uint32_t> refusals_{0};

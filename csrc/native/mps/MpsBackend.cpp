@@ -120,6 +120,8 @@ DtypeSet MpsBackend::absent_dtypes() const { return kAbsent; }
 
 bool MpsBackend::is_refusal(const c10::Error& error) const { return is_mps_refusal(error); }
 
+bool MpsBackend::refuses_by_size(const c10::Error& error) const { return is_mps_refusal_by_size(error); }
+
 /// torch registers kernels for MPS that copy to the CPU and back; ours does without the copies. And one in Python that
 /// leaves an empty `out` as it is (torch/_refs/linalg).
 bool MpsBackend::prefers_host(const std::string& name) const {

@@ -26,6 +26,15 @@ const std::regex& says_it_cannot() {
   return *pattern;
 }
 
+/// What other sizes would not have met.
+const std::regex& speaks_of_sizes() {
+  static const auto* pattern = new std::regex(
+      "divisible|head_dim|2\\*\\*[0-9]+|2\\^[0-9]+|int(32)?_max|> ?[0-9]{3,}|(32|64)-?bit (index|iterator)"
+      "|(larger|more|less) than [0-9a-z*^]*[0-9_]|too (large|big|much)",
+      std::regex::ECMAScript | std::regex::icase);
+  return *pattern;
+}
+
 }  // namespace
 
 bool is_mps_refusal(const c10::Error& error) {
@@ -34,5 +43,7 @@ bool is_mps_refusal(const c10::Error& error) {
                           typeid(error) == typeid(c10::TypeError);
   return may_refuse && std::regex_search(error.msg(), says_it_cannot());
 }
+
+bool is_mps_refusal_by_size(const c10::Error& error) { return std::regex_search(error.msg(), speaks_of_sizes()); }
 
 }  // namespace torchdevice
