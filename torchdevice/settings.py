@@ -91,6 +91,13 @@ SETTINGS = {
             "csrc/forward/fallback/Forced.cpp",
         ),
         Setting(
+            "TORCHDEVICE_TRUST_MPS",
+            "`0`, `1`",
+            "`0`",
+            "`1` has MPS compute what it is known to get wrong, too (docs/platforms.md)",
+            "csrc/native/mps/KnownWrong.cpp",
+        ),
+        Setting(
             "TORCHDEVICE_HALF",
             "`native`, `float32`",
             "what was measured to be fast and exact on such a processor",

@@ -8,6 +8,7 @@
 #include "allocator/BorrowedMemory.h"
 #include "forward/Forward.h"
 #include "forward/checks/HostSync.h"
+#include "forward/fallback/Fallback.h"
 #include "native/Backend.h"
 
 namespace torchdevice::aten {
@@ -77,12 +78,38 @@ struct StridedCopyCheck {
   }
 };
 
+using CheckedKernel = forward::Checked<Op, StridedCopyCheck, Kernel>;
+
+/// Whether it goes between this device's memory and the host's.
+bool crosses_to_host(const at::Tensor& self, const at::Tensor& src) {
+  const at::Tensor& other = self.is_cuda() ? src : self;
+  return self.is_cuda() != src.is_cuda() && other.is_cpu() && self.layout() == c10::kStrided &&
+         src.layout() == c10::kStrided;
+}
+
+/// Over a backend with a queue. Its own copies to and from the host may read memory that was freed meanwhile, or that
+/// lies otherwise than the strides say, and those of types that it lacks are the host's anyway. The host, which has the
+/// same memory, waits and copies; so does a copy that is called non-blocking.
+at::Tensor& queued_copy(at::Tensor& self, const at::Tensor& src, bool non_blocking) {
+  if (!crosses_to_host(self, src)) {
+    return forward::WithFallbackIfAny<Op, CheckedKernel>::call(self, src, non_blocking);
+  }
+  static forward::OperatorRecord& record = forward::operator_record(Op::name, Op::overload_name);
+  forward::CallKind call(forward::report_is_on());
+  call.see(self, /*is_written=*/true);
+  call.see(src);
+  const forward::Measured measured(record.native, call.bytes());
+  record.native.calls.fetch_add(1, std::memory_order_relaxed);
+  forward::run_on_host([&] { Kernel::call(self, src, non_blocking); });  // the CPU's checks itself
+  return self;
+}
+
 }  // namespace
 
 void register_copy(forward::Registrar& registrar) {
   if (forward::has_fallback()) {
     // No copy of memory: addresses are not the host's.
-    registrar.forward_by<Op, forward::Checked<Op, StridedCopyCheck, Kernel>>();
+    registrar.implement<Op>(TORCH_FN(queued_copy));
   } else {
     registrar.implement<Op>(TORCH_FN(copy_));
   }

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "forward/fallback/Composed.h"
+#include "forward/fallback/Remedies.h"
 #include "forward/half/HalfRule.h"
 
 namespace torchdevice::forward {
@@ -37,7 +38,7 @@ void Registrar::add(const char* name, const char* overload, c10::KernelFunction 
   if (is_composed(op) && has(op, c10::DispatchKey::CUDA)) {
     return;  // Note [Composed kernels]
   }
-  add(op, c10::DispatchKey::CUDA, with_half_rule(name, overload, std::move(kernel)));
+  add(op, c10::DispatchKey::CUDA, with_remedies(op, with_half_rule(name, overload, std::move(kernel))));
 }
 
 bool Registrar::has(const c10::OperatorName& name, c10::DispatchKey key) {

@@ -19,6 +19,15 @@
 namespace torchdevice {
 
 class CachingAllocator;
+}  // namespace torchdevice
+
+namespace c10 {
+class KernelFunction;
+class OperatorHandle;
+struct IValue;
+}  // namespace c10
+
+namespace torchdevice {
 
 /// Segments start and end at multiples of this, so that an address leads to its segment by a shift.
 inline constexpr size_t kSegmentAlignment = size_t{2} << 20U;
@@ -52,6 +61,36 @@ struct NativeCounts {
   uint64_t transitions = 0;       ///< those made because the host's turn came
   uint64_t waited_nanoseconds = 0;
   uint64_t copied_bytes = 0;  ///< results of host kernels that lay elsewhere
+};
+
+/// A call on CUDA tensors that the backend may get wrong.
+class DoubtfulCall {
+ public:
+  virtual ~DoubtfulCall() = default;
+
+  virtual const c10::OperatorHandle& op() const = 0;
+  /// Its arguments; when it is done, its results.
+  virtual std::vector<c10::IValue>& stack() = 0;
+  /// The next rule for this operator, after the last one the kernel.
+  virtual void go_on() = 0;
+  /// The CPU's kernel.
+  virtual void go_to_host() = 0;
+};
+
+/// A rule for what the backend is known to do wrong. Only calls of its operators meet it.
+struct KnownWrong {
+  /// Makes a kernel that tells ordinary calls from doubtful ones, so that the former need not be boxed.
+  using Guard = c10::KernelFunction (*)(const c10::KernelFunction& ordinary, const c10::KernelFunction& doubtful);
+  struct Operator {
+    std::string name;  ///< in full: "aten::mm.out"
+    Guard guard = nullptr;
+  };
+
+  std::vector<Operator> operators;
+  std::string what;
+  std::string instead;  ///< what is done
+  std::string source;   ///< where that is known from
+  void (*run)(DoubtfulCall& call);
 };
 
 /// One native backend per process. This is all that the rest of the engine knows of the machine: what only one backend
@@ -102,6 +141,8 @@ class NativeBackend {
   virtual bool is_refusal(const c10::Error& /*error*/) const { return false; }
   /// Of a refusal: whether it is about sizes, so that other calls of the same kind may be accepted.
   virtual bool refuses_by_size(const c10::Error& /*error*/) const { return false; }
+  /// What the backend gets wrong on this machine, and what is done instead.
+  virtual std::vector<KnownWrong> known_wrong() const { return {}; }
   /// Whether the host's kernel serves better, though the backend has one too. Of a full name: "aten::mul.Tensor".
   virtual bool prefers_host(const std::string& /*name*/) const { return false; }
 

@@ -41,6 +41,19 @@ py::list operator_tallies() {
   return all;
 }
 
+/// Of each rule: the operators, what is wrong, what is done instead, where that is known from.
+py::list known_wrong() {
+  py::list all;
+  for (const KnownWrong& rule : native_backend().known_wrong()) {
+    py::list operators;
+    for (const KnownWrong::Operator& op : rule.operators) {
+      operators.append(op.name);
+    }
+    all.append(py::make_tuple(std::move(operators), rule.what, rule.instead, rule.source));
+  }
+  return all;
+}
+
 /// The folders whose code is not the user's: torch's and ours, each with a separator at its end. Never freed, as
 /// kernels may run when the interpreter is gone. No Python code runs here, which could let go of the interpreter's lock
 /// while another thread waits for the folders with it.
@@ -90,6 +103,7 @@ void add_report(PyObject* torchdevice_c) {
   auto module = py::reinterpret_borrow<py::module_>(torchdevice_c);
   module.def("fallback_counts", &fallback_counts);
   module.def("operator_tallies", &operator_tallies);
+  module.def("known_wrong", &known_wrong);
   module.def("report_is_on", &forward::report_is_on);
   module.def("waited_nanoseconds", [] { return native_backend().counts().waited_nanoseconds; });
 }

@@ -7,10 +7,14 @@
 
 #include <string>
 
-/// The rule of halves, which is elsewhere.
+/// The rule of halves, the backend's remedies and what is composed are elsewhere.
 c10::KernelFunction torchdevice::forward::with_half_rule(const char*, const char*, c10::KernelFunction kernel) {
   return kernel;
 }
+c10::KernelFunction torchdevice::forward::with_remedies(const c10::OperatorName&, c10::KernelFunction kernel) {
+  return kernel;
+}
+bool torchdevice::forward::is_composed(const c10::OperatorName&) { return false; }
 
 namespace {
 

@@ -13,11 +13,13 @@
 #include <ATen/ops/view_as_real_native.h>
 #include <ATen/ops/view_native.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/strides.h>
 
 #include "Queue.h"
 #include "Simulator.h"
 #include "Tensors.h"
 #include "Warnings.h"
+#include "Wrong.h"
 
 namespace mps_simulator {
 namespace {
@@ -55,7 +57,7 @@ void copy_silently(at::Tensor to, const at::Tensor& from) {
 }
 
 /// Between devices and on this one. The host's memory is read when the copy is submitted.
-at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
+at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool non_blocking) {
   StandIns host(StandIns::Kind::kHost);
   if (self.is_mps()) {
     check_dtype(self.scalar_type());
@@ -64,7 +66,10 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
     return self.zero_();
   }
   if (self.is_cpu()) {
-    const at::Tensor from = host.of(source);
+    at::Tensor from = host.of(source);
+    if (errs && !from.is_non_overlapping_and_dense()) {
+      from = from.as_strided(from.sizes(), c10::contiguous_strides(from.sizes()), 0);
+    }
     queue().run_now([&] {
       const c10::InferenceMode as_made(self.is_inference());  // the queue's thread knows nothing of the caller's
       copy_silently(self, from);
@@ -74,7 +79,9 @@ at::Tensor& copy_(at::Tensor& self, const at::Tensor& source, bool) {
   TORCH_CHECK(self.is_mps() && (source.is_mps() || source.is_cpu()),
               "Placeholder storage has not been allocated on MPS device!");
   const at::Tensor to = host.of(self);
-  const at::Tensor from = source.is_mps() ? host.of(source) : source.clone();
+  const at::Tensor from = source.is_mps()        ? host.of(source)
+                          : errs && non_blocking ? source  // whatever is there when its turn comes
+                                                 : source.clone();
   if (source.is_mps()) {
     check_dtype(source.scalar_type());
   }

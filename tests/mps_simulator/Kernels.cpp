@@ -15,6 +15,7 @@
 #include "Simulator.h"
 #include "Tensors.h"
 #include "Trials.h"
+#include "Wrong.h"
 
 namespace mps_simulator {
 namespace {
@@ -153,6 +154,14 @@ void take_over_sizes(const Stack& arguments, StandIns& host) {
   }
 }
 
+void run_and_err(const Operator& op, Stack& stack, bool wrong) {
+  const Stack arguments = wrong ? stack : Stack();
+  run_on_host(op, stack);
+  if (wrong) {
+    spoil_results(op, arguments, stack);
+  }
+}
+
 void run(const Operator& op, Stack* stack) {
   const size_t count = op.schema().arguments().size();
   if (resting) {
@@ -162,6 +171,11 @@ void run(const Operator& op, Stack* stack) {
   const Stack arguments(stack->end() - static_cast<std::ptrdiff_t>(count), stack->end());
   check_arguments(op, arguments);
   check_overlap(op, arguments);
+  if (errs && leaves_out(op, arguments)) {
+    torch::jit::drop(*stack, count);
+    stack->push_back(arguments.back());
+    return;
+  }
   StandIns meta(StandIns::Kind::kMeta);
   const Trial& trial = tried(op, arguments);
   std::optional<Stack> planned = trial.may_be_late ? plan(op, arguments, meta) : std::nullopt;
@@ -178,13 +192,16 @@ void run(const Operator& op, Stack* stack) {
     results = new_results(op, arguments, *planned);
     Stack on_host = replaced(arguments, host);
     draw_generators(op, on_host);
+    if (errs) {
+      spoil_arguments(op, on_host);
+    }
     Stack targets;
     for (const c10::IValue& result : results) {
       targets.push_back(host.of(result));
     }
     // `host` keeps the storages: their memory is the buffers', which outlive their tensors.
-    queue().submit([op, on_host = std::move(on_host), targets = std::move(targets)]() mutable {
-      run_on_host(op, on_host);
+    queue().submit([op, on_host = std::move(on_host), targets = std::move(targets), wrong = errs.load()]() mutable {
+      run_and_err(op, on_host, wrong);
       for (size_t i = 0; i < targets.size(); ++i) {
         copy_values(targets[i], on_host[i]);
       }
@@ -192,7 +209,10 @@ void run(const Operator& op, Stack* stack) {
   } else {
     Stack on_host = replaced(arguments, host);
     draw_generators(op, on_host);
-    queue().run_now([&] { run_on_host(op, on_host); });
+    if (errs) {
+      spoil_arguments(op, on_host);
+    }
+    queue().run_now([&] { run_and_err(op, on_host, errs); });
     take_over_sizes(arguments, host);
     results = new_results(op, arguments, on_host);
     Stack targets;

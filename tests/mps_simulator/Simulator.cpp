@@ -6,6 +6,7 @@
 
 #include "Memory.h"
 #include "Queue.h"
+#include "Wrong.h"
 
 extern "C" {
 
@@ -23,6 +24,7 @@ void mps_simulator_install() {
 uint64_t mps_simulator_submitted() { return mps_simulator::queue().submitted(); }
 uint64_t mps_simulator_done() { return mps_simulator::queue().done(); }
 void mps_simulator_rest(bool rest) { mps_simulator::resting = rest; }
+void mps_simulator_err(bool err) { mps_simulator::errs = err; }
 uint64_t mps_simulator_refusals() { return mps_simulator::refusals; }
 uint64_t mps_simulator_waits() { return mps_simulator::queue().waits(); }
 }

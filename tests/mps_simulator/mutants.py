@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = [f"tests/native/test_{name}.py" for name in ("mps_backend", "refusal", "models", "composed")]
+TESTS = [f"tests/native/test_{name}.py" for name in ("mps_backend", "refusal", "known_wrong", "models", "composed")]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,78 @@ MUTANTS = [
         "csrc/forward/fallback/Composed.cpp",
         "  if (!has_fallback() || is_forced_to_host(",
         "  if (true || is_forced_to_host(",
+    ),
+    Mutant(
+        "copies to and from the host are MPS's",
+        "csrc/aten/Copy.cpp",
+        "  if (!crosses_to_host(self, src)) {",
+        "  if (true) {",
+    ),
+    Mutant(
+        "long products are not split",
+        "csrc/native/mps/LongProducts.cpp",
+        "constexpr int64_t kShortestWrong = 32767;",
+        "constexpr int64_t kShortestWrong = 1 << 30;",
+    ),
+    Mutant(
+        "arguments lie as they like",
+        "csrc/native/mps/Forms.cpp",
+        "      stack[i] = laid_out(tensor, format_of(tensor));",
+        "",
+    ),
+    Mutant(
+        "arguments keep their offset",
+        "csrc/native/mps/Forms.cpp",
+        "  return plain.storage_offset() == 0 ? plain : plain.clone(format);",
+        "  return plain;",
+    ),
+    Mutant(
+        "results have another memory format",
+        "csrc/native/mps/Forms.cpp",
+        "    result = result.toTensor().contiguous(format);",
+        "",
+    ),
+    Mutant(
+        "out= is MPS's",
+        "csrc/native/mps/KnownWrong.cpp",
+        'common_mps.py", &copy_into_out},',
+        'common_mps.py", [](DoubtfulCall& call) { call.go_on(); }},',
+    ),
+    Mutant(
+        "transposed convolutions of halves are MPS's",
+        "csrc/native/mps/Forms.cpp",
+        "!at::isReducedFloatingType(first.scalar_type()) || !is_transposed) {",
+        "true) {",
+    ),
+    Mutant(
+        "what MPS gets wrong is MPS's",
+        "csrc/native/mps/KnownWrong.cpp",
+        "  any_tensor(call, is_one) ? call.go_to_host() : call.go_on();",
+        "  call.go_on();",
+    ),
+    Mutant(
+        "weights are counted in float32",
+        "csrc/native/mps/KnownWrong.cpp",
+        "  weights.defined() && weights.scalar_type() != at::kFloat ? call.go_to_host() : call.go_on();",
+        "  call.go_on();",
+    ),
+    Mutant(
+        "integers pass through float32",
+        "csrc/native/mps/KnownWrong.cpp",
+        "  if (!self.defined() || !is_integral(self)) {",
+        "  if (true) {",
+    ),
+    Mutant(
+        "uneven pools are MPS's",
+        "csrc/native/mps/KnownWrong.cpp",
+        "  divides ? call.go_on() : call.go_to_host();",
+        "  call.go_on();",
+    ),
+    Mutant(
+        "broadcast batches are MPS's",
+        "csrc/native/mps/KnownWrong.cpp",
+        "  same ? call.go_on() : call.go_to_host();",
+        "  call.go_on();",
     ),
     Mutant(
         "numbers of the MPS generator for the CPU's kernels",

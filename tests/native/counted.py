@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 
 from torchdevice import _C
 
@@ -33,3 +35,18 @@ def simulated(count: str) -> int:
     function = getattr(ctypes.CDLL(os.environ["MPS_SIMULATOR"]), f"mps_simulator_{count}")
     function.restype = ctypes.c_uint64
     return function()
+
+
+def set_switch(name: str, on: bool) -> None:
+    """One of the simulator's switches."""
+    getattr(ctypes.CDLL(os.environ["MPS_SIMULATOR"]), f"mps_simulator_{name}")(ctypes.c_bool(on))
+
+
+@contextlib.contextmanager
+def erring() -> Iterator[None]:
+    """The simulated MPS computes wrong what the real one is known to."""
+    set_switch("err", True)
+    try:
+        yield
+    finally:
+        set_switch("err", False)

@@ -23,6 +23,11 @@ def describe() -> str:
 
         lines.append(f"native backend  {_C.native_backend_name()}")
         lines.append(f"half precision  {_C.half_rule()}")
+        if rules := _C.known_wrong():
+            operators = {name for names, *_ in rules for name in names}
+            lines.append(
+                f"known wrong     {len(operators)} operators, done another way where they are (docs/platforms.md)"
+            )
     lines.append(f"devices         {torch.cuda.device_count()}")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

@@ -21,6 +21,7 @@ namespace torchdevice::forward {
 // which is counted, and nothing is remembered. Errors about values are the user's at once.
 // An operator that writes to its arguments is run natively for the first time of each kind on saved arguments, which
 // a refusal puts back: nothing is applied by half. Where sizes may be refused, they are saved each time.
+// What the backend is known to do wrong: forward/fallback/Remedies.h.
 // The CPU waits for the native backend only if work was submitted since somebody last waited: going over costs a wait,
 // staying there does not.
 

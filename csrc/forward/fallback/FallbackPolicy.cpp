@@ -42,6 +42,8 @@ std::string describe(Obstacle obstacle) {
       return backend + " refused such a call";
     case Obstacle::kFailed:
       return backend + " failed where the CPU does not";
+    case Obstacle::kKnownWrong:
+      return backend + " is known to be wrong for such a call";
     case Obstacle::kLayout:
       return "its tensors are sparse, quantized or nested";
   }

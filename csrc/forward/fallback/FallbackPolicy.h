@@ -8,7 +8,7 @@
 namespace torchdevice::forward {
 
 /// Why a call runs on the CPU.
-enum class Obstacle : uint8_t { kNone, kForced, kNoKernel, kDataType, kRefused, kFailed, kLayout };
+enum class Obstacle : uint8_t { kNone, kForced, kNoKernel, kDataType, kRefused, kFailed, kKnownWrong, kLayout };
 
 /// For people, with the backend's title: "MPS has no kernel for it".
 std::string describe(Obstacle obstacle);

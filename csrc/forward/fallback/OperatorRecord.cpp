@@ -10,6 +10,7 @@
 #include "forward/Masquerade.h"
 #include "forward/fallback/Forced.h"
 #include "forward/fallback/NativeKernels.h"
+#include "forward/fallback/Remedies.h"
 #include "native/Backend.h"
 
 namespace torchdevice::forward {
@@ -44,11 +45,14 @@ Obstacle find_obstacle(const char* name, const char* overload) {
 }  // namespace
 
 OperatorRecord::OperatorRecord(const char* name, const char* overload)
-    : name_(full_name(name, overload)), always_(find_obstacle(name, overload)) {}
+    : name_(full_name(name, overload)), always_(find_obstacle(name, overload)), has_remedy_(has_remedies(name_)) {}
 
 Obstacle OperatorRecord::obstacle_to(const CallKind& call) const noexcept {
   if (always_ != Obstacle::kNone) {
     return always_;
+  }
+  if (has_remedy_ && remedy_wants_host()) {
+    return Obstacle::kKnownWrong;
   }
   if ((call.dtypes() & native_backend().absent_dtypes()) != 0) {
     return Obstacle::kDataType;

@@ -49,7 +49,8 @@ class OperatorRecord {
   static constexpr size_t kRemembered = 16;
 
   const std::string name_;
-  Obstacle always_;  ///< what keeps every call from the native backend
+  Obstacle always_;        ///< what keeps every call from the native backend
+  const bool has_remedy_;  ///< there are calls that the backend gets wrong
   std::atomic<bool> refuses_by_size_{false};
   std::atomic<const std::string*> failure_{nullptr};  ///< the first; never freed
   std::atomic<Obstacle> first_obstacle_{Obstacle::kNone};

@@ -12,6 +12,7 @@
 
 #include "native/cpu/CpuBackend.h"
 #include "native/cpu/Host.h"
+#include "native/mps/KnownWrong.h"
 #include "native/mps/MpsMemory.h"
 #include "native/mps/MpsProxy.h"
 #include "native/mps/Refusal.h"
@@ -121,6 +122,8 @@ DtypeSet MpsBackend::absent_dtypes() const { return kAbsent; }
 bool MpsBackend::is_refusal(const c10::Error& error) const { return is_mps_refusal(error); }
 
 bool MpsBackend::refuses_by_size(const c10::Error& error) const { return is_mps_refusal_by_size(error); }
+
+std::vector<KnownWrong> MpsBackend::known_wrong() const { return mps_known_wrong(facts_.name); }
 
 /// torch registers kernels for MPS that copy to the CPU and back; ours does without the copies. And one in Python that
 /// leaves an empty `out` as it is (torch/_refs/linalg).

@@ -45,6 +45,7 @@ class MpsBackend final : public NativeBackend {
   DtypeSet absent_dtypes() const override;
   bool is_refusal(const c10::Error& error) const override;
   bool refuses_by_size(const c10::Error& error) const override;
+  std::vector<KnownWrong> known_wrong() const override;
   bool prefers_host(const std::string& name) const override;
 
   void synchronize() override;
