@@ -33,7 +33,7 @@ warnings.warn(
 )
 
 import torchdevice_ext  # noqa: E402, F401  activates
-from torchdevice import __version__, activate, gpu, status  # noqa: E402
+from torchdevice import __version__, activate, gpu, settings, status  # noqa: E402
 
 __all__ = ["TorchDevice", "__version__", "auto_log", "get_device"]
 
@@ -72,14 +72,13 @@ def auto_log(function: Any = None) -> Any:
 
 
 def get_device(requested: str | torch.device | None = None) -> torch.device:
-    """The device that was asked for; without a wish the accelerator, or the CPU where there is none."""
+    """The device that was asked for; without a wish the accelerator, or the CPU where there is none or it is meant."""
     import torch
 
-    if requested is None:
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    if isinstance(requested, str) and requested.replace(" ", "") == "cpu:-1":
-        raise _no_policy('"cpu:-1"')
-    return torch.device(requested)
+    if requested is not None:
+        return torch.device(requested)
+    accelerator = None if _is_cpu_override_active() else torch.accelerator.current_accelerator(check_available=True)
+    return accelerator or torch.device("cpu")
 
 
 class TorchDevice:
@@ -90,14 +89,6 @@ class TorchDevice:
         return get_device(f"{device_type}:{device_index}" if named else device_type)
 
 
-def _no_policy(asked: str) -> NotImplementedError:
-    return NotImplementedError(
-        f"TorchDevice: {asked} belongs to the redirect policy, which torchdevice does not have: 'cpu' is always the "
-        "CPU, and 'cuda' works without a GPU. Name the device that is meant, or have `with torch.device('cpu'):` "
-        "around what names none"
-    )
-
-
 class _DeviceManager:
     @staticmethod
     def get_default_device() -> torch.device:
@@ -105,11 +96,14 @@ class _DeviceManager:
 
     @staticmethod
     def cpu_override() -> bool:
-        raise _no_policy("cpu_override()")
+        return _is_cpu_override_active()
 
     @staticmethod
     def torch_device_replacement(*args: Any, **kwargs: Any) -> torch.device:
-        raise _no_policy("torch_device_replacement()")
+        """A torch.device as the policy has it; the default one if none is named."""
+        import torch
+
+        return torch.device(*args, **kwargs) if args or kwargs else get_device()
 
 
 def _get_current_device_type() -> str:
@@ -117,8 +111,10 @@ def _get_current_device_type() -> str:
 
 
 def _is_cpu_override_active() -> bool:
-    """There is no override that could be active."""
-    return False
+    """Whether "cpu:-1", or torchdevice.cpu_override(), has everything on the CPU now."""
+    from torchdevice import policy
+
+    return policy.is_cpu_override_active()
 
 
 def _is_pytorch_compiled_with_cuda() -> bool:
@@ -356,3 +352,14 @@ def _make_submodules() -> None:
 
 
 _make_submodules()
+
+
+def _listen() -> None:
+    """Only the predecessor's programs know of "cpu:-1", and they import this."""
+    if settings.read("TORCHDEVICE") != "0":
+        from torchdevice import policy
+
+        policy.listen()
+
+
+_listen()

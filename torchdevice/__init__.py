@@ -10,9 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchdevice.activation import Status, activate, status
+    from torchdevice.policy import cpu_override, is_cpu_override_active, redirect
     from torchdevice.reports.operators import Operator, Report, Tally, report
 
-__all__ = ["Operator", "Report", "Status", "Tally", "__version__", "activate", "report", "status"]
+__all__ = [
+    "Operator",
+    "Report",
+    "Status",
+    "Tally",
+    "__version__",
+    "activate",
+    "cpu_override",
+    "is_cpu_override_active",
+    "redirect",
+    "report",
+    "status",
+]
 
 __version__ = "0.1.0"
 
@@ -33,4 +46,8 @@ def __getattr__(name: str) -> Any:
         from torchdevice.reports import operators
 
         return getattr(operators, name)
+    if name in ("cpu_override", "is_cpu_override_active", "redirect"):
+        from torchdevice import policy
+
+        return getattr(policy, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -142,7 +142,12 @@ def _install() -> None:
     _C.activate()
     try:
         patches.apply()
+        if settings.read("TORCH_ALLOW_REDIRECTS") is not None:
+            from torchdevice import policy
+
+            policy.obey_environment()
     except BaseException:
+        patches.undo()
         _C.deactivate()
         raise
     _C.activate_for_good()

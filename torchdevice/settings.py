@@ -121,6 +121,13 @@ SETTINGS = {
             "csrc/forward/fallback/Tally.cpp",
         ),
         Setting(
+            "TORCH_ALLOW_REDIRECTS",
+            "`true`, `false`, `1`, `0`",
+            "`false`",
+            '`true` lets `"cpu"` and no device mean the accelerator, as `torchdevice.redirect()` does',
+            "torchdevice/policy.py",
+        ),
+        Setting(
             "TORCHDEVICE_FORK",
             "`allow`",
             "refused, as on a GPU",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
 VERSIONS = "torchdevice.patches.versions"
 SETTINGS, ENGINE, GPU = "torchdevice.settings", "torchdevice.engine", "torchdevice.gpu"
+POLICY = "torchdevice.policy"
 
 
 def module_name(path: Path) -> str:
@@ -68,16 +69,16 @@ def test_activation_imports_the_patches_and_the_extension_late() -> None:
     assert [
         module for statement in body if not isinstance(statement, ast.FunctionDef) for module in imported(statement)
     ] == [SETTINGS, GPU]
-    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU}
+    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU, POLICY}
     assert not GRAPH[SETTINGS]
     assert not GRAPH[ENGINE]
     assert not GRAPH[GPU]
 
 
 def test_import_torch_loads_activation_settings_and_patches(run_python: RunPython) -> None:
-    """Of inductor's patch only the switch: the rest comes with inductor."""
+    """Of inductor's patch only the switch: the rest comes with inductor; and redirects with those who ask for them."""
     patches = {name for name in FILES if f"{name}.".startswith(f"{PATCHES}.")}
-    late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime"}
+    late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime", f"{PATCHES}.redirect"}
     loaded = {"torchdevice", "torchdevice.activation", SETTINGS, ENGINE, GPU, EXTENSION} | patches - late
     code = "import torch, sys; print(*sorted(name for name in sys.modules if name.split('.')[0] == 'torchdevice'))"
     assert run_python(code).stdout.split() == sorted(loaded)

@@ -57,11 +57,6 @@ WARNING = (
     "DeprecationWarning: TorchDevice is the old name of torchdevice, which needs no import: `import torch` makes "
     "device 'cuda' work. Remove `import TorchDevice`; what else it offered is in torch and in `import torchdevice`"
 )
-NO_POLICY = (
-    "NotImplementedError: TorchDevice: {} belongs to the redirect policy, which torchdevice does not have: 'cpu' is "
-    "always the CPU, and 'cuda' works without a GPU. Name the device that is meant, or have "
-    "`with torch.device('cpu'):` around what names none"
-)
 
 
 def test_every_name_is_there(run_python: RunPython) -> None:
@@ -212,18 +207,35 @@ def test_the_log(run_python: RunPython) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("code", "asked"),
-    [
-        ("TorchDevice.core.device.DeviceManager.cpu_override()", "cpu_override()"),
-        ("TorchDevice.core.device.DeviceManager.torch_device_replacement('cuda')", "torch_device_replacement()"),
-        ("TorchDevice.get_device('cpu:-1')", '"cpu:-1"'),
-        ("TorchDevice.TorchDevice('cpu', -1)", '"cpu:-1"'),
-    ],
-)
-def test_there_is_no_policy(run_python: RunPython, code: str, asked: str) -> None:
-    process = run_python(f"import TorchDevice; {code}", check=False)
-    assert process.stderr.splitlines()[-1] == NO_POLICY.format(asked)
+def test_the_cpu_override(run_python: RunPython) -> None:
+    """The predecessor's own four cases: on, off, objects from before, and `.to`."""
+    run_python(
+        """
+        import torch, TorchDevice
+        from TorchDevice.core.device import DeviceManager, get_default_device
+        from TorchDevice.utils import get_current_device_type, is_cpu_override_active
+        before = torch.device("cuda")
+        assert torch.device("cpu:-1").type == "cpu"
+        assert is_cpu_override_active() is DeviceManager.cpu_override() is True
+        assert get_default_device() == TorchDevice.TorchDevice() == torch.device("cpu")
+        assert get_current_device_type() == "cpu"
+        assert torch.ones(2, device="cuda").to(before).device.type == "cpu"
+        assert DeviceManager.torch_device_replacement("cuda") == torch.device("cpu")
+        assert torch.ones(2).to("cpu:-1").device.type == "cpu"
+        assert is_cpu_override_active() is DeviceManager.cpu_override() is False
+        assert get_current_device_type() == "cuda" and torch.ones(2).to(before).device.type == "cuda"
+        assert DeviceManager.torch_device_replacement() == torch.device("cuda")
+        for _ in range(2):
+            assert TorchDevice.get_device("cpu:-1") == TorchDevice.TorchDevice("cpu", -1) == torch.device("cpu")
+            assert not is_cpu_override_active()
+        """
+    )
+
+
+def test_the_redirect_policy(run_python: RunPython) -> None:
+    code = "import TorchDevice, torch; print(TorchDevice.get_device('cpu'), torch.ones(2).device)"
+    assert run_python(code).stdout == "cpu cpu\n"
+    assert run_python(code, TORCH_ALLOW_REDIRECTS="true").stdout == "cuda cuda:0\n"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,24 @@ reverse order.
 
 from __future__ import annotations
 
+import sys
+
 from torchdevice.patches import cuda, cuda_code, distributed, precision, profiler, storages, versions
 from torchdevice.patches.change import Patch, Undo, when_imported
 from torchdevice.patches.inductor import switch
 from torchdevice.patches.triton import switch as triton
+
+
+def _leave_redirects_to_the_policy() -> Undo:
+    """torchdevice/policy.py makes them when it is asked to; here they are taken back if they still stand."""
+
+    def take_back() -> None:
+        redirect = sys.modules.get("torchdevice.patches.redirect")
+        if redirect is not None:
+            redirect.take_back()
+
+    return take_back
+
 
 #: In the order in which they are made.
 PATCHES = (
@@ -229,6 +243,13 @@ PATCHES = (
         "torch._dynamo's CUDA streams and events",
         "torch._dynamo was imported before torchdevice and took the placeholder classes",
         cuda.refresh_dynamo,
+    ),
+    Patch(
+        "tp_new of torch.device and torch.Generator, and functions of torch that take a device, while somebody asks "
+        "for it",
+        "torchdevice.redirect(), cpu_override() and the predecessor's cpu:-1 change what a device's name means; the "
+        "list is in patches/redirect.py",
+        _leave_redirects_to_the_policy,
     ),
 )
 

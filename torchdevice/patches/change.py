@@ -69,6 +69,48 @@ def set_item(mapping: MutableMapping[str, Any], key: str, value: Any) -> Undo:
     return restore
 
 
+def set_new(kind: type, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Undo:
+    """Have calls of a class that is written in C go through `make(its own __new__)`; the class stays the object it is.
+
+    Python refuses to set `__new__` of such a class. So what it does where it allows it is done here: `__new__` goes
+    into the class's dictionary, and Python's function that looks it up there into the slot tp_new.
+    """
+    import ctypes
+    import gc
+
+    class Probe:
+        """Has that function in its slot, which is at the same place in every class."""
+
+        def __new__(cls) -> Probe:
+            return object.__new__(cls)
+
+    def slots(of: type) -> Any:
+        return (ctypes.c_void_p * (type.__basicsize__ // ctypes.sizeof(ctypes.c_void_p))).from_address(id(of))
+
+    get_slot = ctypes.pythonapi.PyType_GetSlot
+    get_slot.restype, get_slot.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_int]
+    tp_new = 65  # of Include/typeslots.h, which never changes
+    looks_up = get_slot(Probe, tp_new)
+    place = next(index for index, value in enumerate(slots(Probe)) if value == looks_up)
+    before = get_slot(kind, tp_new)
+    names: dict[str, Any] = gc.get_referents(kind.__dict__)[0]
+    entry = names["__new__"]
+    call = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.c_void_p)(before)
+    call_with_names = ctypes.PYFUNCTYPE(ctypes.py_object, *[ctypes.py_object] * 3)(before)
+
+    def own_new(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        return call_with_names(cls, args, kwargs) if kwargs else call(cls, args, None)
+
+    def put(new: Any, slot: int | None) -> None:
+        names["__new__"] = new
+        slot_of_kind = ctypes.c_void_p.from_address(id(kind) + place * ctypes.sizeof(ctypes.c_void_p))
+        slot_of_kind.value = slot
+        ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+    put(staticmethod(make(own_new)), looks_up)
+    return lambda: put(entry, before)
+
+
 def all_of(*undos: Undo) -> Undo:
     """Several changes as one: takes back the last one first."""
 
