@@ -142,13 +142,25 @@ def _install() -> None:
     _C.activate()
     try:
         patches.apply()
-        if settings.read("TORCH_ALLOW_REDIRECTS") is not None:
-            from torchdevice import policy
-
-            policy.obey_environment()
+        try:
+            _start_what_is_asked_for()
+        except BaseException:
+            patches.undo()
+            raise
     except BaseException:
-        patches.undo()
         _C.deactivate()
         raise
     _C.activate_for_good()
     atexit.register(_C.settle_backward)
+
+
+def _start_what_is_asked_for() -> None:
+    """The redirect policy and the log, of which nothing is loaded otherwise."""
+    if settings.read("TORCH_ALLOW_REDIRECTS") is not None:
+        from torchdevice import policy
+
+        policy.obey_environment()
+    if any(settings.read(name) is not None for name in settings.LOG):
+        from torchdevice.reports import log
+
+        log.start()

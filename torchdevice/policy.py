@@ -31,6 +31,9 @@ class _Scope:
     overrides: bool = False
 
 
+#: Told what was called, what was asked for and given, and why that differs.
+Observer = Callable[[str, Any, Any, "str | None"], None]
+
 #: What the CPU override makes the CPU.
 _OVERRIDDEN = ("cpu", "cuda", "mps", "xpu")
 
@@ -38,6 +41,7 @@ _lock = threading.RLock()
 #: The innermost last. Threads may leave theirs in any order.
 _scopes = [_Scope()]
 _listens = False
+_observer: Observer | None = None
 
 
 def _nobody() -> None:
@@ -109,6 +113,14 @@ def listen() -> None:
         _settle()
 
 
+def observe(observer: Observer) -> None:
+    """Tell of each device that the program asks for, from now on."""
+    global _observer
+    with _lock:
+        _observer = observer
+        _settle()
+
+
 def obey_environment() -> None:
     """Redirect if TORCH_ALLOW_REDIRECTS says so."""
     text = settings.read("TORCH_ALLOW_REDIRECTS") or "false"
@@ -141,7 +153,7 @@ def _settle() -> None:
         _accelerator, _has_mps = _find_accelerator(), torch.backends.mps.is_available()
     changed = (_redirects, _overrides) != (_scopes[-1].redirects, _scopes[-1].overrides)
     _redirects, _overrides = _scopes[-1].redirects, _scopes[-1].overrides
-    if _listens or any(scope.redirects or scope.overrides for scope in _scopes):
+    if _listens or _observer is not None or any(scope.redirects or scope.overrides for scope in _scopes):
         carriers.install(_given)
     else:
         carriers.take_back()
@@ -159,8 +171,20 @@ def _find_accelerator() -> str:
     return device.type
 
 
-def _given(asked: Any) -> Any:
+def _given(asked: Any, called: str) -> Any:
     """What is given for what was asked for; None is nothing."""
+    given = _meant(asked)
+    if _observer is not None and given is not None and not torch.compiler.is_compiling():
+        reason = None
+        if asked == "cpu:-1":
+            reason = f"CPU override {'on' if _overrides else 'off'}"
+        elif given is not asked:
+            reason = "CPU override" if _overrides else "redirect policy"
+        _observer(called, asked, given, reason)
+    return given
+
+
+def _meant(asked: Any) -> Any:
     if asked is None:
         return "cpu" if _overrides else _accelerator if _redirects else None
     if isinstance(asked, str):
@@ -215,7 +239,7 @@ def _module_that_asks() -> torch.nn.Module | None:
 def _after_fork() -> None:
     """A child that cannot use the accelerator, as after work on it in the parent, has the CPU."""
     global _redirects
-    if torch.cuda._is_in_bad_fork():  # type: ignore[no-untyped-call]
+    if torch.cuda._is_in_bad_fork():
         _redirects = False
 
 

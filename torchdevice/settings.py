@@ -121,6 +121,34 @@ SETTINGS = {
             "csrc/forward/fallback/Tally.cpp",
         ),
         Setting(
+            "TORCHDEVICE_LOG_LEVEL",
+            "`DEBUG`, `INFO`, `WARNING`, `ERROR`",
+            "`WARNING`",
+            "`INFO` logs which code asks for which device, and what it gets, once for each place; `DEBUG` shapes, too",
+            "torchdevice/reports/log.py",
+        ),
+        Setting(
+            "TORCHDEVICE_LOG",
+            "a file",
+            "standard error",
+            "where the log goes",
+            "torchdevice/reports/log.py",
+        ),
+        Setting(
+            "TORCHDEVICE_LOG_FORMAT",
+            "`text`, `json`, `classic`",
+            "`text`",
+            "its lines; `classic` is the predecessor's",
+            "torchdevice/reports/log.py",
+        ),
+        Setting(
+            "TORCHDEVICE_DUMP_STACK_FRAMES",
+            "such as `5`",
+            "`0`",
+            "calling lines that the log shows at `DEBUG`",
+            "torchdevice/reports/log.py",
+        ),
+        Setting(
             "TORCH_ALLOW_REDIRECTS",
             "`true`, `false`, `1`, `0`",
             "`false`",
@@ -164,6 +192,10 @@ SETTINGS = {
         ),
     )
 }
+
+
+#: Those that ask for the log.
+LOG = tuple(one.name for one in SETTINGS.values() if one.parser == "torchdevice/reports/log.py")
 
 
 def read(name: str) -> str | None:

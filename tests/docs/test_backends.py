@@ -19,6 +19,8 @@ EXCEPTIONS = {
     "csrc/native/CMakeLists.txt": "lists the sources of the backends' folders",
     "csrc/runtime/ErrorTable.inc": "CUDA's errors of NVIDIA's Multi-Process Service, which is called MPS too",
     "CMakeLists.txt": "adds tests/mps_simulator",
+    "torchdevice/policy.py": "gives torch's own device of that name another meaning where it does not exist",
+    "torchdevice/patches/probes.py": "watches programs that ask torch whether there is that device",
     "torchdevice/settings.py": "names, for people, the values of TORCHDEVICE_BACKEND and what the settings do over MPS",
 }
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
 VERSIONS = "torchdevice.patches.versions"
 SETTINGS, ENGINE, GPU = "torchdevice.settings", "torchdevice.engine", "torchdevice.gpu"
-POLICY = "torchdevice.policy"
+POLICY, LOG = "torchdevice.policy", "torchdevice.reports.log"
 
 
 def module_name(path: Path) -> str:
@@ -69,16 +69,16 @@ def test_activation_imports_the_patches_and_the_extension_late() -> None:
     assert [
         module for statement in body if not isinstance(statement, ast.FunctionDef) for module in imported(statement)
     ] == [SETTINGS, GPU]
-    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU, POLICY}
+    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU, POLICY, LOG}
     assert not GRAPH[SETTINGS]
     assert not GRAPH[ENGINE]
     assert not GRAPH[GPU]
 
 
 def test_import_torch_loads_activation_settings_and_patches(run_python: RunPython) -> None:
-    """Of inductor's patch only the switch: the rest comes with inductor; and redirects with those who ask for them."""
+    """Of inductor's patch only the switch: the rest comes with inductor; redirects and probes with those who ask."""
     patches = {name for name in FILES if f"{name}.".startswith(f"{PATCHES}.")}
-    late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime", f"{PATCHES}.redirect"}
+    late = {f"{PATCHES}.inductor.codegen", f"{PATCHES}.inductor.runtime", f"{PATCHES}.redirect", f"{PATCHES}.probes"}
     loaded = {"torchdevice", "torchdevice.activation", SETTINGS, ENGINE, GPU, EXTENSION} | patches - late
     code = "import torch, sys; print(*sorted(name for name in sys.modules if name.split('.')[0] == 'torchdevice'))"
     assert run_python(code).stdout.split() == sorted(loaded)

@@ -18,6 +18,8 @@ import torchdevice
 from tests.conftest import RunPython
 from torchdevice import policy
 
+HERE = torch.ones(2)
+
 #: Each way to name a device, and what it makes of the name.
 CARRIERS: dict[str, Callable[[str], torch.device]] = {
     "torch.device": lambda name: torch.device(name),
@@ -40,7 +42,6 @@ CARRIERS: dict[str, Callable[[str], torch.device]] = {
     "torch.set_default_device": lambda name: with_default(name),
     "with torch.device": lambda name: within(torch.device(name)),
 }
-HERE = torch.ones(2)
 
 
 def saved() -> io.BytesIO:
@@ -70,7 +71,7 @@ def untouched() -> Iterator[None]:
     """Each test ends as it began: nothing is installed."""
     yield
     assert "to" not in vars(torch.Tensor)
-    assert torch.device.__new__.__self__ is torch.device  # type: ignore[attr-defined]
+    assert torch.device.__new__.__self__ is torch.device
     assert (policy._redirects, policy._overrides, len(policy._scopes)) == (False, False, 1)
 
 
@@ -146,7 +147,9 @@ def test_without_a_wish_it_is_torchs_error() -> None:
 def test_no_device() -> None:
     def made() -> set[str]:
         factories = (torch.ones(2), torch.tensor([1.0]), torch.arange(3), torch.rand(2), torch.eye(2))
-        return {tensor.device.type for tensor in (*factories, nn.Linear(2, 2).weight, nn.LSTM(2, 2).weight_ih_l0)}
+        return {
+            tensor.device.type for tensor in (*factories, *nn.Linear(2, 2).parameters(), *nn.LSTM(2, 2).parameters())
+        }
 
     assert made() == {"cpu"}
     with torchdevice.redirect():

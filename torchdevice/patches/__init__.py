@@ -17,13 +17,13 @@ from torchdevice.patches.inductor import switch
 from torchdevice.patches.triton import switch as triton
 
 
-def _leave_redirects_to_the_policy() -> Undo:
-    """torchdevice/policy.py makes them when it is asked to; here they are taken back if they still stand."""
+def _leave_to_others(name: str) -> Undo:
+    """A module whose changes are made by those who ask for them; here they are taken back if they still stand."""
 
     def take_back() -> None:
-        redirect = sys.modules.get("torchdevice.patches.redirect")
-        if redirect is not None:
-            redirect.take_back()
+        module = sys.modules.get(f"torchdevice.patches.{name}")
+        if module is not None:
+            module.take_back()
 
     return take_back
 
@@ -249,7 +249,13 @@ PATCHES = (
         "for it",
         "torchdevice.redirect(), cpu_override() and the predecessor's cpu:-1 change what a device's name means; the "
         "list is in patches/redirect.py",
-        _leave_redirects_to_the_policy,
+        lambda: _leave_to_others("redirect"),
+    ),
+    Patch(
+        "torch.cuda.is_available, get_device_name and other probes, and setters of options that only a GPU obeys, "
+        "while TORCHDEVICE_LOG_LEVEL asks for it",
+        "the log tells which code asks for a GPU, and what it was told; the list is in patches/probes.py",
+        lambda: _leave_to_others("probes"),
     ),
 )
 

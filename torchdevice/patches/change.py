@@ -84,8 +84,10 @@ def set_new(kind: type, make: Callable[[Callable[..., Any]], Callable[..., Any]]
         def __new__(cls) -> Probe:
             return object.__new__(cls)
 
+    any_type: Any = type
+
     def slots(of: type) -> Any:
-        return (ctypes.c_void_p * (type.__basicsize__ // ctypes.sizeof(ctypes.c_void_p))).from_address(id(of))
+        return (ctypes.c_void_p * (any_type.__basicsize__ // ctypes.sizeof(ctypes.c_void_p))).from_address(id(of))
 
     get_slot = ctypes.pythonapi.PyType_GetSlot
     get_slot.restype, get_slot.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_int]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import torch
@@ -20,10 +20,11 @@ from torch.utils import _device
 
 from torchdevice.patches.change import Undo, all_of, set_all, set_new
 
-#: What is given for what was asked for: a string, a torch.device, an index, or something that names no device.
-Decide = Callable[[Any], Any]
-#: What a function becomes.
-Change = Callable[[Callable[..., Any]], Callable[..., Any]]
+#: What is given for what was asked for (a string, a torch.device, an index, or something that names no device), and the
+#: name of the function that was asked.
+Decide = Callable[[Any, str], Any]
+#: What a function with this name becomes.
+Change = Callable[[Callable[..., Any], str], Callable[..., Any]]
 
 #: Modules of torch that hand on the devices which they are given. The others mean what they say.
 _HAND_ON = (
@@ -97,8 +98,8 @@ def install(decide: Decide) -> None:
     _device._device_constructors()  # torch keeps this set of its own functions from its first use on
     undos: list[Undo] = []
     try:
-        undos.append(set_new(torch.device, _deciding_new(decide)))
-        undos.append(set_new(torch.Generator, _handing_on("device", 1, decide)))
+        undos.append(set_new(torch.device, lambda own: _deciding_new(own, decide)))
+        undos.append(set_new(torch.Generator, lambda own: _handing_on("device", 1, decide)(own, "torch.Generator")))
         for owner, names in _FACTORIES:
             undos.append(_replace(owner, names, _making(decide)))
         for owner, names, parameter, position in _CARRIERS:
@@ -124,8 +125,12 @@ def _replace(owner: Any, names: tuple[str, ...], change: Change) -> Undo:
     """Attributes by what `change` makes of them, which TorchScript takes for the same functions."""
     inherited = [name for name in names if name not in vars(owner)]
     functions = {name: getattr(owner, name) for name in names}
-    changed = {name: functools.wraps(own)(change(own)) for name, own in functions.items()}
-    table = script._get_builtin_table()
+    place = owner.__name__ if isinstance(owner, ModuleType) else owner.__qualname__
+    changed = {
+        name: functools.wraps(own)(change(own, f"{place}.{name}".removesuffix(".__init__")))
+        for name, own in functions.items()
+    }
+    table = script._get_builtin_table()  # type: ignore[no-untyped-call]
     known = {id(changed[name]): table[id(own)] for name, own in functions.items() if id(own) in table}
     table.update(known)
     restore = set_all(owner, changed)
@@ -156,37 +161,34 @@ def _is_compiled(frame: FrameType) -> bool:
     return convert is not None and frame.f_code in convert.output_codes
 
 
-def _deciding_new(decide: Decide) -> Change:
+def _deciding_new(own: Callable[..., Any], decide: Decide) -> Callable[..., Any]:
     """torch.device(…), whose type and index may come apart."""
 
-    def change(own: Callable[..., Any]) -> Callable[..., Any]:
-        def new(cls: type, /, *args: Any, **kwargs: Any) -> Any:
-            frame = sys._getframe(1)
-            if not (_means_what_it_says(frame) or _is_compiled(frame)):
-                named = dict(zip(("type", "index"), args, strict=False)) | kwargs
-                asked, index = named.get("type", named.get("device")), named.get("index")
-                if isinstance(asked, str) and isinstance(index, int):
-                    asked, index = f"{asked}:{index}", None
-                if asked is not None and index is None and (given := decide(asked)) is not asked:
-                    return own(cls, given)
-            return own(cls, *args, **kwargs)
+    def new(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        frame = sys._getframe(1)
+        if not (_means_what_it_says(frame) or _is_compiled(frame)):
+            named = dict(zip(("type", "index"), args, strict=False)) | kwargs
+            asked, index = named.get("type", named.get("device")), named.get("index")
+            if isinstance(asked, str) and isinstance(index, int):
+                asked, index = f"{asked}:{index}", None
+            if asked is not None and index is None and (given := decide(asked, "torch.device")) is not asked:
+                return own(cls, given)
+        return own(cls, *args, **kwargs)
 
-        return new
-
-    return change
+    return new
 
 
 def _making(decide: Decide) -> Change:
     """A factory: where no device is named, the one that is meant by nothing."""
 
-    def change(own: Callable[..., Any]) -> Callable[..., Any]:
+    def change(own: Callable[..., Any], name: str) -> Callable[..., Any]:
         def make(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling() and _means_what_it_says(sys._getframe(1)):
                 return own(*args, **kwargs)
             asked, generator = kwargs.get("device"), kwargs.get("generator")
             if asked is None and (kwargs.get("out") is not None or _has_default()):
                 return own(*args, **kwargs)
-            given = generator.device if asked is None and generator is not None else decide(asked)
+            given = generator.device if asked is None and generator is not None else decide(asked, name)
             # Pinned memory is the host's.
             if given is not None and not (kwargs.get("pin_memory") and torch.device(given).type != "cpu"):
                 kwargs["device"] = given
@@ -201,19 +203,20 @@ def _has_default() -> bool:
     """Whether torch.set_default_device(), or `with torch.device(…)`, says what is meant by nothing."""
     if torch.compiler.is_compiling():
         return _device.CURRENT_DEVICE is not None
-    return any(isinstance(mode, _device.DeviceContext) for mode in _get_current_function_mode_stack())
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return any(isinstance(mode, _device.DeviceContext) for mode in modes)
 
 
 def _handing_on(parameter: str, position: int | None, decide: Decide) -> Change:
     """A function that does something else where no device is named."""
 
-    def change(own: Callable[..., Any]) -> Callable[..., Any]:
+    def change(own: Callable[..., Any], name: str) -> Callable[..., Any]:
         def hand_on(*args: Any, **kwargs: Any) -> Any:
             if torch.compiler.is_compiling() or not _means_what_it_says(sys._getframe(1)):
                 if kwargs.get(parameter) is not None:
-                    kwargs[parameter] = _decide_all(kwargs[parameter], decide)
+                    kwargs[parameter] = _decide_all(kwargs[parameter], name, decide)
                 elif position is not None and len(args) > position:
-                    given = _decide_all(args[position], decide)
+                    given = _decide_all(args[position], name, decide)
                     args = (*args[:position], given, *args[position + 1 :])
             return own(*args, **kwargs)
 
@@ -222,19 +225,19 @@ def _handing_on(parameter: str, position: int | None, decide: Decide) -> Change:
     return change
 
 
-def _decide_all(asked: Any, decide: Decide) -> Any:
+def _decide_all(asked: Any, name: str, decide: Decide) -> Any:
     """A device, or the dictionary of them that torch.load() takes; anything else is no device."""
     if isinstance(asked, dict):
-        return {saved: _decide_all(place, decide) for saved, place in asked.items()}
-    return decide(asked) if isinstance(asked, (str, int, torch.device)) else asked
+        return {saved: _decide_all(place, name, decide) for saved, place in asked.items()}
+    return decide(asked, name) if isinstance(asked, (str, int, torch.device)) else asked
 
 
 def _to_cuda(decide: Decide) -> Change:
     """Tensor.cuda(), which asks without a name."""
 
-    def change(own: Callable[..., Any]) -> Callable[..., Any]:
+    def change(own: Callable[..., Any], name: str) -> Callable[..., Any]:
         def cuda(self: torch.Tensor, device: Any = None, *args: Any, **kwargs: Any) -> Any:
-            given = decide("cuda" if device is None else device)
+            given = decide("cuda" if device is None else device, name)
             if str(given) != "cpu":
                 return own(self, device, *args, **kwargs)
             return self.to("cpu", **dict(zip(("non_blocking", "memory_format"), args, strict=False)), **kwargs)
@@ -249,5 +252,5 @@ def forget_compiled() -> None:
     if "torch._dynamo.eval_frame" in sys.modules:
         from torch._dynamo import reset, trace_rules
 
-        trace_rules.clear_lru_cache()  # type: ignore[no-untyped-call]
+        trace_rules.clear_lru_cache()
         reset()
