@@ -9,9 +9,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rules import Half
+
     from torchdevice.scan.rules import Rule
     from torchdevice.settings import Setting
 
@@ -94,12 +96,57 @@ def cannot_work() -> str:
     )
 
 
+def operator_rules() -> str:
+    """What torchdevice/operators/ knows of codegen/rules.py, which no wheel has."""
+    sys.path.insert(0, str(ROOT / "codegen"))
+    import rules
+
+    names = (
+        "HANDWRITTEN",
+        "HOST_SYNCS",
+        "FLOAT8",
+        "LINALG_DRIVERS",
+        "BAD_INDICES",
+        "INDEXING",
+        "MASKING",
+        "CONVOLUTIONS",
+    )
+    lines = [f"{name} = {_braced(sorted(getattr(rules, name)))}" for name in names]
+    for name in ("NONDETERMINISTIC", "WIDER_TYPES_OF_ALL_FORMS", "WIDER_TYPES"):
+        table = getattr(rules, name)
+        lines.append(f"{name} = {_braced(sorted(table), table)}")
+    halves = {name: _half_row(half) for name, half in rules.HALVES_IN_FLOAT32.items()}
+    lines.append("#: By operator: when bfloat16 is native, when float16 is, and which results stay float32.")
+    lines.append(f"HALVES_IN_FLOAT32 = {_braced(sorted(halves), halves)}")
+    lines.append(f'INTEGER_DIVISIONS = r"{rules.INTEGER_DIVISIONS.pattern}"')
+    return "\n".join(lines)
+
+
+def _half_row(half: Half) -> tuple[object, ...]:
+    words = {"kNever": "never", "kWithUnits": "with units", "kWithoutUnits": "without units", "kAlways": "always"}
+    wide = tuple(bit for bit in range(half.wide_results.bit_length()) if half.wide_results >> bit & 1)
+    return words[half.bfloat16], words[half.float16], wide
+
+
+def _braced(names: list[str], values: dict[str, Any] | None = None) -> str:
+    """A set of names or a dictionary, one a line, as ruff has it."""
+    rows = (f"    {_literal(name)}{'' if values is None else f': {_literal(values[name])}'},\n" for name in names)
+    return f"{{\n{''.join(rows)}}}"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
 #: The document, the name of its part, and what belongs there.
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("README.md", "settings", settings),
     ("docs/patches.md", "patches", patches),
     ("docs/scan.md", "rules", rules),
     ("torchdevice/scan/known.py", "known", cannot_work),
+    ("torchdevice/operators/known.py", "rules", operator_rules),
 ]
 
 

@@ -21,6 +21,7 @@ EXCEPTIONS = {
     "CMakeLists.txt": "adds tests/mps_simulator",
     "torchdevice/policy.py": "gives torch's own device of that name another meaning where it does not exist",
     "torchdevice/patches/probes.py": "watches programs that ask torch whether there is that device",
+    "torchdevice/operators/route.py": "tells which operators torch has a kernel for there, on any machine",
     "torchdevice/settings.py": "names, for people, the values of TORCHDEVICE_BACKEND and what the settings do over MPS",
 }
 

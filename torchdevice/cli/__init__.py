@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… scan`, `… doctor`, `… settings`.
+"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… doctor`, `… settings`.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -18,6 +18,15 @@ examples:
 exit status: 0 nothing that cannot work, 1 something that cannot, 2 nothing to scan
 """
 
+_WHY_EPILOG = """\
+examples:
+  torchdevice why linalg.eigh
+  torchdevice why aten::addmm --dtype bfloat16
+  torchdevice why index.Tensor --json
+
+exit status: 0 it runs natively, 1 it falls back to the CPU or has no kernel, 2 there is no such operator
+"""
+
 
 def main(program: str = "torchdevice") -> int:
     """What was asked on the command line, by a script of that name; returns the exit status."""
@@ -26,6 +35,7 @@ def main(program: str = "torchdevice") -> int:
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
     _add_scan(commands)
+    _add_why(commands)
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
@@ -36,6 +46,12 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli import scan
 
         return scan.run(arguments.target, scan.Options(arguments.json, arguments.sarif, arguments.all))
+    if arguments.command == "why":
+        import torch  # noqa: F401, activates torchdevice
+
+        from torchdevice.cli.why import why
+
+        return why(arguments.operator, arguments.dtype, arguments.json)
     if arguments.command == "doctor":
         from torchdevice.cli.doctor import doctor
 
@@ -74,6 +90,19 @@ def _add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--json", action="store_true", help="print the report as data")
     parser.add_argument("--sarif", type=_new_file, metavar="FILE", help="write it as SARIF 2.1.0, for code scanning")
     parser.add_argument("--all", action="store_true", help="in the table, also what works")
+
+
+def _add_why(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "why",
+        help="how an operator travels here: its kernel, its rules, the fallback, half precision",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="How an operator travels on device cuda here.",
+        epilog=_WHY_EPILOG,
+    )
+    parser.add_argument("operator", help="a name of torch's, such as linalg.eigh, aten::mul or index.Tensor")
+    parser.add_argument("--dtype", help="a data type, such as float16: what becomes of it")
+    parser.add_argument("--json", action="store_true", help="print it as data")
 
 
 def _new_file(text: str) -> Path:

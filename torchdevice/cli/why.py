@@ -1,0 +1,40 @@
+"""`torchdevice why`: how an operator travels here."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from torchdevice.activation import status
+from torchdevice.operators.route import HOW, Route, UnknownOperatorError, routes, to_dict
+
+#: Exit statuses; argparse has the last one too.
+NATIVE, NOT_NATIVE, USAGE = 0, 1, 2
+
+
+def why(operator: str, dtype: str | None, as_json: bool) -> int:
+    """Tell; returns the exit status."""
+    state = status()
+    if not state.active:
+        print(f"torchdevice why: torchdevice is not active: {state.reason}", file=sys.stderr)
+        return USAGE
+    try:
+        found = routes(operator, dtype)
+    except (UnknownOperatorError, ValueError) as error:
+        print(f"torchdevice why: {error}", file=sys.stderr)
+        return USAGE
+    print(json.dumps([to_dict(route) for route in found], indent=2) if as_json else "\n\n".join(map(_text, found)))
+    return NATIVE if all(route.runs_natively for route in found) else NOT_NATIVE
+
+
+def _text(route: Route) -> str:
+    lines = [f"{route.name}: {route.how}", f"  schema          {route.schema}", f"  kernel          {HOW[route.how]}"]
+    lines += [f"  rule            {rule.name}: {rule.meaning}" for rule in route.rules]
+    if route.layouts:
+        lines.append(f"  other layouts   {', '.join(route.layouts)}")
+    place = f"natively, on {route.native_backend}" if route.on_cpu is None else f"on the CPU: {route.on_cpu}"
+    lines.append(f"  runs            {place if route.how != 'none' else 'not at all'}")
+    lines += [f"  {f'over {backend}':<15} {text}" for backend, text in route.elsewhere.items()]
+    if route.dtype is not None:
+        lines.append(f"  {route.dtype:<15} {route.dtype_note}")
+    return "\n".join(lines)
