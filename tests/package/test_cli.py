@@ -20,7 +20,7 @@ def test_usage_names_the_program_as_it_was_called(command: list[str], name: str)
     # argparse breaks the line where it is too long.
     gap = f"\n{' ' * len(f'usage: {name} ')}" if len(name) > 20 else " "
     assert process.stderr == (
-        f"usage: {name} [-h]{gap}{{info,run,scan,why,doctor,settings}} ...\n"
+        f"usage: {name} [-h]{gap}{{info,run,scan,why,catalogue,doctor,settings}} ...\n"
         f"{name}: error: the following arguments are required: command\n"
     )
     process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… doctor`, `… settings`.
+"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… catalogue`, `… doctor`, `… settings`.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -36,6 +36,7 @@ def main(program: str = "torchdevice") -> int:
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
     _add_scan(commands)
     _add_why(commands)
+    _add_catalogue(commands)
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
@@ -52,6 +53,10 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli.why import why
 
         return why(arguments.operator, arguments.dtype, arguments.json)
+    if arguments.command == "catalogue":
+        from torchdevice.cli.catalogue import catalogue
+
+        return catalogue(arguments)
     if arguments.command == "doctor":
         from torchdevice.cli.doctor import doctor
 
@@ -103,6 +108,19 @@ def _add_why(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("operator", help="a name of torch's, such as linalg.eigh, aten::mul or index.Tensor")
     parser.add_argument("--dtype", help="a data type, such as float16: what becomes of it")
     parser.add_argument("--json", action="store_true", help="print it as data")
+
+
+def _add_catalogue(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from torchdevice.cli.catalogue import EPILOG, add_arguments
+
+    parser = commands.add_parser(
+        "catalogue",
+        help="the whole torch API, and what came of running it here",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Every public name of the installed torch, and what came of running it on device cuda here.",
+        epilog=EPILOG,
+    )
+    add_arguments(parser)
 
 
 def _new_file(text: str) -> Path:

@@ -1,0 +1,330 @@
+"""What comes of a public name on device cuda: it is run on the CPU and there, with torch's own samples of it."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import inspect
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torchdevice.catalogue.schema import Value
+
+#: Of an operator or a module.
+SAMPLES = 4
+SEED = 20260726
+#: Names whose examples are not run, and why.
+_NOT_HERE = {
+    "torch.hub": "its examples download programs",
+    "torch.distributed": "its examples are about several processes",
+    "torch.multiprocessing": "its examples are about several processes",
+    "torch.utils.cpp_extension": "its examples compile C++",
+}
+
+
+@dataclass
+class Outcome:
+    """What was seen of one name."""
+
+    value: Value
+    by: str = ""
+    reason: str = ""
+    samples: int = 0
+    #: Operators that ran on cuda tensors and gave no error.
+    operators: list[str] = field(default_factory=list)
+    #: Those of them that ran on the CPU in place of the native backend.
+    fallen: list[str] = field(default_factory=list)
+
+
+class _DifferenceError(Exception):
+    """Results that do not agree; the message says where."""
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down the operators that tensors on cuda took part in."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = function(*args, **(kwargs or {}))
+        leaves = pytree.tree_leaves((args, kwargs, results))
+        if any(isinstance(leaf, torch.Tensor) and leaf.device.type == "cuda" for leaf in leaves):
+            self.names.add(
+                function._schema.name + (f".{function._overloadname}" * (function._overloadname != "default"))
+            )
+        return results
+
+
+def observe(name: str) -> Outcome:
+    """Run a name with whatever torch describes of it: OpInfo, ModuleInfo, else the examples of its docstring."""
+    from torchdevice import _C
+
+    before = _fallen_calls(_C)
+    recorder = _Recorder()
+    why_not = (reason for prefix, reason in _NOT_HERE.items() if name.startswith(prefix))
+    outcome = Outcome("not run", reason=next(why_not, "torch has neither samples nor examples of it"))
+    for by, attempt in _ATTEMPTS:
+        try:
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                samples = attempt(name, recorder)
+        except _DifferenceError as error:
+            outcome = Outcome("modified", by, str(error), 1)
+        except _OnCudaError as error:
+            outcome = Outcome("unsupported", by, f"{type(error.error).__name__}: {error.error}"[:500], 1)
+        except Exception as error:
+            outcome = Outcome("not run", by, f"on the CPU: {type(error).__name__}: {error}"[:300])
+            continue
+        else:
+            if samples == 0:
+                continue
+            outcome = Outcome("match", by, samples=samples)
+        break
+    outcome.operators = sorted(recorder.names)
+    outcome.fallen = sorted(one for one, calls in _fallen_calls(_C).items() if calls > before.get(one, 0))
+    if outcome.value == "match" and outcome.fallen:
+        outcome.value, outcome.reason = "fallback", f"{', '.join(outcome.fallen[:3])} ran on the CPU"
+    return outcome
+
+
+def _fallen_calls(extension: Any) -> dict[str, int]:
+    if extension.native_backend_name() == "cpu":
+        return {}
+    return {name: calls for name, _, (calls, *_), _ in extension.operator_tallies()}
+
+
+class _OnCudaError(Exception):
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _both(call: Callable[[Any], Any], arguments: Any, recorder: _Recorder, exact: bool = True) -> None:
+    """Call with arguments on the CPU and with copies of them on cuda; compare what comes back."""
+    torch.manual_seed(SEED)
+    expected = call(_copied(arguments, "cpu"))
+    try:
+        given = _copied(arguments, "cuda")
+        torch.manual_seed(SEED)
+        with recorder:
+            got = call(given)
+        torch.cuda.synchronize()
+    except Exception as error:
+        raise _OnCudaError(error) from error
+    _compare(expected, got, exact)
+
+
+def _copied(tree: Any, device: str) -> Any:
+    def copy(leaf: Any) -> Any:
+        if isinstance(leaf, torch.Tensor):
+            return leaf.detach().clone().to(device).requires_grad_(leaf.requires_grad)
+        return torch.device(device) if isinstance(leaf, torch.device) else leaf
+
+    return pytree.tree_map(copy, tree)
+
+
+def _compare(expected: Any, got: Any, exact: bool) -> None:
+    leaves, others = pytree.tree_leaves(expected), pytree.tree_leaves(got)
+    if len(leaves) != len(others):
+        raise _DifferenceError(f"{len(others)} results instead of {len(leaves)}")
+    for left, right in zip(leaves, others, strict=True):
+        if type(left) is not type(right):
+            raise _DifferenceError(f"a {type(right).__name__} instead of a {type(left).__name__}")
+        if not isinstance(left, torch.Tensor):
+            continue
+        for fact in ("dtype", "shape", "layout", "requires_grad"):
+            if getattr(left, fact) != getattr(right, fact):
+                raise _DifferenceError(f"{fact} {getattr(right, fact)} instead of {getattr(left, fact)}")
+        if left.layout is torch.strided and left.stride() != right.stride():
+            raise _DifferenceError(f"strides {right.stride()} instead of {left.stride()}")
+        if exact:
+            try:
+                torch.testing.assert_close(right.detach().cpu(), left.detach().cpu(), equal_nan=True)
+            except AssertionError as error:
+                raise _DifferenceError(str(error).partition("\n")[0]) from None
+
+
+@cache
+def _opinfos() -> dict[str, list[Any]]:
+    """By public name of a function."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    found: dict[str, list[Any]] = {}
+    for op in op_db:
+        for name in (op.name, *(alias.name for alias in op.aliases)):
+            found.setdefault(f"torch.{name}", []).append(op)
+    return found
+
+
+def _described(name: str) -> list[Any]:
+    """The OpInfos of a function; of a method those of the function with its name, which takes the same arguments."""
+    method = name.removeprefix("torch.Tensor.")
+    if method == name:
+        return _opinfos().get(name, [])
+    places = ("torch.", "torch.linalg.", "torch.special.", "torch.fft.")
+    return next(
+        (
+            _opinfos()[f"{place}{method.rstrip('_')}"]
+            for place in places
+            if f"{place}{method.rstrip('_')}" in _opinfos()
+        ),
+        [],
+    )
+
+
+def _run_property(name: str, recorder: _Recorder) -> int:
+    """An attribute of tensors, of some that it may be asked of."""
+    attribute = name.removeprefix("torch.Tensor.")
+    if attribute == name or callable(getattr(torch.Tensor, attribute, None)):
+        return 0
+    tensors = [torch.randn(3, 4), torch.randn(3, 3, dtype=torch.complex64), torch.arange(4), torch.randn(2, 3, 4)]
+    count = 0
+    for tensor in tensors:
+        with contextlib.suppress(_RefusedError):
+            _both(lambda given: _asked(given, attribute), tensor, recorder)
+            count += 1
+    return count
+
+
+class _RefusedError(Exception):
+    """The CPU refuses it too."""
+
+
+def _asked(tensor: Any, attribute: str) -> Any:
+    try:
+        value = getattr(tensor, attribute)
+    except RuntimeError as error:
+        if tensor.device.type == "cpu":
+            raise _RefusedError from error
+        raise
+    return value
+
+
+def _run_opinfo(name: str, recorder: _Recorder) -> int:
+    method = name.removeprefix("torch.Tensor.")
+    count = 0
+    for op in _described(name):
+        types = sorted(op.supported_dtypes("cpu"), key=str)
+        dtype = torch.float32 if torch.float32 in types else types[0]
+        torch.manual_seed(SEED)
+        for sample in _few(op.sample_inputs("cpu", dtype, requires_grad=False)):
+            if method.endswith("_") and sample.broadcasts_input:
+                continue
+
+            def call(given: Any, op: Any = op) -> Any:
+                function = op.op if method == name else getattr(type(given[0]), method)
+                return function(given[0], *given[1], **given[2])
+
+            arguments = (sample.input, list(sample.args), dict(sample.kwargs))
+            _both(call, arguments, recorder, exact=not _is_random(op))
+            count += 1
+    return count
+
+
+def _few(samples: Iterator[Any]) -> Iterator[Any]:
+    for _, sample in zip(range(SAMPLES), samples, strict=False):
+        yield sample
+
+
+def _is_random(op: Any) -> bool:
+    """Its numbers are a GPU's, or those of fresh memory."""
+    words = ("rand", "normal", "dropout", "bernoulli", "multinomial", "exponential", "cauchy", "geometric", "uniform")
+    return any(word in op.name for word in words) or "empty" in op.name or op.name in ("svd_lowrank", "pca_lowrank")
+
+
+@cache
+def _modules() -> dict[str, Any]:
+    from torch.testing._internal.common_modules import module_db
+
+    return {f"{info.module_cls.__module__}.{info.module_cls.__qualname__}": info for info in module_db}
+
+
+def _run_module(name: str, recorder: _Recorder) -> int:
+    kind = _find(name)
+    info = _modules().get(f"{kind.__module__}.{kind.__qualname__}") if isinstance(kind, type) else None
+    if info is None:
+        return 0
+    count = 0
+    inputs = info.module_inputs_func(info, device="cpu", dtype=torch.float32, requires_grad=False, training=False)
+    for given in _few(iter(inputs)):
+        if given.forward_input is None:
+            continue
+        torch.manual_seed(SEED)
+        module = kind(*given.constructor_input.args, **given.constructor_input.kwargs).eval()
+
+        def call(tree: Any, module: Any = module) -> Any:
+            device = "cuda" if any(_is_on_cuda(leaf) for leaf in pytree.tree_leaves(tree)) else "cpu"
+            return module.to(device)(*tree[0], **tree[1])
+
+        _both(call, (list(given.forward_input.args), dict(given.forward_input.kwargs)), recorder)
+        count += 1
+    return count
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _is_on_cuda(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.device.type == "cuda"
+
+
+def _find(name: str) -> Any:
+    """The object of a qualified name; None for operators."""
+    if "::" in name:
+        return None
+    value: Any = torch
+    for part in name.split(".")[1:]:
+        value = inspect.getattr_static(value, part, None) if isinstance(value, type) else getattr(value, part, None)
+    return value
+
+
+def _run_examples(name: str, recorder: _Recorder) -> int:
+    """The lines of a docstring's examples, on either device as the default one; their variables are compared."""
+    if name.startswith(tuple(_NOT_HERE)):
+        return 0
+    doc = inspect.getdoc(_find(name)) or ""
+    parsed = doctest.DocTestParser().get_examples(doc)
+    examples = [one for one in parsed if "SKIP" not in one.source and one.exc_msg is None]
+    if not examples:
+        return 0
+    source = "".join(example.source for example in examples)
+    code = compile(source, f"<{name}>", "exec")
+    draws = any(word in source for word in ("rand", "empty", "normal", "dropout", "seed"))
+
+    def run(device: str) -> dict[str, Any]:
+        torch.manual_seed(SEED)
+        space = {key: value for key, value in vars(torch).items() if not key.startswith("_")}
+        space |= {"torch": torch, "F": torch.nn.functional}
+        before = dict(space)
+        with torch.device(device):
+            exec(code, space)
+        return {key: value for key, value in space.items() if value is not before.get(key) and _is_tensor(value)}
+
+    expected = run("cpu")
+    try:
+        with recorder:
+            got = run("cuda")
+    except Exception as error:
+        raise _OnCudaError(error) from error
+    for key in expected:
+        _compare(expected[key], got.get(key), exact=not draws)
+    return len(examples)
+
+
+_ATTEMPTS: tuple[tuple[str, Callable[[str, _Recorder], int]], ...] = (
+    ("OpInfo", _run_opinfo),
+    ("ModuleInfo", _run_module),
+    ("attribute", _run_property),
+    ("docstring", _run_examples),
+)
