@@ -205,14 +205,6 @@ _CPU = (
         requirements=("onnxruntime-gpu",),
     ),
     _cpu(
-        "bitsandbytes",
-        "the CUDA part of bitsandbytes is a compiled library",
-        "Load without `load_in_4bit` and `load_in_8bit`, or with the model on the CPU.",
-        modules=("bitsandbytes",),
-        names=("transformers.BitsAndBytesConfig", "diffusers.BitsAndBytesConfig"),
-        requirements=("bitsandbytes",),
-    ),
-    _cpu(
         "ahead-of-time",
         "a library compiled ahead of time for cuda would need CUDA's own",
         "Export the model on the CPU.",
@@ -223,6 +215,14 @@ _CPU = (
 )  # fmt: skip
 
 _DIFFERS = (
+    _differs(
+        "bitsandbytes",
+        "its CUDA part is a compiled library; its kernels for the CPU run instead",
+        "Nothing; it is slower than on a GPU.",
+        modules=("bitsandbytes",),
+        names=("transformers.BitsAndBytesConfig", "diffusers.BitsAndBytesConfig"),
+        requirements=("bitsandbytes",),
+    ),
     _differs(
         "triton",
         "Triton's kernels run in its interpreter: to test them, not to be fast",
