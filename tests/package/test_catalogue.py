@@ -212,6 +212,7 @@ WORKER = """
         if name == "crashes": os.kill(os.getpid(), signal.SIGSEGV)
         if name == "ends": os._exit(3)
         if name == "hangs": time.sleep(60)
+        if name == "turns": os.kill(os.getpid(), signal.SIGPROF)
         print(json.dumps({"value": "match", "by": "OpInfo", "samples": 1, "operators": ["aten::mm"]}), flush=True)
 """
 
@@ -219,21 +220,22 @@ WORKER = """
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "COMMAND", [sys.executable, "-c", textwrap.dedent(WORKER)])
-    monkeypatch.setattr(runner, "SECONDS", 1)
+    monkeypatch.setattr(runner, "WAIT", 5)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_crash_costs_one_name(worker: None, tmp_path: Path, jobs: int) -> None:
-    names = ["a", "crashes", "b", "ends", "c", "hangs", "d"]
+    names = ["a", "crashes", "b", "ends", "c", "hangs", "d", "turns"]
     done: list[int] = []
     outcomes = runner.run(names, runner.Journal(tmp_path / "journal", "2.13"), jobs, done.append)
     assert list(outcomes) == names
     assert {name: one.reason for name, one in outcomes.items() if one.value == "not run"} == {
         "crashes": "the process that ran it ended with signal 11",
         "ends": "the process that ran it ended with status 3",
-        "hangs": "it took longer than 1 seconds" if jobs == 1 else outcomes["hangs"].reason,
+        "turns": "it took longer than 30 seconds of the processor",
+        "hangs": "it took longer than 5 seconds",
     }
-    assert sorted(done) == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(done) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_run_goes_on_where_it_ended(worker: None, tmp_path: Path) -> None:

@@ -159,11 +159,12 @@ def _kind(value: Any, owner: Any) -> Kind:
 
 def _signature(value: Any, doc: str) -> str:
     try:
-        return str(inspect.signature(getattr(value, "__func__", value)))
+        text = str(inspect.signature(getattr(value, "__func__", value)))
     except (TypeError, ValueError):
         first = doc.partition("\n")[0].strip()  # of what is written in C: "add(input, other) -> Tensor"
         called = re.match(r"[\w.]+(\(.*)", first)
-        return called[1] if called else ""
+        text = called[1] if called else ""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # where a default stands in memory differs from run to run
 
 
 def _summary(doc: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,8 @@ from torchdevice.catalogue.observe import Outcome
 
 #: Answers a line with an Outcome.
 COMMAND = [sys.executable, "-m", "torchdevice.catalogue.worker"]
-#: What one name may take.
-SECONDS = 30
+#: What one name may take, of the processor and in all: other programs may leave it little.
+SECONDS, WAIT = 30, 300
 #: A process ends after that many names: some leave memory, modes and hooks behind.
 NAMES = 400
 
@@ -100,7 +101,7 @@ class _Worker:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="torchdevice-catalogue-")  # examples write files
         self._process = subprocess.Popen(
-            COMMAND,
+            [*COMMAND, str(SECONDS)],
             cwd=self._folder.name,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
         )  # fmt: skip
@@ -116,19 +117,20 @@ class _Worker:
             self._process.stdin.flush()
         except BrokenPipeError:
             return self._gone()
-        # The first answer waits for torch and its descriptions, too.
-        ready, _, _ = select.select([self._process.stdout], [], [], SECONDS if self.served > 1 else 5 * SECONDS)
+        ready, _, _ = select.select([self._process.stdout], [], [], WAIT)
         if not ready:
             self._process.kill()
             self._process.wait()
             self.is_gone = True
-            return Outcome("not run", reason=f"it took longer than {SECONDS} seconds")
+            return Outcome("not run", reason=f"it took longer than {WAIT} seconds")
         line = self._process.stdout.readline()
         return Outcome(**json.loads(line)) if line else self._gone()
 
     def _gone(self) -> Outcome:
         status = self._process.wait()
         self.is_gone = True
+        if status == -signal.SIGPROF:
+            return Outcome("not run", reason=f"it took longer than {SECONDS} seconds of the processor")
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return Outcome("not run", reason=f"the process that ran it ended with {how}")
 

@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… catalogue`, `… doctor`, `… settings`.
+"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… catalogue`, `… gaps`, `… doctor`, `… settings`.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -37,6 +37,7 @@ def main(program: str = "torchdevice") -> int:
     _add_scan(commands)
     _add_why(commands)
     _add_catalogue(commands)
+    _add_gaps(commands)
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
@@ -57,6 +58,10 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli.catalogue import catalogue
 
         return catalogue(arguments)
+    if arguments.command == "gaps":
+        from torchdevice.cli.gaps import gaps
+
+        return gaps(arguments)
     if arguments.command == "doctor":
         from torchdevice.cli.doctor import doctor
 
@@ -118,6 +123,19 @@ def _add_catalogue(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="the whole torch API, and what came of running it here",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Every public name of the installed torch, and what came of running it on device cuda here.",
+        epilog=EPILOG,
+    )
+    add_arguments(parser)
+
+
+def _add_gaps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from torchdevice.cli.gaps import EPILOG, add_arguments
+
+    parser = commands.add_parser(
+        "gaps",
+        help="what does not work here, what torchdevice changed, what a newer torch adds",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="What the catalogue has that does not work, signatures that torchdevice changed, other releases.",
         epilog=EPILOG,
     )
     add_arguments(parser)
