@@ -58,7 +58,10 @@ void to_host_if_any(DoubtfulCall& call) {
 bool is_complex(const at::Tensor& tensor) { return tensor.is_complex(); }
 bool is_integral(const at::Tensor& tensor) { return at::isIntegralType(tensor.scalar_type(), /*includeBool=*/false); }
 bool is_long_integer(const at::Tensor& tensor) { return tensor.scalar_type() == at::kLong; }
-bool is_huge(const at::Tensor& tensor) { return tensor.layout() == at::kStrided && tensor.numel() > int64_t{1} << 31U; }
+bool is_huge(const at::Tensor& tensor) {
+  constexpr int64_t kMostIndices = int64_t{2} * 1024 * 1024 * 1024;
+  return tensor.layout() == at::kStrided && tensor.numel() > kMostIndices;
+}
 
 void weighted_bincount(DoubtfulCall& call) {
   const at::Tensor weights = tensor_argument(call, 1);
