@@ -70,11 +70,10 @@ FakeQuantized per_channel(const at::Tensor& self, const at::Tensor& scale, const
 }  // namespace
 
 void register_composed_quantization(forward::Registrar& registrar) {
-  using namespace at::_ops;
-  forward::compose<fake_quantize_per_tensor_affine_cachemask>(registrar, TORCH_FN(per_tensor));
-  forward::compose<_fake_quantize_per_tensor_affine_cachemask_tensor_qparams>(registrar,
-                                                                              TORCH_FN(per_tensor_of_tensors));
-  forward::compose<fake_quantize_per_channel_affine_cachemask>(registrar, TORCH_FN(per_channel));
+  forward::compose<at::_ops::fake_quantize_per_tensor_affine_cachemask>(registrar, TORCH_FN(per_tensor));
+  forward::compose<at::_ops::_fake_quantize_per_tensor_affine_cachemask_tensor_qparams>(
+      registrar, TORCH_FN(per_tensor_of_tensors));
+  forward::compose<at::_ops::fake_quantize_per_channel_affine_cachemask>(registrar, TORCH_FN(per_channel));
 }
 
 }  // namespace torchdevice::aten

@@ -120,8 +120,7 @@ std::vector<KnownWrong::Operator> guarded(std::initializer_list<const char*> oth
 }
 
 std::vector<KnownWrong::Operator> products() {
-  using namespace at::_ops;
-  return guarded<&is_long_or_complex, mm, addmm, bmm, baddbmm>(
+  return guarded<&is_long_or_complex, at::_ops::mm, at::_ops::addmm, at::_ops::bmm, at::_ops::baddbmm>(
       {"mm.out", "addmm.out", "addmm_", "bmm.out", "baddbmm.out", "baddbmm_"});
 }
 
