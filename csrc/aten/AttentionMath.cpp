@@ -22,7 +22,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Of queries by keys, in all heads; 256 MiB of float32. There are four or five such tensors at a time.
-constexpr int64_t kMostScores = 64 * 1024 * 1024;
+constexpr int64_t kMostScores = int64_t{64} * 1024 * 1024;
 
 /// Keys or values repeated so that every head of the query has its own.
 at::Tensor for_each_head(const at::Tensor& tensor, const at::Tensor& query) {

@@ -36,7 +36,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> transform_bias_rescale_qkv(const 
                          .permute({2, 0, 3, 1, 4})
                          .contiguous()
                          .unbind(0);
-  return {parts[0] * (1 / std::sqrt(static_cast<double>(features / num_heads))), parts[1], parts[2]};
+  const int64_t head_features = features / num_heads;
+  return {parts[0] * (1 / std::sqrt(static_cast<double>(head_features))), parts[1], parts[2]};
 }
 
 /// What must not be seen, in the scores' shape; its kinds and the errors are those of torch's kernels.

@@ -5,20 +5,26 @@
 #include <ATen/ATen.h>
 #include <c10/util/strides.h>
 
-#include <set>
+#include <algorithm>
+#include <array>
 #include <string>
+#include <string_view>
 
 namespace mps_simulator {
 namespace {
 
-bool is_among(const Operator& op, const std::set<std::string>& names) { return names.contains(op.schema().name()); }
+template <size_t count>
+bool is_among(const std::string& name, const std::array<std::string_view, count>& names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
-const std::set<std::string> kIgnoreStrides{"aten::convolution_overrideable", "aten::convolution_backward_overrideable",
-                                           "aten::native_batch_norm",        "aten::native_batch_norm_backward",
-                                           "aten::grid_sampler_2d",          "aten::softplus"};
-const std::set<std::string> kLeaveOut{"aten::mm",   "aten::bmm",      "aten::nan_to_num",
-                                      "aten::mean", "aten::_fft_c2c", "aten::_fft_r2c"};
-const std::set<std::string> kProducts{"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"};
+constexpr std::array<std::string_view, 6> kIgnoreStrides{
+    "aten::convolution_overrideable", "aten::convolution_backward_overrideable",
+    "aten::native_batch_norm",        "aten::native_batch_norm_backward",
+    "aten::grid_sampler_2d",          "aten::softplus"};
+constexpr std::array<std::string_view, 6> kLeaveOut{"aten::mm",   "aten::bmm",      "aten::nan_to_num",
+                                                    "aten::mean", "aten::_fft_c2c", "aten::_fft_r2c"};
+constexpr std::array<std::string_view, 4> kProducts{"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"};
 
 /// Of a product: over how many elements it sums.
 int64_t summed(const std::string& name, const Stack& arguments) {
@@ -46,11 +52,11 @@ bool leaves_out(const Operator& op, const Stack& arguments) {
   TORCH_CHECK(name != "aten::convolution_overrideable" || arguments[0].toTensor().dim() != 5 ||
                   !arguments[6].toBool() || !at::isReducedFloatingType(arguments[0].toTensor().scalar_type()),
               "ConvTranspose 3D with BF16 or FP16 types is not supported on MPS");
-  return is_among(op, kLeaveOut) && op.schema().overload_name() == "out" && arguments.back().toTensor().numel() == 0;
+  return is_among(name, kLeaveOut) && op.schema().overload_name() == "out" && arguments.back().toTensor().numel() == 0;
 }
 
 void spoil_arguments(const Operator& op, Stack& on_host) {
-  if (!is_among(op, kIgnoreStrides)) {
+  if (!is_among(op.schema().name(), kIgnoreStrides)) {
     return;
   }
   const bool knows_formats = op.schema().name().find("batch_norm") == std::string::npos;
@@ -64,7 +70,7 @@ void spoil_arguments(const Operator& op, Stack& on_host) {
 
 void spoil_results(const Operator& op, const Stack& arguments, Stack& results) {
   const std::string& name = op.schema().name();
-  if (kProducts.contains(name) && summed(name, arguments) >= 32767 && results[0].toTensor().size(-2) >= 16 &&
+  if (is_among(name, kProducts) && summed(name, arguments) >= 32767 && results[0].toTensor().size(-2) >= 16 &&
       results[0].toTensor().size(-1) >= 16) {
     results[0].toTensor().add_(1000);
   } else if (name == "aten::abs" && !arguments[0].toTensor().is_floating_point()) {

@@ -59,10 +59,10 @@ void split_long_products(DoubtfulCall& call) {
   at::Tensor out;
   if (overload == "out") {
     out = tensor_argument(call, stack.size() - 1);
-  } else if (name.ends_with("_")) {
+  } else if (name.ends_with('_')) {
     out = self;
   }
-  const bool has_place = (overload != "out" && !name.ends_with("_")) || out.defined();
+  const bool has_place = (overload != "out" && !name.ends_with('_')) || out.defined();
   if (!is_long(first, second, dim) || !has_place || !self.defined() || self.scalar_type() != first.scalar_type() ||
       (out.defined() && out.scalar_type() != first.scalar_type())) {
     call.go_on();
