@@ -72,7 +72,7 @@ def of_patches(folder: Path) -> list[Gap]:
     read = {}
     for switch in ("0", "1"):
         path = folder / f"signatures-{switch}.json"
-        environment = {**os.environ, "TORCHDEVICE": switch}
+        environment = dict(os.environ, TORCHDEVICE=switch)
         subprocess.run([sys.executable, "-c", _SIGNATURES, str(path)], env=environment, check=True, capture_output=True)
         read[switch] = json.loads(path.read_text())
     without, with_us = read["0"], read["1"]
