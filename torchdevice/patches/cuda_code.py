@@ -111,18 +111,16 @@ def let_kernels_give_way() -> Undo:
     ) -> Any:
         key = dispatch_key or self.dispatch_key
         if key == "CUDA" and not with_keyset and inspect.isroutine(fn) and fn is not torch.library.fallthrough_kernel:
-            name = op_name._schema.name if isinstance(op_name, torch._ops.OpOverload) else str(op_name)
-            overload = op_name._schema.overload_name if isinstance(op_name, torch._ops.OpOverload) else ""
-            base, _, other = name.partition(".")
-            qualified = base if "::" in base else f"{self.ns}::{base}"
-            fn = _giving_way(qualified, overload or other, fn)
+            name = str(getattr(op_name, "_name", op_name))  # of an OpOverload, or a text
+            fn = _giving_way(name if "::" in name else f"{self.ns}::{name}", fn)
         return register(self, op_name, fn, dispatch_key, with_keyset=with_keyset, **rest)
 
     return set_all(library, {"impl": impl})
 
 
-def _giving_way(name: str, overload: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+def _giving_way(operator: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel in Python. The first time that it fails for want of a library of NVIDIA's, ours takes its place."""
+    name, _, overload = operator.partition(".")
 
     @functools.wraps(kernel)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -138,9 +136,8 @@ def _giving_way(name: str, overload: str, kernel: Callable[..., Any]) -> Callabl
                     "It has no other kernel, so use the library on device cpu, or without this operator.",
                 )
                 raise NotImplementedError(text) from error
-        packet = getattr(getattr(torch.ops, name.partition("::")[0]), name.partition("::")[2])
-        operator = getattr(packet, overload or "default")
-        return operator.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA), *args, **kwargs)
+        keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+        return torch._library.utils.lookup_op(operator).redispatch(keys, *args, **kwargs)
 
     return run
 
