@@ -1,4 +1,4 @@
-"""Changes to modules that are imported later: made once, right after their execution, and undoable."""
+"""Changes to modules: several as one, and those of a module that is imported later; undoable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from torchdevice.patches.change import add_all, set_all, when_imported
+from torchdevice.patches.change import Undo, add_all, make_all, set_all, when_imported
 
 
 @pytest.fixture
@@ -100,3 +100,17 @@ def test_names_that_a_build_may_lack_are_added_and_removed() -> None:
     assert vars(module)["fresh"] == 1
     undo()
     assert not hasattr(module, "fresh")
+
+
+def test_changes_before_one_that_fails_are_taken_back() -> None:
+    class Place:
+        first, second = 1, 2
+
+    def changes() -> Iterator[Undo]:
+        yield set_all(Place, {"first": 10})
+        yield set_all(Place, {"second": 20})
+        raise RuntimeError("the third")
+
+    with pytest.raises(RuntimeError, match="^the third$"):
+        make_all(changes())
+    assert (Place.first, Place.second) == (1, 2)

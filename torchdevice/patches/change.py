@@ -6,7 +6,7 @@ Nothing of torchdevice is imported here: every patch imports this.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -121,6 +121,18 @@ def all_of(*undos: Undo) -> Undo:
             undo()
 
     return restore
+
+
+def make_all(changes: Iterable[Undo]) -> Undo:
+    """Changes that are made as they are iterated over, as one: if one fails, those before it are taken back."""
+    made: list[Undo] = []
+    try:
+        for undo in changes:
+            made.append(undo)
+    except BaseException:
+        all_of(*made)()
+        raise
+    return all_of(*made)
 
 
 def unchanged() -> None:

@@ -7,12 +7,12 @@ table in patches/__init__.py lists them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from torchdevice.patches.change import Undo, all_of, set_all
+from torchdevice.patches.change import Undo, make_all, set_all
 
 #: What was called, with which arguments, and what it answered.
 Notice = Callable[[str, tuple[Any, ...], Any], None]
@@ -65,19 +65,18 @@ def install(asked: Notice, set_without_effect: Notice) -> None:
     global _undo
     if _undo is not None:
         return
-    undos = [
-        set_all(owner, {name: _telling(getattr(owner, name), f"{label}.{name}", asked) for name in names})
-        for owner, label, names in _PROBES
-    ]
-    undos += [
-        set_all(torch._C, {setter: _telling(getattr(torch._C, setter), option, set_without_effect, why)})
-        for setter, (option, why) in OPTIONS.items()
-    ]
+    _undo = make_all(_changes(asked, set_without_effect))
+
+
+def _changes(asked: Notice, set_without_effect: Notice) -> Iterator[Undo]:
+    for owner, label, names in _PROBES:
+        yield set_all(owner, {name: _telling(getattr(owner, name), f"{label}.{name}", asked) for name in names})
+    for setter, (option, why) in OPTIONS.items():
+        yield set_all(torch._C, {setter: _telling(getattr(torch._C, setter), option, set_without_effect, why)})
     for name, why in CUDNN_OPTIONS.items():
-        option = vars(type(torch.backends.cudnn))[name]
+        flag = vars(type(torch.backends.cudnn))[name]
         label = f"torch.backends.cudnn.{name}"
-        undos.append(set_all(option, {"setter": _telling(option.setter, label, set_without_effect, why)}))
-    _undo = all_of(*undos)
+        yield set_all(flag, {"setter": _telling(flag.setter, label, set_without_effect, why)})
 
 
 def take_back() -> None:

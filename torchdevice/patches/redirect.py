@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _device
 
-from torchdevice.patches.change import Undo, all_of, set_all, set_new
+from torchdevice.patches.change import Undo, make_all, set_all, set_new
 
 #: What is given for what was asked for (a string, a torch.device, an index, or something that names no device), and the
 #: name of the function that was asked.
@@ -96,20 +96,18 @@ def install(decide: Decide) -> None:
     if _undo is not None:
         return
     _device._device_constructors()  # torch keeps this set of its own functions from its first use on
-    undos: list[Undo] = []
-    try:
-        undos.append(set_new(torch.device, lambda own: _deciding_new(own, decide)))
-        undos.append(set_new(torch.Generator, lambda own: _handing_on("device", 1, decide)(own, "torch.Generator")))
-        for owner, names in _FACTORIES:
-            undos.append(_replace(owner, names, _making(decide)))
-        for owner, names, parameter, position in _CARRIERS:
-            undos.append(_replace(owner, names, _handing_on(parameter, position, decide)))
-        undos.append(_replace(torch.Tensor, ("cuda",), _to_cuda(decide)))
-        forget_compiled()
-    except BaseException:
-        all_of(*undos)()
-        raise
-    _undo = all_of(*undos)
+    _undo = make_all(_changes(decide))
+
+
+def _changes(decide: Decide) -> Iterator[Undo]:
+    yield set_new(torch.device, lambda own: _deciding_new(own, decide))
+    yield set_new(torch.Generator, lambda own: _handing_on("device", 1, decide)(own, "torch.Generator"))
+    for owner, names in _FACTORIES:
+        yield _replace(owner, names, _making(decide))
+    for owner, names, parameter, position in _CARRIERS:
+        yield _replace(owner, names, _handing_on(parameter, position, decide))
+    yield _replace(torch.Tensor, ("cuda",), _to_cuda(decide))
+    forget_compiled()
 
 
 def take_back() -> None:

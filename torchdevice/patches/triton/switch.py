@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from torchdevice.patches.change import Undo, set_all, unchanged, when_imported
+from torchdevice.patches.change import Undo, all_of, set_all, unchanged, when_imported
 
 _INTERPRETED = (
     "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has Triton's interpreter run them, slowly: it "
@@ -98,13 +98,7 @@ def serve_libdevice() -> Undo:
         return libdevice.receive_builder(module)
 
     modules = ("triton.language.extra.libdevice", "triton.language.extra.cuda.libdevice")
-    undos = [when_imported(module, receive_builder) for module in modules]
-
-    def restore() -> None:
-        for undo in undos:
-            undo()
-
-    return restore
+    return all_of(*(when_imported(module, receive_builder) for module in modules))
 
 
 def answer_for_driver(driver: ModuleType) -> Undo:
