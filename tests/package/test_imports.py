@@ -14,7 +14,7 @@ from tests.conftest import RunPython
 ROOT = Path(__file__).resolve().parents[2]
 
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
-VERSIONS = "torchdevice.patches.versions"
+VERSIONS, WARN = "torchdevice.patches.versions", "torchdevice.patches.warn"
 SETTINGS, ENGINE, GPU = "torchdevice.settings", "torchdevice.engine", "torchdevice.gpu"
 POLICY, LOG = "torchdevice.policy", "torchdevice.reports.log"
 
@@ -49,12 +49,12 @@ def test_no_circle() -> None:
 
 @pytest.mark.parametrize("name", [name for name in GRAPH if name.startswith(f"{PATCHES}.")])
 def test_patches_know_only_the_bottom_and_the_extension(name: str) -> None:
-    others = GRAPH[name] - {CHANGE, VERSIONS, EXTENSION}
+    others = GRAPH[name] - {CHANGE, VERSIONS, WARN, EXTENSION}
     folder = name.rpartition(".")[0]
     if folder != PATCHES:
         others = {other for other in others if not other.startswith(f"{folder}.")}
     assert not others
-    assert name != CHANGE or not GRAPH[name]
+    assert name not in (CHANGE, WARN) or not GRAPH[name]
     assert name != VERSIONS or GRAPH[name] == {CHANGE}
 
 
@@ -77,11 +77,11 @@ def test_activation_imports_the_patches_and_the_extension_late() -> None:
 
 
 def test_import_torch_loads_activation_settings_and_patches(run_python: RunPython) -> None:
-    """Of inductor's and Triton's patches only the switches, and what these say: the rest comes with inductor and with
-    Triton; redirects and probes with those who ask."""
+    """Of inductor's and Triton's patches only the switches: the rest comes with inductor and with Triton; redirects and
+    probes with those who ask."""
     patches = {name for name in FILES if f"{name}.".startswith(f"{PATCHES}.")}
     folders = tuple(f"{PATCHES}.{folder}." for folder in ("inductor", "triton"))
-    early = {f"{PATCHES}.inductor.switch", f"{PATCHES}.inductor.warn", f"{PATCHES}.triton.switch"}
+    early = {f"{PATCHES}.inductor.switch", f"{PATCHES}.triton.switch"}
     late = {name for name in patches - early if name.startswith(folders)} | {f"{PATCHES}.redirect", f"{PATCHES}.probes"}
     loaded = {"torchdevice", "torchdevice.activation", SETTINGS, ENGINE, GPU, EXTENSION} | patches - late
     code = "import torch, sys; print(*sorted(name for name in sys.modules if name.split('.')[0] == 'torchdevice'))"

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import RunPython
-from torchdevice.patches.inductor import switch, warn
+from torchdevice.patches import warn
+from torchdevice.patches.inductor import switch
 
 UNCOMPILED = (
     "torchdevice runs such graphs through backend='aot_eager' instead: same results, no speed-up. Name that backend "

@@ -15,7 +15,7 @@ import torch
 
 from torchdevice import _C
 from torchdevice.patches.change import Undo, all_of, set_all
-from torchdevice.patches.inductor.warn import warn_once
+from torchdevice.patches.warn import warn_once
 
 
 def configure(config: ModuleType) -> Undo:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from torchdevice.patches.inductor.warn import warn_once
+from torchdevice.patches.warn import warn_once
 
 
 def compile_or_run(compile_inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import warnings
 from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
 
 from torchdevice.patches.change import Undo, all_of, set_all, unchanged, when_imported
+from torchdevice.patches.warn import warn_once
 
 _INTERPRETED = (
     "Triton: there is no NVIDIA GPU to compile kernels for; torchdevice has Triton's interpreter run them, slowly: it "
@@ -26,8 +26,6 @@ _NOT_COMPILED = (
     "Triton compiles kernels for an NVIDIA GPU, but device cuda is torchdevice's here. Its interpreter can run this "
     "kernel: import torch before triton, and do not set TRITON_INTERPRET=0."
 )
-
-_said: set[str] = set()
 
 
 def interpret(knobs: ModuleType) -> Undo:
@@ -52,9 +50,7 @@ def _wrap_launches(interpreter: ModuleType) -> Undo:
 
     @functools.wraps(launch)
     def warn_and_launch(*args: Any, **kwargs: Any) -> Any:
-        if _INTERPRETED not in _said:
-            _said.add(_INTERPRETED)
-            warnings.warn(_INTERPRETED, UserWarning, stacklevel=4)
+        warn_once(_INTERPRETED, stacklevel=4)
         return launch(*args, **kwargs)
 
     executor.__call__ = warn_and_launch
