@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.nn import functional
+from torch.torch_version import TorchVersion
 
 from tests.conftest import RunPython
 
@@ -31,6 +32,8 @@ def ones(*sizes: int) -> torch.Tensor:
 OUTSIDE = "index 10 is out of bounds for dimension 0 with size 5"
 ROWS = "aten::embedding: index 10 is out of bounds for 5 rows"
 PLACES = "index 10 is out of bounds for 5 elements of the dimension"
+# Since torch 2.15 a number is filled in.
+ASSIGNMENT = "aten::index_fill_" if TorchVersion(torch.__version__) >= (2, 15) else "aten::_index_put_impl_"
 CLASSES = "aten::nll_loss_forward: target 10 is out of bounds for 5 classes"
 
 CASES: dict[str, tuple[Callable[[], object], str]] = {
@@ -40,7 +43,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         "aten::index: index -6 is out of bounds for dimension 0 with size 5",
     ),
     "index_put": (lambda: ones(5).index_put_((numbers(10),), numbers(1.0)), f"aten::index_put_: {OUTSIDE}"),
-    "assignment": (lambda: ones(5).__setitem__(numbers(10), 1.0), f"aten::_index_put_impl_: {OUTSIDE}"),
+    "assignment": (lambda: ones(5).__setitem__(numbers(10), 1.0), f"{ASSIGNMENT}: {OUTSIDE}"),
     "gather": (lambda: ones(5).gather(0, numbers(10)), f"aten::gather: {OUTSIDE}"),
     "scatter": (lambda: ones(5).scatter(0, numbers(10), 1.0), f"aten::scatter: {OUTSIDE}"),
     "scatter_add": (lambda: ones(5).scatter_add(0, numbers(10), ones(1)), f"aten::scatter_add: {OUTSIDE}"),

@@ -17,9 +17,9 @@ CASES: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernel_is_cudas(name: str) -> None:
-    with pytest.raises(RuntimeError) as native:
+    with pytest.raises((RuntimeError, TypeError)) as native:  # since torch 2.15 some are of the second type
         CASES[name]("cpu")
-    with pytest.raises(RuntimeError) as forwarded:
+    with pytest.raises((RuntimeError, TypeError)) as forwarded:
         CASES[name]("cuda")
     assert type(forwarded.value) is type(native.value)
     assert "cpu" not in str(forwarded.value)
