@@ -115,7 +115,9 @@ class Recording::Passage {
  public:
   explicit Passage(Recording& recording) : recording_(recording) {
     std::unique_lock lock(recording.mutex_);
-    recording.changed_.wait_for(lock, kPatience, [&] { return recording.phase_ != Phase::kClosing; });
+    // By this clock: to wait by the steady one takes glibc 2.30, and wheels are for 2.28.
+    const auto until = std::chrono::system_clock::now() + kPatience;
+    recording.changed_.wait_until(lock, until, [&] { return recording.phase_ != Phase::kClosing; });
     is_open_ = recording.phase_ != Phase::kClosed;
     if (is_open_) {
       ++recording.running_;

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wheels.linux.check import RUNPATH, faults_of
+from torchdevice import _C
+from wheels.linux.check import RUNPATH, faults_of, is_allowed, symbols_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,12 +91,20 @@ def test_a_symbol_that_is_too_new(check: Check) -> None:
 
 
 def test_the_stub_of_the_build_makes_it_an_old_one(check: Check, tmp_path: Path) -> None:
-    stub = tmp_path / "glibc/libm.so.6"
+    stub = tmp_path / "stubs/libm.so.6"
     (tmp_path / "m.map").write_text("GLIBC_2.2.5 { global: *; };\n")
     flags = ("-fvisibility=default", "-nostdlib", "-fno-builtin", "-Wl,-soname,libm.so.6")
-    source = (ROOT / "cmake/glibc/m.cpp").read_text()
+    source = (ROOT / "cmake/system_stubs/m.cpp").read_text()
     compile_library(stub, source, *flags, f"-Wl,--version-script={tmp_path / 'm.map'}")
     assert check(EXP, str(stub)) == []
+
+
+@pytest.mark.skipif(platform.libc_ver() != ("glibc", "2.36"), reason="wheels are built in Debian 12")
+def test_the_engine_needs_nothing_new_that_has_no_stub() -> None:
+    """Of the engine in use, which was linked without the stubs."""
+    undefined = (one for one in symbols_of(Path(_C.__file__)) if not one.defined and one.version)
+    stubs = "".join(path.read_text() for path in (ROOT / "cmake/system_stubs").glob("*.cpp"))
+    assert [one for one in undefined if not is_allowed(one.version) and not re.search(rf"\b{one.name}\b", stubs)] == []
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _symbol_faults(symbols: list[Symbol], target: Path, tag: str, headers: Path)
     torchs = [target / tag / _TORCH[0], *(target / "torch/lib" / name for name in _TORCH[1:])]
     known = {one.name for path in torchs for one in symbols_of(path) if one.defined} | python_names(headers)
     undefined = [one for one in symbols if not one.defined]
-    too_new = [one for one in undefined if one.version and not _is_allowed(one.version)]
+    too_new = [one for one in undefined if one.version and not is_allowed(one.version)]
     absent = [one for one in undefined if not (one.version or one.weak or one.name in known)]
     return [
         *(f"{one.name} of {one.version} is newer than manylinux_2_28" for one in too_new),
@@ -66,7 +66,8 @@ def _symbol_faults(symbols: list[Symbol], target: Path, tag: str, headers: Path)
     ]
 
 
-def _is_allowed(version: str) -> bool:
+def is_allowed(version: str) -> bool:
+    """Whether manylinux_2_28 has this version of a symbol, as GLIBC_2.17."""
     family, _, number = version.partition("_")
     if not re.fullmatch(r"\d+(\.\d+)*", number):
         return family in NEWEST  # as CXXABI_FLOAT128

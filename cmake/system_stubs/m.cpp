@@ -1,4 +1,4 @@
-// cmake/glibc/m.cpp: stands for libm while a wheel's extension is linked: what the engine needs of it, of which
+// cmake/system_stubs/m.cpp: stands for libm while a wheel's extension is linked: what the engine needs of it, of which
 // glibc 2.27 and 2.29 have new versions for some.
 
 extern "C" {

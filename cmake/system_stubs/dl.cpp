@@ -1,4 +1,4 @@
-// cmake/glibc/dl.cpp: stands for libdl while a wheel's extension is linked; glibc 2.34 moved these to libc.
+// cmake/system_stubs/dl.cpp: stands for libdl while a wheel's extension is linked; glibc 2.34 moved these to libc.
 
 extern "C" {
 void* dlopen(const char*, int) { return nullptr; }
