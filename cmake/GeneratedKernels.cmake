@@ -17,6 +17,7 @@ add_custom_command(
   BYPRODUCTS ${GENERATED_KERNELS}
   COMMAND ${CMAKE_COMMAND} -E env PYTHONPATH=${TORCHGEN_DIR}:$ENV{PYTHONPATH}
           ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/codegen/kernels.py ${KERNEL_DIR} ${KERNEL_SHARDS}
+          ${TORCH_VERSION}
   COMMAND ${CMAKE_COMMAND} -E touch ${KERNEL_DIR}/stamp
   DEPENDS codegen/kernels.py codegen/names.py codegen/operators.py codegen/rules.py
   COMMENT "Generating typed kernels"

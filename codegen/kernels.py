@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rules
 import torchgen
-from names import check_names, release_of_torch
+from names import check_names
 from operators import Operators
 from rules import (
     ABSENT_ON_CUDA,
@@ -269,10 +269,11 @@ def write_if_changed(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-def main(output: Path, shards: int) -> None:
+def main(output: Path, shards: int, torch: str) -> None:
+    """`torch` is the version of which torchgen is."""
     output.mkdir(parents=True, exist_ok=True)
     operators = Operators.from_yaml(Path(torchgen.__file__).parent / "packaged/ATen/native")
-    check_names(vars(rules), operators, release_of_torch())
+    check_names(vars(rules), operators, tuple(map(int, torch.split(".")[:2])))
     kernels = sorted(select_kernels(operators), key=lambda kernel: (*kernel.shared_code, kernel.struct))
     for shard, mine in enumerate(into_shards(kernels, shards)):
         headers = sorted(
@@ -301,4 +302,4 @@ def main(output: Path, shards: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import re
 import sys
 from collections.abc import Collection, Mapping
-from importlib.metadata import version
 
 from operators import Operators
 
@@ -17,13 +15,9 @@ SINCE = {"_foreach_mm": (2, 13)}
 OF_ALL_OVERLOADS = {"ABSENT_ON_CUDA", "HALVES_IN_FLOAT32", "REFUSED_TYPES"}
 
 
-def release_of_torch() -> tuple[int, ...]:
-    """(2, 13) of 2.13.0, of the torch whose generator is used; without importing torch, which takes seconds."""
-    return tuple(map(int, re.findall(r"\d+", version("torch"))[:2]))
-
-
 def check_names(rules: Mapping[str, object], operators: Operators, release: tuple[int, ...]) -> None:
-    """Each set or table in `rules` that is named in capitals holds operators; exits with a line for each unknown."""
+    """Each set or table in `rules` that is named in capitals holds operators of torch's `release`, such as (2, 13);
+    exits with a line for each unknown."""
     unknown = [
         f"codegen/rules.py: {table} names {name}, which is no operator of this torch{_nearest(name, operators)}"
         for table, names in rules.items()
