@@ -10,11 +10,9 @@ else()
   set(version_x86_64 GLIBC_2.2.5)
   set(version_aarch64 GLIBC_2.17)
   set(version ${version_${CMAKE_SYSTEM_PROCESSOR}})
-  # Only these are younger than the architecture: the first on x86-64.
+  # Only this one is younger on x86-64 than the architecture.
   set(versions_dl_x86_64 "GLIBC_2.3.3 { global: dlinfo; };\n")
-  set(versions_stdc++_x86_64 "GLIBCXX_3.4.11 { global: _ZNSt18condition_variable*; };\n")
-  set(versions_stdc++_aarch64 "${versions_stdc++_x86_64}")
-  foreach(library dl m pthread stdc++)
+  foreach(library dl m pthread)
     add_library(stub_${library} SHARED ${CMAKE_SOURCE_DIR}/cmake/system_stubs/${library}.cpp)
     file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/system_stubs/${library}.map
          CONTENT "${versions_${library}_${CMAKE_SYSTEM_PROCESSOR}}${version} { global: *; };\n")
@@ -27,7 +25,9 @@ else()
   set_target_properties(stub_dl PROPERTIES SOVERSION 2)
   set_target_properties(stub_m PROPERTIES SOVERSION 6)
   set_target_properties(stub_pthread PROPERTIES SOVERSION 0)
-  set_target_properties(stub_stdc++ PROPERTIES SOVERSION 6)
-  target_sources(system_stubs INTERFACE ${CMAKE_SOURCE_DIR}/cmake/system_stubs/single_threaded.cpp)
-  target_link_options(system_stubs INTERFACE LINKER:--strip-all)
+  # Of libstdc++ the engine needs too much for a stub.
+  target_sources(system_stubs INTERFACE ${CMAKE_SOURCE_DIR}/cmake/system_stubs/condition.cpp
+                                        ${CMAKE_SOURCE_DIR}/cmake/system_stubs/single_threaded.cpp)
+  target_link_options(system_stubs INTERFACE LINKER:--strip-all
+                                             LINKER:--wrap=_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE)
 endif()
