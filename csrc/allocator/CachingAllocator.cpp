@@ -15,6 +15,7 @@
 #include "native/Backend.h"
 #include "runtime/Device.h"
 #include "runtime/Fork.h"
+#include "runtime/Observer.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -78,6 +79,7 @@ class PooledAllocator final : public CachingAllocator {
   void recordStream(const c10::DataPtr& data, c10::Stream stream) override {
     // Memory that is not ours (from_blob, another process's) has an owner who looks after it.
     if (data.get() != nullptr && data.get_deleter() == &free_cuda_memory) {
+      tell_observer([&](Observer& one) { one.used_on(data.get(), stream); });
       Segment& segment = *find_segment(data.get());
       if (const auto custom = this->custom(); custom != nullptr && custom->record_stream != nullptr) {
         custom->record_stream(data.get(), stream_handle(stream));

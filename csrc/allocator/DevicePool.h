@@ -21,6 +21,7 @@
 #include "allocator/MemoryStats.h"
 #include "allocator/PrivatePool.h"
 #include "allocator/ThreadBlocks.h"
+#include "runtime/Observer.h"
 
 namespace torchdevice {
 
@@ -31,7 +32,7 @@ namespace torchdevice {
 /// shows after the same allocations. One class in several files: each group below is headed by the one that has it.
 class DevicePool {
  public:
-  explicit DevicePool(c10::DeviceIndex device) : device_(device) {}
+  explicit DevicePool(c10::DeviceIndex device) : device_(device) { update_watched(); }
 
   c10::DeviceIndex device() const noexcept { return device_; }
 
@@ -142,7 +143,8 @@ class DevicePool {
     }
   }
   void update_watched() noexcept {
-    watched_.store(is_contended() || !routes_.empty() || history_.is_active(), std::memory_order_relaxed);
+    watched_.store(is_contended() || !routes_.empty() || history_.is_active() || observer.load() != nullptr,
+                   std::memory_order_relaxed);
   }
 
   // DevicePool.cpp
@@ -205,7 +207,9 @@ class DevicePool {
 
   // DevicePoolWatched.cpp. These take the lock themselves.
   void* allocate_watched(size_t nbytes, c10::StreamId stream);
+  void* allocate_and_record(size_t nbytes, c10::StreamId stream);
   void free_watched(Segment& segment, void* memory);
+  void free_and_record(Segment& segment, void* memory);
   void report(void* memory, int64_t change);
 
   // DevicePoolContention.cpp; Note [Contention] is in ThreadBlocks.h. The first two take the lock themselves.

@@ -4,16 +4,31 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "allocator/DevicePool.h"
+#include "runtime/Observer.h"
 
 namespace torchdevice {
 
 using c10::CachingDeviceAllocator::TraceEntry;
 
 // Note [Watched allocations]
-// Most programs fill no private pool, record no history, run no profiler and have no threads that contend. So allocate
-// and free ask a single question, is_watched(); only where the answer is yes do they come here, to look at the reasons.
+// Most programs fill no private pool, record no history, run no profiler, are not checked and have no threads that
+// contend. So allocate and free ask a single question, is_watched(); only where the answer is yes do they come here, to
+// look at the reasons.
 
 void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
+  void* memory = allocate_and_record(nbytes, stream);
+  tell_observer([&](Observer& one) {
+    one.allocated(memory, nbytes, c10::Stream(c10::Stream::UNSAFE, {c10::DeviceType::CUDA, device_}, stream));
+  });
+  return memory;
+}
+
+void DevicePool::free_watched(Segment& segment, void* memory) {
+  tell_observer([memory](Observer& one) { one.freed(memory); });
+  free_and_record(segment, memory);
+}
+
+void* DevicePool::allocate_and_record(size_t nbytes, c10::StreamId stream) {
   if (is_contended() && !is_profiled()) {
     return allocate_contended(nbytes, stream);
   }
@@ -31,7 +46,7 @@ void* DevicePool::allocate_watched(size_t nbytes, c10::StreamId stream) {
   return block->start;
 }
 
-void DevicePool::free_watched(Segment& segment, void* memory) {
+void DevicePool::free_and_record(Segment& segment, void* memory) {
   if (is_contended() && !is_profiled()) {
     free_contended(segment, memory);
     return;

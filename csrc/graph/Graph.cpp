@@ -15,6 +15,7 @@
 #include "allocator/CpuAllocator.h"
 #include "graph/Recorder.h"
 #include "runtime/Device.h"
+#include "runtime/Observer.h"
 #include "runtime/Stream.h"
 #include "versions/Versions.h"
 
@@ -114,6 +115,7 @@ void Graph::announce_capture(CaptureId capture) {
 void Graph::forget_capture() {
   const CaptureId capture = std::exchange(capture_, 0);
   stop_recording(capture);
+  tell_observer([capture](Observer& one) { one.capture_ended(capture); });
   for (const auto& state : generators_) {
     --state->captures;
   }

@@ -10,6 +10,7 @@
 #include "graph/Recording.h"
 #include "runtime/CaptureKey.h"
 #include "runtime/Generator.h"
+#include "runtime/Observer.h"
 
 namespace torchdevice::graph {
 namespace {
@@ -78,6 +79,7 @@ void Recording::replay() {
   for (const Node& node : nodes_) {
     const DefaultGeneratorAs drawing(device_, node.default_generator);
     stack.assign(node.arguments.begin(), node.arguments.end());
+    tell_observer([&](Observer& one) { one.replayed(node.op, node.arguments); });
     node.op.redispatchBoxed(node.keys, &stack);
     size_t next = 0;
     for (const c10::IValue& value : stack) {

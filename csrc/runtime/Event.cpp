@@ -6,6 +6,7 @@
 
 #include "runtime/Error.h"
 #include "runtime/LostContext.h"
+#include "runtime/Observer.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -28,6 +29,7 @@ Event::~Event() {
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_deletion(c10::kCUDA, trace_id(this));
   }
+  tell_observer([this](Observer& one) { one.event_gone(this); });
 }
 
 void Event::record(c10::Stream stream) {
@@ -40,6 +42,7 @@ void Event::record(c10::Stream stream) {
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_record(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
   }
+  tell_observer([&](Observer& one) { one.event_recorded(this, stream); });
 }
 
 // See Note [Streams without queues]: later work comes after earlier work anyway.
@@ -51,6 +54,7 @@ void Event::block(c10::Stream stream) const {
   if (const auto* trace = tracer()) {
     (*trace)->trace_gpu_event_wait(c10::kCUDA, trace_id(this), trace_id(stream_handle(stream)));
   }
+  tell_observer([&](Observer& one) { one.event_awaited(this, stream); });
 }
 
 void Event::forbid_during_capture(const char* function) const {
@@ -63,7 +67,11 @@ void Event::forbid_during_capture(const char* function) const {
 bool Event::query() const {
   check_context();
   forbid_during_capture("query");
-  return !native_ || native_->query();
+  if (native_ && !native_->query()) {
+    return false;
+  }
+  tell_observer([this](Observer& one) { one.host_waited_for(this); });
+  return true;
 }
 
 void Event::synchronize() const {
@@ -75,6 +83,7 @@ void Event::synchronize() const {
   if (native_) {
     native_->synchronize();
   }
+  tell_observer([this](Observer& one) { one.host_waited_for(this); });
 }
 
 double Event::elapsed_ms(const Event& end) const {

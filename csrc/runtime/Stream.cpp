@@ -15,6 +15,7 @@
 #include "runtime/Capture.h"
 #include "runtime/Device.h"
 #include "runtime/LostContext.h"
+#include "runtime/Observer.h"
 
 namespace torchdevice {
 namespace {
@@ -152,6 +153,7 @@ bool stream_is_done(c10::Stream stream) {
   check_context();
   forbid_wait_for(stream, "stream_is_done");
   native_backend().synchronize();
+  tell_observer([&](Observer& one) { one.host_waited_for(stream); });
   return true;
 }
 
@@ -170,6 +172,7 @@ void synchronize_device(c10::DeviceIndex device) {
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace()) {
     (*interpreter)->trace_gpu_device_synchronization(c10::kCUDA);
   }
+  tell_observer([&](Observer& one) { one.host_waited_for(resolve_device(device)); });
   native_backend().synchronize();
 }
 
@@ -178,14 +181,14 @@ SyncDebugMode sync_debug_mode() noexcept { return debug_mode.load(std::memory_or
 void set_sync_debug_mode(SyncDebugMode mode) noexcept { debug_mode.store(mode, std::memory_order_relaxed); }
 
 void note_host_waits(c10::Stream stream) {
-  const auto mode = sync_debug_mode();
-  TORCH_CHECK(mode != SyncDebugMode::kError, "called a synchronizing CUDA operation");
-  if (mode == SyncDebugMode::kWarn) {
+  if (const auto mode = sync_debug_mode(); C10_UNLIKELY(mode != SyncDebugMode::kOff)) {
+    TORCH_CHECK(mode != SyncDebugMode::kError, "called a synchronizing CUDA operation");
     TORCH_WARN("called a synchronizing CUDA operation");
   }
   if (const auto* interpreter = c10::impl::GPUTrace::get_trace(); C10_UNLIKELY(interpreter != nullptr)) {
     (*interpreter)->trace_gpu_stream_synchronization(c10::kCUDA, reinterpret_cast<uintptr_t>(stream_handle(stream)));
   }
+  tell_observer([&](Observer& one) { one.host_waited_for(stream); });
 }
 
 }  // namespace torchdevice
