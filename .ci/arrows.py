@@ -22,6 +22,7 @@ FOLDERS: Sequence[str] = (
     "python",
     "hooks",
     "distributed",
+    "check",
     "graph",
     "aten",
     "forward",

@@ -91,6 +91,9 @@ void add_attention_patch(PyObject* torchdevice_c);
 /// Report.cpp: operator_tallies() and its kin, and the call sites of what is counted.
 void add_report(PyObject* torchdevice_c);
 
+/// Check.cpp: is_checking(), check_findings(), and the Python stacks in them.
+void add_check(PyObject* torchdevice_c);
+
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);
 

@@ -11,6 +11,7 @@
 #include "allocator/AllocatorSettings.h"
 #include "allocator/CachingAllocator.h"
 #include "allocator/CpuAllocator.h"
+#include "check/Checker.h"
 #include "distributed/Collectives.h"
 #include "distributed/ReducerTimer.h"
 #include "distributed/TensorPipe.h"
@@ -100,9 +101,9 @@ void activate() {
   forward::read_strictness();
   device_total_memory();
   try {
-    for (const auto install :
-         {&install_allocator_settings, &install_caching_allocator, &install_cpu_allocator, &install_guard,
-          &install_hooks, &prepare_backends, &install_profiler, &install_kernels, &forward::register_boxed_fallback}) {
+    for (const auto install : {&check::install_checker, &install_allocator_settings, &install_caching_allocator,
+                               &install_cpu_allocator, &install_guard, &install_hooks, &prepare_backends,
+                               &install_profiler, &install_kernels, &forward::register_boxed_fallback}) {
       undos().push_back(install());
     }
   } catch (...) {
@@ -141,6 +142,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("half_rule", &forward::describe_half_rule);
   add_library_patch(m.ptr());
   add_report(m.ptr());
+  add_check(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_gloo_patch(m.ptr());
