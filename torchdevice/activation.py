@@ -155,7 +155,7 @@ def _install() -> None:
 
 
 def _start_what_is_asked_for() -> None:
-    """The redirect policy and the log, of which nothing is loaded otherwise."""
+    """The redirect policy, the log and the checkers, of which nothing is loaded otherwise."""
     if settings.read("TORCH_ALLOW_REDIRECTS") is not None:
         from torchdevice import policy
 
@@ -164,3 +164,7 @@ def _start_what_is_asked_for() -> None:
         from torchdevice.reports import log
 
         log.start()
+    if settings.read("TORCHDEVICE_CHECK") is not None:
+        from torchdevice.check import session
+
+        session.start()

@@ -121,6 +121,13 @@ SETTINGS = {
             "csrc/forward/fallback/Tally.cpp",
         ),
         Setting(
+            "TORCHDEVICE_CHECK",
+            "`all`, or some of `races,lifetime,sync,uninitialized`",
+            "none",
+            "which of a GPU's mistakes are looked for (docs/check.md)",
+            "csrc/check/Wanted.cpp",
+        ),
+        Setting(
             "TORCHDEVICE_LOG_LEVEL",
             "`DEBUG`, `INFO`, `WARNING`, `ERROR`",
             "`WARNING`",

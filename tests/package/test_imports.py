@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATCHES, CHANGE, EXTENSION = "torchdevice.patches", "torchdevice.patches.change", "torchdevice._C"
 VERSIONS, WARN = "torchdevice.patches.versions", "torchdevice.patches.warn"
 SETTINGS, ENGINE, GPU = "torchdevice.settings", "torchdevice.engine", "torchdevice.gpu"
-POLICY, LOG = "torchdevice.policy", "torchdevice.reports.log"
+POLICY, LOG, CHECK = "torchdevice.policy", "torchdevice.reports.log", "torchdevice.check.session"
 
 
 def module_name(path: Path) -> str:
@@ -70,7 +70,7 @@ def test_activation_imports_the_patches_and_the_extension_late() -> None:
     assert [
         module for statement in body if not isinstance(statement, ast.FunctionDef) for module in imported(statement)
     ] == [SETTINGS, GPU]
-    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU, POLICY, LOG}
+    assert GRAPH["torchdevice.activation"] == {PATCHES, EXTENSION, SETTINGS, GPU, POLICY, LOG, CHECK}
     assert not GRAPH[SETTINGS]
     assert not GRAPH[ENGINE]
     assert not GRAPH[GPU]

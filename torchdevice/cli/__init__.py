@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… scan`, `… why`, `… catalogue`, `… gaps`, `… doctor`, `… settings`.
+"""The command line: `torchdevice info`, `… run`, `… check`, `… scan`, `… why`, `… catalogue` and so on.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -7,7 +7,8 @@ torch is imported.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from torchdevice.cli.values import new_file
 
 _SCAN_EPILOG = """\
 examples:
@@ -34,6 +35,7 @@ def main(program: str = "torchdevice") -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
+    _add_check(commands)
     _add_scan(commands)
     _add_why(commands)
     _add_catalogue(commands)
@@ -44,6 +46,10 @@ def main(program: str = "torchdevice") -> int:
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run(arguments)
+    if arguments.command == "check":
+        from torchdevice.cli.check import check
+
+        return check(arguments)
     if arguments.command == "scan":
         from torchdevice.cli import scan
 
@@ -79,13 +85,26 @@ def main(program: str = "torchdevice") -> int:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
-    parser.add_argument("--json", type=_new_file, metavar="FILE", help="the same as data")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="the same as data")
     budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
     parser.add_argument("--max-fallbacks", type=_budget, metavar="N", help=budget)
     program = parser.add_mutually_exclusive_group(required=True)
     program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
     program.add_argument("script", nargs="?", help="a Python file, and its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from torchdevice.cli.check import EPILOG, add_arguments
+
+    parser = commands.add_parser(
+        "check",
+        help="run a program, and find what would go wrong on a GPU",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a program, and find what would go wrong on a GPU, each thing with its lines in the program.",
+        epilog=EPILOG,
+    )
+    add_arguments(parser)
 
 
 def _add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,7 +117,7 @@ def _add_scan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("target", metavar="PATH|PACKAGE", help="a file, a folder, or a package that is installed here")
     parser.add_argument("--json", action="store_true", help="print the report as data")
-    parser.add_argument("--sarif", type=_new_file, metavar="FILE", help="write it as SARIF 2.1.0, for code scanning")
+    parser.add_argument("--sarif", type=new_file, metavar="FILE", help="write it as SARIF 2.1.0, for code scanning")
     parser.add_argument("--all", action="store_true", help="in the table, also what works")
 
 
@@ -139,15 +158,6 @@ def _add_gaps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=EPILOG,
     )
     add_arguments(parser)
-
-
-def _new_file(text: str) -> Path:
-    """A path that can be written to once the program has run."""
-    path = Path(text)
-    obstacle = "a folder" if path.is_dir() else None if path.parent.is_dir() else "no such folder"
-    if obstacle is not None:
-        raise argparse.ArgumentTypeError(f"cannot write to {text}: {obstacle}")
-    return path
 
 
 def _budget(text: str) -> int:

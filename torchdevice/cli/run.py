@@ -35,10 +35,10 @@ def run(program: list[str], is_module: bool, options: Options) -> int:
     if options.counts:
         os.environ["TORCHDEVICE_REPORT"] = "1"
     try:
-        _execute(program, is_module)
+        execute(program, is_module)
         status = 0
     except SystemExit as error:
-        status = _status_of(error)
+        status = status_of(error)
     except BaseException:
         _conclude(options)
         raise
@@ -46,7 +46,8 @@ def run(program: list[str], is_module: bool, options: Options) -> int:
     return status or (0 if within_budget else OVER_BUDGET)
 
 
-def _execute(program: list[str], is_module: bool) -> None:
+def execute(program: list[str], is_module: bool) -> None:
+    """Run a script or module with its arguments as Python itself would."""
     sys.argv = program
     if is_module:
         sys.path[0] = os.getcwd()
@@ -56,7 +57,7 @@ def _execute(program: list[str], is_module: bool) -> None:
         runpy.run_path(program[0], run_name="__main__")
 
 
-def _status_of(error: SystemExit) -> int:
+def status_of(error: SystemExit) -> int:
     """As the interpreter reads it."""
     if error.code is None or isinstance(error.code, int):
         return error.code or 0

@@ -1,0 +1,1 @@
+"""What TORCHDEVICE_CHECK finds: a GPU's mistakes, each with its places in the program."""
