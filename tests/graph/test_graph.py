@@ -78,6 +78,7 @@ def test_work_on_other_streams_runs_at_once() -> None:
         with torch.cuda.stream(other):
             assert not torch.cuda.is_current_stream_capturing()
             x.add_(1)
+    other.synchronize()
     assert x.tolist() == [2] * 4
 
 

@@ -98,6 +98,7 @@ def test_pinned_memory_is_read_at_replay() -> None:
     assert back.tolist() == [0] * 4
     host.fill_(5)
     graph.replay()
+    torch.cuda.synchronize()
     assert back.tolist() == [6] * 4
 
 

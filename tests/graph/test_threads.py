@@ -87,6 +87,7 @@ def test_a_thread_that_came_before_the_capture(
         other.do(lambda: work(x, y))
     assert y.tolist() == [1] * 4, "what was captured has not run"
     other.do(lambda: x.fill_(3))
+    stream.synchronize()
     assert x.tolist() == [3] * 4, "after the capture its work runs"
     y.fill_(1)
     graph.replay()
@@ -121,6 +122,7 @@ def test_threads_on_other_streams_are_not_captured(other: Other) -> None:
     with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="relaxed"):
         torch.ones(1, device="cuda")
         other.do(lambda: y.add_(1))
+    torch.cuda.synchronize()
     assert y.tolist() == [1] * 4
 
 
@@ -187,6 +189,7 @@ def test_a_reset_waits_too(other: Other, stream: torch.cuda.Stream, library: Any
     running.result(timeout=60)
     assert y.tolist() == [0] * 4
     other.do(lambda: y.add_(5))
+    stream.synchronize()
     assert y.tolist() == [5] * 4
 
 
