@@ -38,6 +38,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--torchdevice-leaks", action="store_true", help="a test that leaves memory of a device allocated fails"
     )
+    group.addoption(
+        "--torchdevice-check",
+        action="store_const",
+        const="all",
+        help="a test in which a GPU's mistakes are found fails: races, memory freed too early, unwritten memory",
+    )
+    group.addoption(
+        "--torchdevice-check-only",
+        dest="torchdevice_check",
+        metavar="LIST",
+        help="likewise, for some of the checkers, with commas between",
+    )
     parser.addini("torchdevice", "run on torchdevice, as --torchdevice does", type="bool", default=False)
 
 
@@ -63,7 +75,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     results = None if hasattr(config, "workerinput") else Results(config)
     watch = Watch(config, results)
-    for plugin in (results, Alone(watch), watch):
+    plugins: list[object | None] = [results, Alone(watch), watch]
+    if config.option.torchdevice_check is not None:
+        from torchdevice.testing.pytest_check import Check
+
+        plugins.append(Check())
+    for plugin in plugins:
         if plugin is not None:
             config.pluginmanager.register(plugin)
 
@@ -81,7 +98,8 @@ def _start(config: pytest.Config, options: argparse.Namespace) -> None:
     if config.stash.get(_IS_ON, False):
         return
     values = {name: getattr(options, f"torchdevice_{name}") for name in ("count", "memory", "profile")}
-    given: list[Any] = [*values.values(), options.torchdevice_max_fallbacks, options.torchdevice_report]
+    check = options.torchdevice_check
+    given: list[Any] = [*values.values(), options.torchdevice_max_fallbacks, options.torchdevice_report, check]
     asked = options.torchdevice or options.torchdevice_leaks or any(value is not None for value in given)
     if not (asked or config.getini("torchdevice")):
         return
@@ -90,7 +108,7 @@ def _start(config: pytest.Config, options: argparse.Namespace) -> None:
     if options.torchdevice_report is not None:
         _check_file(config.invocation_params.dir / options.torchdevice_report)
     try:
-        variables = pytest_settings.variables(values)
+        variables = {**pytest_settings.variables(values), **pytest_settings.checkers(check)}
     except ValueError as error:
         raise pytest.UsageError(f"--torchdevice-{error}") from None
     pytest_settings.activate(variables, detailed=options.torchdevice_report is not None)

@@ -19,7 +19,7 @@ VARIABLES = {
     "memory": "TORCHDEVICE_MEMORY",
     "profile": "TORCHDEVICE_PROFILE",
 }
-_SWITCH, _DETAILS = "TORCHDEVICE", "TORCHDEVICE_REPORT"
+_SWITCH, _DETAILS, _CHECK = "TORCHDEVICE", "TORCHDEVICE_REPORT", "TORCHDEVICE_CHECK"
 _MOST_DEVICES = 64
 
 
@@ -40,6 +40,11 @@ def variables(values: Mapping[str, object]) -> dict[str, str]:
     if profile is not None and profile.lower() not in profiles:
         raise ValueError(f"profile: there is no '{profile}'{_nearest(profile.lower(), profiles)}")
     return {VARIABLES[name]: text for name, text in asked.items()}
+
+
+def checkers(names: str | None) -> dict[str, str]:
+    """The setting for the checkers that are asked for."""
+    return {} if names is None else {_CHECK: names}
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -1,0 +1,63 @@
+"""`pytest --torchdevice-check`: a test in which something is found fails."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import pytest
+import torch
+
+def race():
+    x = torch.ones(4, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        x.add_(1)
+    x.sum()
+    torch.cuda.synchronize()
+
+def test_is_right():
+    assert torch.ones(4, device="cuda").sum() == 4
+
+def test_races():
+    race()
+
+def test_races_again():
+    race()
+
+def test_reads_what_nobody_wrote():
+    torch.empty(4, device="cuda").sum()
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "xdist"])
+def test_each_test_is_told(pytester: pytest.Pytester, workers: list[str]) -> None:
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--torchdevice-check", *workers, timeout=300)
+    result.assert_outcomes(passed=4, errors=3)
+    result.stdout.fnmatch_lines(
+        ["*1 finding (--torchdevice-check)", "races: aten::sum reads self on the default stream of cuda:0 while *"]
+    )
+    assert "torchdevice check:" not in result.stderr.str()
+
+
+def test_some_of_the_checkers(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "--torchdevice-check-only", "uninitialized", timeout=300
+    )
+    result.assert_outcomes(passed=4, errors=1)
+
+
+def test_a_checker_that_does_not_exist(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess("--torchdevice-check-only", "late", timeout=300)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: --torchdevice: torchdevice is not active: TORCHDEVICE_CHECK must be all, or some of "
+            "races,lifetime,sync,uninitialized, but 'late' is none of them"
+        ]
+    )
