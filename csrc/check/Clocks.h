@@ -63,7 +63,7 @@ class Clocks {
     const Clock& clock = streams_[who].clock;
     return whom < clock.size() ? clock[whom] : 0;
   }
-  /// Note [Legacy default stream]
+  /// See Note [Legacy default stream].
   void follow_default_stream(StreamNumber stream);
 
   std::vector<Stream> streams_{Stream{}};
