@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before _C, so that the backend is the activated one
 
 from tests.conftest import RunPython
+from torchdevice import _C
 
 RACE = """\
 import sys
@@ -78,8 +80,19 @@ def test_a_module(program: Path) -> None:
 
 
 def test_another_checker_finds_nothing(program: Path) -> None:
-    process = check("--only", "lifetime,uninitialized", "program.py")
+    process = check("--only", "sync", "program.py")
     assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.skipif(_C.native_backend_name() != "mps", reason="the CPU's memory is that of CUDA's caching allocator")
+@pytest.mark.parametrize("name", ["lifetime", "uninitialized"])
+def test_what_follows_blocks_is_refused_over_mps(program: Path, name: str) -> None:
+    process = check("--only", f"races,{name}", "program.py")
+    assert process.returncode == 2
+    assert (
+        f"TORCHDEVICE_CHECK={name} follows the blocks of CUDA's caching allocator, and {_C.native_backend_title()} has "
+        "one of its own; leave it out, or set TORCHDEVICE_BACKEND=cpu"
+    ) in process.stderr
 
 
 def test_data(program: Path, tmp_path: Path) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch  # noqa: F401  before _C, so that the backend is the activated one
+
+from torchdevice import _C
 
 pytest_plugins = ["pytester"]
 
 TESTS = """
 import pytest
+import torch  # noqa: F401  before _C, so that the backend is the activated one
+
+from torchdevice import _C
 import torch
 
 def race():
@@ -32,6 +38,10 @@ def test_reads_what_nobody_wrote():
 """
 
 
+follows_blocks = pytest.mark.skipif(_C.native_backend_name() == "mps", reason="MPS has an allocator of its own")
+
+
+@follows_blocks
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "xdist"])
 def test_each_test_is_told(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makepyfile(TESTS)
@@ -43,6 +53,7 @@ def test_each_test_is_told(pytester: pytest.Pytester, workers: list[str]) -> Non
     assert "torchdevice check:" not in result.stderr.str()
 
 
+@follows_blocks
 def test_some_of_the_checkers(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess(

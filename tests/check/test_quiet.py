@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import RunPython
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECK = "races,lifetime,uninitialized"
+CHECK = "all"
 
 
 @pytest.mark.parametrize(
