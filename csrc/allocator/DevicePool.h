@@ -143,7 +143,7 @@ class DevicePool {
     }
   }
   void update_watched() noexcept {
-    watched_.store(is_contended() || !routes_.empty() || history_.is_active() || observer.load() != nullptr,
+    watched_.store(is_contended() || !routes_.empty() || history_.is_active() || current_observer.load() != nullptr,
                    std::memory_order_relaxed);
   }
 

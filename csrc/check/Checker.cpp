@@ -70,11 +70,11 @@ class Checker final : public Observer {
     auto underway = std::make_unique<Underway>();
     underway->op = op;
     underway->stack = wanted_.looks_at_operators() ? read_stack() : 0;
-    underway->outer = std::exchange(innermost, underway.get());
     if (!call.devices().empty()) {
       const std::lock_guard guard(mutex_);
       run(*underway, call, function.inputs());
     }
+    underway->outer = std::exchange(innermost, underway.get());
     return underway;
   }
 
@@ -321,7 +321,7 @@ at::RecordFunctionCallback operator_callback() {
 
 }  // namespace
 
-bool is_checking() noexcept { return observer.load() != nullptr; }
+bool is_checking() noexcept { return current_observer.load() != nullptr; }
 
 std::vector<Wait> waits() { return checker != nullptr ? checker->waits() : std::vector<Wait>(); }
 
@@ -336,11 +336,11 @@ std::function<void()> install_checker() {
              .in_parent = [] { checker->unlock(); },
              .in_child = [] { checker->unlock(); }});
   }
-  observer.store(checker);
+  current_observer.store(checker);
   const at::CallbackHandle handle = at::addGlobalCallback(operator_callback());
   return [handle] {
     at::removeCallback(handle);
-    observer.store(nullptr);
+    current_observer.store(nullptr);
   };
 }
 

@@ -49,12 +49,12 @@ class Observer {
 };
 
 /// Null unless somebody observes, from activation on.
-inline constinit std::atomic<Observer*> observer{nullptr};
+inline constinit std::atomic<Observer*> current_observer{nullptr};
 
 /// `tell(observer)` if there is one.
 template <class Tell>
 void tell_observer(const Tell& tell) {
-  if (Observer* one = observer.load(std::memory_order_acquire)) [[unlikely]] {
+  if (Observer* one = current_observer.load(std::memory_order_acquire)) [[unlikely]] {
     tell(*one);
   }
 }

@@ -11,6 +11,9 @@ from typing import Any
 #: Code that is nobody's mistake: it stands between the program's lines and the operator.
 _LIBRARY_FOLDERS = ("torch", "torchdevice")
 _LIBRARY_FILES = ("<frozen runpy>", "<string>")
+#: What torch does on purpose, by kind, file and function: make_graphed_callables warms up and captures backward passes
+#: with gradients that have no values yet.
+_ON_PURPOSE = (("uninitialized", "/torch/cuda/graphs.py", "make_graphed_callables"),)
 _FRAMES = 6  #: lines of a stack that the text shows
 
 
@@ -73,10 +76,20 @@ def findings() -> list[Finding]:
     """What was found so far, in the order in which it was found first."""
     from torchdevice import _C  # loads only where torch is imported
 
-    return [
+    found = (
         Finding(kind, explanation, remedy, tuple(_place(*place) for place in places), count)
         for kind, explanation, remedy, count, places in _C.check_findings()
-    ]
+    )
+    return [finding for finding in found if not _is_on_purpose(finding)]
+
+
+def _is_on_purpose(finding: Finding) -> bool:
+    frames = [frame for place in finding.places for frame in place.stack]
+    return any(
+        finding.kind == kind and frame.function == function and frame.file.endswith(file)
+        for kind, file, function in _ON_PURPOSE
+        for frame in frames
+    )
 
 
 def stack_of(lines: list[tuple[str, int, str]]) -> tuple[Frame, ...]:
