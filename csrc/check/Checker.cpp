@@ -14,6 +14,7 @@
 
 #include "allocator/PinnedMemory.h"
 #include "check/Call.h"
+#include "check/Captures.h"
 #include "check/Findings.h"
 #include "check/Operators.h"
 #include "check/Uninitialized.h"
@@ -165,6 +166,11 @@ class Checker final : public Observer {
     const std::lock_guard guard(mutex_);
     World& world = world_of(stream);
     world.record_stream(memory, world.clocks().number(stream));
+  }
+  void capture_broken(const char* function) override {
+    if (wanted_.graph) {
+      report_broken_capture(innermost != nullptr ? innermost->op->name : "", function, read_stack());
+    }
   }
   void capture_ended(uint64_t capture) noexcept override {
     const std::lock_guard guard(mutex_);

@@ -19,10 +19,9 @@ struct Known {
   bool follows_blocks;  ///< of the caching allocator; a backend with an allocator of its own has none
 };
 constexpr std::array kCheckers{
-    Known{"races", &Wanted::races, false},
-    Known{"lifetime", &Wanted::lifetime, true},
-    Known{"sync", &Wanted::sync, false},
-    Known{"uninitialized", &Wanted::uninitialized, true},
+    Known{"races", &Wanted::races, false}, Known{"lifetime", &Wanted::lifetime, true},
+    Known{"sync", &Wanted::sync, false},   Known{"uninitialized", &Wanted::uninitialized, true},
+    Known{"graph", &Wanted::graph, false},
 };
 
 bool works(const Known& checker) { return !checker.follows_blocks || native_backend().allocator() == nullptr; }
@@ -40,8 +39,9 @@ void turn_on(Wanted& wanted, std::string_view name) {
       wanted.*checker.flag = true;
     }
   }
-  TORCH_CHECK_VALUE(is_known, "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized, but '",
-                    name, "' is none of them");
+  TORCH_CHECK_VALUE(is_known,
+                    "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph, but '", name,
+                    "' is none of them");
 }
 
 }  // namespace

@@ -9,9 +9,10 @@ struct Wanted {
   bool lifetime = false;
   bool sync = false;
   bool uninitialized = false;
+  bool graph = false;
 
-  bool any() const noexcept { return looks_at_operators() || sync; }
-  /// Each of them; otherwise only those that make the host wait.
+  bool any() const noexcept { return looks_at_operators() || sync || graph; }
+  /// At each of them; otherwise only at those that make the host wait.
   bool looks_at_operators() const noexcept { return races || lifetime || uninitialized; }
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/Device.h"
+#include "runtime/Observer.h"
 #include "runtime/Stream.h"
 
 namespace torchdevice {
@@ -56,9 +57,22 @@ Capture* find(CaptureId id) {
   return nullptr;
 }
 
-[[noreturn]] void invalidate(Capture& capture, const char* function) {
-  capture.valid = false;
+/// To be called without the lock, once a capture is marked as invalid.
+[[noreturn]] void refuse(const char* function) {
+  tell_observer([function](Observer& one) { one.capture_broken(function); });
   throw_cuda_error(CudaError::kStreamCaptureUnsupported, function);
+}
+
+/// Of the captures that `forbids` it, the first one is invalid from here on; false if there is none.
+template <class Forbids>
+bool invalidate_first(const Forbids& forbids) {
+  const std::lock_guard guard(mutex);
+  const auto broken = std::ranges::find_if(captures(), [&](const auto& capture) { return forbids(*capture); });
+  if (broken == captures().end()) {
+    return false;
+  }
+  (*broken)->valid = false;
+  return true;
 }
 
 void merge(std::map<c10::StreamId, uint64_t>& into, const std::map<c10::StreamId, uint64_t>& from) {
@@ -241,9 +255,8 @@ void forbid_wait_for(c10::Stream stream, const char* function) {
   if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
-  const std::lock_guard guard(mutex);
-  if (Capture* capture = find(stream)) {
-    invalidate(*capture, function);
+  if (invalidate_first([stream](const Capture& capture) { return find(stream) == &capture; })) {
+    refuse(function);
   }
 }
 
@@ -251,11 +264,10 @@ void forbid_wait_for_device(const char* function) {
   if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
-  const std::lock_guard guard(mutex);
-  for (const auto& capture : captures()) {
-    if (capture->mode != CaptureMode::kThreadLocal || capture->thread == std::this_thread::get_id()) {
-      invalidate(*capture, function);
-    }
+  if (invalidate_first([](const Capture& capture) {
+        return capture.mode != CaptureMode::kThreadLocal || capture.thread == std::this_thread::get_id();
+      })) {
+    refuse(function);
   }
 }
 
@@ -263,12 +275,11 @@ void forbid_unsafe_call(const char* function) {
   if (C10_LIKELY(captures_underway.load(std::memory_order_acquire) == 0)) {
     return;
   }
-  const std::lock_guard guard(mutex);
-  for (const auto& capture : captures()) {
-    if (capture->mode == CaptureMode::kGlobal ||
-        (capture->mode == CaptureMode::kThreadLocal && capture->thread == std::this_thread::get_id())) {
-      invalidate(*capture, function);
-    }
+  if (invalidate_first([](const Capture& capture) {
+        return capture.mode == CaptureMode::kGlobal ||
+               (capture.mode == CaptureMode::kThreadLocal && capture.thread == std::this_thread::get_id());
+      })) {
+    refuse(function);
   }
 }
 

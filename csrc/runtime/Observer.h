@@ -43,6 +43,8 @@ class Observer {
   virtual void freed(void* memory) noexcept = 0;
   virtual void used_on(const void* memory, c10::Stream stream) = 0;  ///< record_stream
 
+  /// `function` of the engine was called, which CUDA forbids during a capture; the error follows.
+  virtual void capture_broken(const char* function) = 0;
   virtual void capture_ended(uint64_t capture) noexcept = 0;
   /// A graph runs `op` again, on the current stream of its device.
   virtual void replayed(const c10::OperatorHandle& op, c10::ArrayRef<c10::IValue> arguments) = 0;

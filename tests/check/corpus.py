@@ -46,6 +46,7 @@ def counts() -> Counter[str]:
 
 
 def main() -> None:
+    gc.freeze()  # torch itself is not looked through after each program
     found = {}
     for name, program in programs(Path(sys.argv[1])).items():
         before = counts()

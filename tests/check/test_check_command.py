@@ -181,7 +181,7 @@ def test_a_checker_that_does_not_exist(program: Path) -> None:
     process = check("--only", "race", "program.py")
     assert process.returncode == 2
     assert (
-        "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized, but 'race' is none of them"
+        "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph, but 'race' is none of them"
     ) in process.stderr
 
 

@@ -24,6 +24,7 @@ KINDS = {
     "lifetime": "lifetime",
     "uninitialized": "uninitialized",
     "sync": "sync",
+    "graph": "graph",
 }
 NAMES = [
     (file, name.removesuffix("_mended"))

@@ -69,6 +69,6 @@ def test_a_checker_that_does_not_exist(pytester: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(
         [
             "ERROR: --torchdevice: torchdevice is not active: TORCHDEVICE_CHECK must be all, or some of "
-            "races,lifetime,sync,uninitialized, but 'late' is none of them"
+            "races,lifetime,sync,uninitialized,graph, but 'late' is none of them"
         ]
     )
