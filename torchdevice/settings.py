@@ -71,9 +71,9 @@ SETTINGS = {
         ),
         Setting(
             "TORCHDEVICE_BACKEND",
-            "`mps`, `cpu`",
+            "`mps`, `cpu`, `dry`",
             "`mps` where it works, else `cpu`",
-            "what works for cuda",
+            "what works for cuda; with `dry` nothing is computed, as in `torchdevice fit`",
             "csrc/native/Backend.cpp",
         ),
         Setting(

@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "forward/Substitution.h"
 #include "forward/fallback/Composed.h"
 #include "forward/fallback/Remedies.h"
 #include "forward/half/HalfRule.h"
@@ -21,7 +22,16 @@ Handles& handles() {
   return handles;
 }
 
+Substitution::Choose substitute = nullptr;
+
 }  // namespace
+
+Substitution::Substitution(Choose choose) noexcept { substitute = choose; }
+Substitution::~Substitution() { substitute = nullptr; }
+
+std::optional<c10::KernelFunction> Substitution::apply(const c10::OperatorName& name, c10::KernelFunction&& kernel) {
+  return substitute != nullptr ? substitute(name, std::move(kernel)) : std::move(kernel);
+}
 
 void Registrar::add(const c10::OperatorName& name, c10::DispatchKey key, c10::KernelFunction kernel) {
   auto& of_key = handles()[key];
@@ -38,7 +48,9 @@ void Registrar::add(const char* name, const char* overload, c10::KernelFunction 
   if (is_composed(op) && has(op, c10::DispatchKey::CUDA)) {
     return;  // Note [Composed kernels]
   }
-  add(op, c10::DispatchKey::CUDA, with_remedies(op, with_half_rule(name, overload, std::move(kernel))));
+  if (auto chosen = Substitution::apply(op, with_remedies(op, with_half_rule(name, overload, std::move(kernel))))) {
+    add(op, c10::DispatchKey::CUDA, std::move(*chosen));
+  }
 }
 
 bool Registrar::has(const c10::OperatorName& name, c10::DispatchKey key) {

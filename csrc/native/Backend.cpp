@@ -13,7 +13,7 @@ namespace {
 
 using Entry = RegisteredBackend::Entry;
 
-/// "mps or cpu"
+/// "mps, cpu or dry"
 std::string known_names(const std::vector<Entry>& entries) {
   std::string names;
   for (const Entry& entry : entries) {

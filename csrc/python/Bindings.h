@@ -94,6 +94,9 @@ void add_report(PyObject* torchdevice_c);
 /// Check.cpp: is_checking(), check_findings(), and the Python stacks in them.
 void add_check(PyObject* torchdevice_c);
 
+/// DryRun.cpp: is_dry_run, and what a dry run has seen.
+void add_dry_run(PyObject* torchdevice_c);
+
 /// Gloo.cpp: gloo_methods(), likewise.
 void add_gloo_patch(PyObject* torchdevice_c);
 

@@ -15,6 +15,7 @@
 #include "distributed/Collectives.h"
 #include "distributed/ReducerTimer.h"
 #include "distributed/TensorPipe.h"
+#include "dry/Kernels.h"
 #include "forward/Boxed.h"
 #include "forward/Masquerade.h"
 #include "forward/Registrar.h"
@@ -66,6 +67,10 @@ std::function<void()> install_caching_allocator() {
 
 void register_kernels() {
   const SilentWarnings silent;  // torch warns of every kernel that is replaced; here that is the purpose
+  if (dry::is_on()) {
+    dry::register_kernels();
+    return;
+  }
   forward::Registrar registrar;
   forward::register_composed_kernels(registrar);
   forward::register_generated_kernels(registrar);
@@ -90,6 +95,11 @@ std::function<void()> install_kernels() {
   };
 }
 
+/// The kernel of what other libraries bring.
+std::function<void()> install_fallback() {
+  return dry::is_on() ? dry::register_fallback() : forward::register_boxed_fallback();
+}
+
 /// With the GIL, from torchdevice/activation.py. All or nothing, and deactivate() takes it back: what can be wrong in
 /// the settings comes first.
 void activate() {
@@ -101,9 +111,9 @@ void activate() {
   forward::read_strictness();
   device_total_memory();
   try {
-    for (const auto install : {&check::install_checker, &install_allocator_settings, &install_caching_allocator,
-                               &install_cpu_allocator, &install_guard, &install_hooks, &prepare_backends,
-                               &install_profiler, &install_kernels, &forward::register_boxed_fallback}) {
+    for (const auto install :
+         {&check::install_checker, &install_allocator_settings, &install_caching_allocator, &install_cpu_allocator,
+          &install_guard, &install_hooks, &prepare_backends, &install_profiler, &install_kernels, &install_fallback}) {
       undos().push_back(install());
     }
   } catch (...) {
@@ -143,6 +153,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   add_library_patch(m.ptr());
   add_report(m.ptr());
   add_check(m.ptr());
+  add_dry_run(m.ptr());
   add_attention_patch(m.ptr());
   add_device_patch(m.ptr());
   add_gloo_patch(m.ptr());

@@ -20,7 +20,7 @@ def test_the_cpu_where_there_is_no_mps(run_python: RunPython) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cuda", "TORCHDEVICE_BACKEND must be mps or cpu, but it is 'cuda'"),
+        ("cuda", "TORCHDEVICE_BACKEND must be mps, cpu or dry, but it is 'cuda'"),
         ("mps", "TORCHDEVICE_BACKEND=mps, but MPS does not work here"),
     ],
 )
