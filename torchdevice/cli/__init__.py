@@ -1,4 +1,4 @@
-"""The command line: `torchdevice info`, `… run`, `… check`, `… scan`, `… why`, `… catalogue` and so on.
+"""The command line: `torchdevice info`, `… run`, `… fit`, `… check`, `… scan`, `… catalogue` and so on.
 
 Each command is imported when it is called: none pays for what another needs, and `run` leaves it to the program whether
 torch is imported.
@@ -36,6 +36,7 @@ def main(program: str = "torchdevice") -> int:
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
     _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
     _add_check(commands)
+    _add_fit(commands)
     _add_scan(commands)
     _add_why(commands)
     _add_catalogue(commands)
@@ -50,6 +51,10 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli.check import check
 
         return check(arguments)
+    if arguments.command == "fit":
+        from torchdevice.cli.fit import fit
+
+        return fit(arguments)
     if arguments.command == "scan":
         from torchdevice.cli import scan
 
@@ -102,6 +107,19 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="run a program, and find what would go wrong on a GPU",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Run a program, and find what would go wrong on a GPU, each thing with its lines in the program.",
+        epilog=EPILOG,
+    )
+    add_arguments(parser)
+
+
+def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from torchdevice.cli.fit import EPILOG, add_arguments
+
+    parser = commands.add_parser(
+        "fit",
+        help="does a program fit a GPU, and about how long does it take there; nothing is computed",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a program on devices of a GPU's size that compute nothing, and report its memory and time.",
         epilog=EPILOG,
     )
     add_arguments(parser)

@@ -1,0 +1,76 @@
+"""`torchdevice fit`: does a program fit a GPU, and about how long does it take there."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+from torchdevice.fit import report
+from torchdevice.fit.gpus import GPUS, unknown
+from torchdevice.fit.run import Devices, LostError, run
+
+#: Exit status of a program that did what it should, but does not fit; and of a mistake on the command line.
+DOES_NOT_FIT, MISTAKE = 4, 2
+
+EPILOG = """\
+examples:
+  torchdevice fit --profile h100 train.py --batch 64
+  torchdevice fit --profile rtx4090 --json fit.json -m mypackage.train
+  torchdevice fit --profile h100 --memory 1TiB train.py    how much it takes, where it does not fit
+
+exit status: the program's own; 4 where it ended well and does not fit; 2 for a mistake on the command line
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", required=True, metavar="GPU", help=f"one of {', '.join(GPUS)}")
+    parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
+    parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as data, too")
+    program = parser.add_mutually_exclusive_group(required=True)
+    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
+    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def fit(arguments: argparse.Namespace) -> int:
+    """Run it dry, report on standard error, return the exit status."""
+    profile = arguments.profile.lower()
+    mistake = _mistake(arguments, profile)
+    if mistake is not None:
+        print(f"torchdevice fit: {mistake}", file=sys.stderr)
+        return MISTAKE
+    is_module = arguments.module is not None
+    program = arguments.module if is_module else [arguments.script, *arguments.arguments]
+    try:
+        record = run(program, is_module=is_module, devices=Devices(profile, arguments.devices, arguments.memory))
+    except LostError as error:
+        print(f"torchdevice fit: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.flush()
+    print(report.text(record, profile), file=sys.stderr)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(report.data(record, profile), indent=1) + "\n", encoding="utf-8")
+    return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
+
+
+def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
+    if profile not in GPUS:
+        return unknown(arguments.profile)
+    if arguments.module is not None:
+        if not arguments.module or importlib.util.find_spec(arguments.module[0].partition(".")[0]) is None:
+            return f"no module {arguments.module[0] if arguments.module else ''!r}"
+    elif not Path(arguments.script).is_file():
+        return f"no file {arguments.script!r}"
+    if arguments.json is not None and not arguments.json.resolve().parent.is_dir():
+        return f"cannot write to {arguments.json}: no such folder"
+    return None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"must be 1 to 64, got {text!r}")
+    return int(text)

@@ -1,0 +1,46 @@
+"""Published peak rates of the GPUs that TORCHDEVICE_PROFILE names: dense, at boost clock."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+
+class Gpu(NamedTuple):
+    """Rates in 10^12 operations a second, bandwidth in 10^9 bytes a second, memory in bytes."""
+
+    memory: int
+    bandwidth: float
+    float64: float
+    float32: float
+    tf32: float
+    half: float  #: float16 and bfloat16 with sums in float32, on tensor cores
+    float8: float | None
+    source: str
+
+
+_GIB = 1 << 30
+
+# Where a data sheet prints rates with sparsity, half of them. A float32 product uses TF32 only where the program allows
+# it, and then the GPUs before Ampere have none.
+GPUS = {
+    "v100": Gpu(16 * _GIB, 900, 7.8, 15.7, 15.7, 125, None, "NVIDIA Tesla V100 data sheet, SXM2"),
+    "t4": Gpu(16 * _GIB, 320, 0.254, 8.1, 8.1, 65, None, "NVIDIA T4 data sheet"),
+    "a100": Gpu(80 * _GIB, 2039, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 80GB"),
+    "a100-40gb": Gpu(40 * _GIB, 1555, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 40GB"),
+    "a10g": Gpu(24 * _GIB, 600, 0.488, 31.2, 62.5, 125, None, "NVIDIA A10 data sheet (NVIDIA prints none of the A10G)"),
+    "rtx3090": Gpu(24 * _GIB, 936, 0.556, 35.6, 35.6, 71, None, "NVIDIA Ampere GA102 white paper"),
+    "l4": Gpu(24 * _GIB, 300, 0.473, 30.3, 60, 121, 242, "NVIDIA L4 data sheet"),
+    "l40s": Gpu(48 * _GIB, 864, 1.41, 91.6, 183, 362, 733, "NVIDIA L40S data sheet"),
+    "rtx4090": Gpu(24 * _GIB, 1008, 1.29, 82.6, 82.6, 165.2, 330.3, "NVIDIA Ada GPU Architecture white paper"),
+    "h100": Gpu(80 * _GIB, 3350, 34, 67, 494, 989, 1979, "NVIDIA H100 data sheet, SXM"),
+    "h200": Gpu(141 * _GIB, 4800, 34, 67, 494, 989, 1979, "NVIDIA H200 data sheet, SXM"),
+    "rtx5090": Gpu(32 * _GIB, 1792, 1.64, 104.8, 104.8, 209.5, 419, "NVIDIA RTX Blackwell white paper"),
+}
+
+
+def unknown(name: str) -> str:
+    """What to say of a name that is not in the table."""
+    near = difflib.get_close_matches(name.lower(), GPUS, n=1)
+    hint = f"did you mean {near[0]}?" if near else ""
+    return f"no profile {name!r}; {hint + ' ' if hint else ''}there are {', '.join(GPUS)}"

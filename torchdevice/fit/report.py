@@ -1,0 +1,174 @@
+"""What `torchdevice fit` says of a record: a text for people, data for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from torchdevice.fit import roofline
+from torchdevice.fit.beside import beside
+from torchdevice.fit.gpus import GPUS
+from torchdevice.fit.record import Peak, Record
+
+_ENDINGS = {
+    "out of memory": "The program ran out of the device's memory; all figures are of what came before.",
+    "failed": "The program failed; all figures are of what came before.",
+    "interrupted": "The program was interrupted; all figures are of what came before.",
+}
+
+
+def fits(record: Record, profile: str) -> bool:
+    """Whether the largest peak, with what a GPU takes beside it, is within the profile's memory."""
+    largest = max((peak.reserved for peak in record.peaks), default=0)
+    return record.ending != "out of memory" and largest + _beside(profile) <= GPUS[profile].memory
+
+
+def data(record: Record, profile: str) -> dict[str, Any]:
+    """Sizes in bytes, times in seconds."""
+    devices = []
+    for peak in record.peaks:
+        time: dict[str, Any] = {"basis": roofline.BASIS, "rates": GPUS[profile].source}
+        for name, step in (("run", False), ("step", True)):
+            if record.steps or not step:
+                time[name] = asdict(_estimate(record, profile, peak.device, step=step))
+        devices.append({**asdict(peak), "time": time})
+    return {
+        "profile": profile,
+        "fits": fits(record, profile),
+        "fits_profiles": _profiles_that_fit(record),
+        "ending": record.ending,
+        "error": record.error,
+        "status": record.status,
+        "devices": devices,
+        "beside": [one._asdict() for one in beside(profile)],
+        "host_reads": [asdict(one) for one in record.reads],
+        "copied": record.copied,
+        "dry_run": {"seconds": record.seconds, "resident": record.resident},
+    }
+
+
+def text(record: Record, profile: str) -> str:
+    return "\n".join(_lines(record, profile))
+
+
+def size(count: float) -> str:
+    """ "3.2 GiB" """
+    for unit in ("B", "KiB", "MiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
+
+
+def _beside(profile: str) -> int:
+    return sum(one.bytes for one in beside(profile))
+
+
+def _profiles_that_fit(record: Record) -> list[str]:
+    return [] if record.ending != "ended" else [name for name in GPUS if fits(record, name)]
+
+
+def _estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
+    work = [one for one in record.work if one.device == device]
+    return roofline.estimate(work, GPUS[profile], tf32=record.tf32, step=step)
+
+
+def _lines(record: Record, profile: str) -> Iterator[str]:
+    gpu = GPUS[profile]
+    yield f"torchdevice fit: {profile}, {size(gpu.memory)}; nothing was computed"
+    if record.ending != "ended":
+        yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
+    if not record.peaks:
+        yield "No memory of a device was used."
+        return
+    for peak in record.peaks:
+        yield ""
+        yield from _memory(peak)
+        yield ""
+        yield from _time(record, profile, peak.device)
+    yield ""
+    verdict = "fits" if fits(record, profile) else "DOES NOT FIT"
+    largest = max(peak.reserved for peak in record.peaks)
+    yield f"{verdict}: {size(largest)} reserved and {size(_beside(profile))} beside it, of {size(gpu.memory)}"
+    for one in beside(profile):
+        yield f"  {size(one.bytes):>11}  {one.what} ({one.source})"
+    if record.ending == "ended":
+        yield f"  it fits: {', '.join(_profiles_that_fit(record)) or 'no profile'}"
+    yield ""
+    yield from _reads(record)
+    yield f"The dry run took {record.seconds:.1f} s and {size(record.resident)} of the host's memory."
+
+
+def _table(rows: Iterable[tuple[str, int]], total: int) -> Iterator[str]:
+    for name, count in rows:
+        yield f"  {size(count):>11}  {count / max(total, 1):>4.0%}  {name}"
+
+
+def _memory(peak: Peak) -> Iterator[str]:
+    yield (
+        f"cuda:{peak.device}: peak {size(peak.allocated)} allocated ({peak.allocated} bytes), "
+        f"{size(peak.reserved)} reserved ({peak.reserved} bytes)"
+    )
+    yield from _table(peak.kinds.items(), peak.allocated)
+    if peak.modules:
+        yield "  activations by module:"
+        largest = list(peak.modules.items())
+        yield from _table(largest[:10], peak.allocated)
+        if rest := sum(count for _name, count in largest[10:]):
+            yield from _table([(f"{len(largest) - 10} others", rest)], peak.allocated)
+    if peak.stack:
+        yield "  at the peak the program was in:"
+        yield from (f"    {line}" for line in peak.stack[:6])
+
+
+def _time(record: Record, profile: str, device: int) -> Iterator[str]:
+    whole = _estimate(record, profile, device, step=False)
+    if not whole.kernels:
+        return
+    total = whole
+    if record.steps:
+        total = _estimate(record, profile, device, step=True)
+        yield f"cuda:{device}: {_range(total)} for a step, the last of {record.steps} ({_amounts(total)})"
+        yield f"  the whole run: {_range(whole)} ({_amounts(whole)})"
+    else:
+        yield f"cuda:{device}: {_range(whole)} for the whole run ({_amounts(whole)})"
+    yield f"  {roofline.BASIS}"
+    yield f"  rates: {GPUS[profile].source}"
+    yield "  of the lower figure: " + ", ".join(
+        f"{name} {part / total.lower:.0%}"
+        for name, part in (("arithmetic", total.arithmetic), ("memory", total.memory), ("launches", total.launches))
+    )
+    for one in total.operators[:10]:
+        yield f"  {_seconds(one.seconds):>11}  {one.seconds / total.lower:>4.0%}  {one.name}, {one.calls} calls"
+    dtypes = {one.dtype for one in record.work if one.flops}
+    yield from (f"  would help: {line}" for line in roofline.advice(total, dtypes=dtypes))
+
+
+def _range(total: roofline.Estimate) -> str:
+    return f"{_seconds(total.lower)} to {_seconds(total.upper)}"
+
+
+def _amounts(total: roofline.Estimate) -> str:
+    return f"{total.kernels} kernels, {total.flops / 1e12:.3g} TFLOP, {size(total.bytes)} moved"
+
+
+def _seconds(seconds: float) -> str:
+    return (
+        f"{seconds:.2f} s"
+        if seconds >= 1
+        else f"{seconds * 1e3:.2f} ms"
+        if seconds >= 1e-3
+        else f"{seconds * 1e6:.0f} us"
+    )
+
+
+def _reads(record: Record) -> Iterator[str]:
+    if not record.reads:
+        return
+    yield "The program asked for data, which a dry run does not have (docs/fit.md says what it gets):"
+    ordered = sorted(record.reads, key=lambda one: -one.count)
+    for one in ordered[:10]:
+        yield f"  {one.count:>6} x {one.what}  {one.where}"
+    if len(ordered) > 10:
+        yield f"  and at {len(ordered) - 10} other places"
