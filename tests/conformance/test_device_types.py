@@ -1,6 +1,6 @@
 """A test file as PyTorch writes its own: `instantiate_device_type_tests` and every decorator of its device framework.
 
-`python -m conformance.upstream` runs PyTorch's files themselves.
+`python -m torchdevice suite` runs PyTorch's files themselves.
 """
 
 from __future__ import annotations

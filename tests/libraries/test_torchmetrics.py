@@ -1,5 +1,5 @@
 """torchmetrics on cuda: states live on the GPU and are summed up over processes. Its single metrics are in
-`python -m conformance.libraries --doctests --default-device .../torchmetrics -k "not plot"`."""
+`python -m torchdevice suite .../site-packages/torchmetrics`."""
 
 from __future__ import annotations
 

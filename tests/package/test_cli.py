@@ -20,7 +20,7 @@ def test_usage_names_the_program_as_it_was_called(command: list[str], name: str)
     assert process.returncode == 2
     # argparse breaks the line where it is too long.
     assert re.sub(r"\n +", " ", process.stderr) == (
-        f"usage: {name} [-h] {{info,run,check,scan,why,catalogue,gaps,doctor,settings}} ...\n"
+        f"usage: {name} [-h] {{info,run,check,fit,scan,why,catalogue,gaps,suite,doctor,settings}} ...\n"
         f"{name}: error: the following arguments are required: command\n"
     )
     process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)

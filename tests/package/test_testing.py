@@ -10,4 +10,5 @@ def test_import_torch_loads_none_of_it(run_python: RunPython) -> None:
 
 
 def test_it_does_not_load_torch(run_python: RunPython) -> None:
-    run_python("import sys, torchdevice.testing.ledger, torchdevice.testing.suite; assert 'torch' not in sys.modules")
+    modules = "torchdevice.testing.ledger, torchdevice.testing.suite.runner, torchdevice.cli.suite"
+    run_python(f"import sys, {modules}; assert 'torch' not in sys.modules")

@@ -41,6 +41,7 @@ def main(program: str = "torchdevice") -> int:
     _add_why(commands)
     _add_catalogue(commands)
     _add_gaps(commands)
+    _add_suite(commands)
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
@@ -73,6 +74,10 @@ def main(program: str = "torchdevice") -> int:
         from torchdevice.cli.gaps import gaps
 
         return gaps(arguments)
+    if arguments.command == "suite":
+        from torchdevice.cli.suite import suite
+
+        return suite(arguments)
     if arguments.command == "doctor":
         from torchdevice.cli.doctor import doctor
 
@@ -173,6 +178,19 @@ def _add_gaps(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="what does not work here, what torchdevice changed, what a newer torch adds",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="What the catalogue has that does not work, signatures that torchdevice changed, other releases.",
+        epilog=EPILOG,
+    )
+    add_arguments(parser)
+
+
+def _add_suite(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from torchdevice.cli.suite import EPILOG, add_arguments
+
+    parser = commands.add_parser(
+        "suite",
+        help="run another project's own tests on cuda and on the CPU, and compare",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run another project's own tests on cuda and, without torchdevice, on the CPU; say what differs.",
         epilog=EPILOG,
     )
     add_arguments(parser)

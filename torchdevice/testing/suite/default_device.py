@@ -1,6 +1,6 @@
 """A plug-in for pytest, for the tests of a library that know nothing of devices.
 
-CONFORMANCE_DEFAULT_DEVICE is torch's default device. Random numbers are the CPU's on each, from the seed of
+SUITE_DEFAULT_DEVICE is torch's default device. Random numbers are the CPU's on each, from the seed of
 torchmetrics' examples; and what a docstring's example prints is compared without the device and without white space.
 """
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-DEVICE = os.environ.get("CONFORMANCE_DEFAULT_DEVICE")
+DEVICE = os.environ.get("SUITE_DEFAULT_DEVICE")
 
 
 class DrawnOnTheCPU(TorchFunctionMode):
