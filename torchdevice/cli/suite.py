@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from datetime import date
 from importlib import metadata
@@ -80,11 +79,9 @@ def suite(arguments: argparse.Namespace) -> int:
         facts = _facts(arguments.project, todo)
         todo.begin(arguments.fresh)
         run = runner.Runner(todo, _tell)
-        begun = time.monotonic()
         is_whole = _watched(run)
         found = verdicts.compare(todo)
-        peaks = [journal.done["peak"] for journal in found.units.values() if journal.done]
-        facts["took"] = f"{time.monotonic() - begun:,.0f} s, at most {max(peaks, default=0) / 2**20:,.0f} MiB a process"
+        facts["took"] = _took(found)
         pages.write(todo, found, facts)
     except (plan.SuiteError, profile.ProfileError, ValueError) as error:
         print(f"torchdevice suite: {error}", file=sys.stderr)
@@ -151,6 +148,12 @@ def _facts(project: Path, todo: Plan) -> dict[str, str]:
         "Python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
     }
+
+
+def _took(found: Comparison) -> str:
+    done = [journal.done for journal in found.units.values() if journal.done]
+    peak = max((one["peak"] for one in done), default=0)
+    return f"{sum(one['seconds'] for one in done):,.0f} s of processes, at most {peak / 2**20:,.0f} MiB each"
 
 
 def _version(name: str, project: Path) -> str:

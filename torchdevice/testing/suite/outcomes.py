@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class _Outcomes:
 def _message(report: pytest.CollectReport | pytest.TestReport) -> str:
     if report.failed:
         crash = getattr(report.longrepr, "reprcrash", None)
-        return f"{crash.message}\n{report.longreprtext}" if crash else report.longreprtext
+        said = [crash.message] if crash else re.findall(r"^E {3}(.*\S)", report.longreprtext, re.MULTILINE)[-1:]
+        return "\n".join([*said, report.longreprtext])
     if report.skipped:
         return getattr(report, "wasxfail", "") or report.longrepr[2].removeprefix("Skipped: ")  # type: ignore[index]
     return ""

@@ -75,18 +75,13 @@ def to_markdown(plan: Plan, found: Comparison, facts: Facts) -> str:
         if causes := found.causes(verdict):
             lines += ["", f"## {verdict.capitalize()}", ""]
             for cause, rows in causes:
-                lines += [f"- {_cell(cause) if verdict not in ('differs', 'not run') else _sides(rows[0])}"]
+                lines += [f"- {_cell(cause)}"]
                 lines += [f"    - `{row.test}`{_reason(row)}" for row in rows[:_FEW]]
                 lines += [f"    - and {len(rows) - _FEW:,} more"] if len(rows) > _FEW else []
     if found.untrue:
         lines += ["", "## What the ledger says and is not so", "", *(f"- {line}" for line in found.untrue)]
-    lines += [
-        "",
-        "## Files",
-        "",
-        "| file | cuda | seconds | MiB | CPU | seconds | MiB |",
-        "|---|---|--:|--:|---|--:|--:|",
-    ]
+    lines += ["", "## Files", "", f"On {facts['date']}, with the most memory that a process had:", ""]
+    lines += ["| file | cuda | seconds | MiB | CPU | seconds | MiB |", "|---|---|--:|--:|---|--:|--:|"]
     for file in plan.files:
         cells = [cell for device in DEVICES for cell in _file(found, Unit(file, device))]
         lines.append(f"| {file} | {' | '.join(cells)} |")
@@ -95,16 +90,6 @@ def to_markdown(plan: Plan, found: Comparison, facts: Facts) -> str:
 
 def _reason(row: Row) -> str:
     return f": {row.reason}" if row.reason else ""
-
-
-def _sides(row: Row) -> str:
-    """What it did on either device, where neither failed."""
-    texts = []
-    for device in DEVICES:
-        result: Result | None = getattr(row, device)
-        said = f" ({_cell(result.headline())})" if result is not None and result.headline() else ""
-        texts.append(f"{device}: {result.status if result is not None else 'not there'}{said}")
-    return ", ".join(texts)
 
 
 def _file(found: Comparison, unit: Unit) -> list[str]:
@@ -151,7 +136,7 @@ def to_html(plan: Plan, found: Comparison, facts: Facts) -> str:
 
 
 def _grouped(row: Row) -> str:
-    return row.reason or (row.cause if row.verdict in ("only on cuda", "only on cpu", "fails on both") else "")
+    return row.reason or (row.cause if row.verdict in _TOLD else "")
 
 
 def _brief(row: Row, device: str) -> list[Any]:

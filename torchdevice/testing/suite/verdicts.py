@@ -50,13 +50,22 @@ class Row:
 
     @property
     def cause(self) -> str:
-        """The first line of what failed, without what differs from test to test."""
+        """The first line of what failed, without what differs from test to test; else what it did on either device."""
         result = self.cuda if self.cuda is not None and self.cuda.fails else self.cpu
-        if result is None:
-            return ""
+        if result is None or not result.fails:
+            return self._sides()
         said = f"{result.status}: " if result.status != "failed" else ""
         text = re.sub(r"0x[0-9a-f]+|\b\d+(\.\d+)?(e[+-]?\d+)?\b", "N", result.headline())
         return f"{said}{text}" or "no message"
+
+    def _sides(self) -> str:
+        """What it did on either device."""
+        texts = []
+        for device in DEVICES:
+            result: Result | None = getattr(self, device)
+            said = f" ({result.headline()})" if result is not None and result.headline() else ""
+            texts.append(f"{device}: {result.status if result is not None else 'not there'}{said}")
+        return ", ".join(texts)
 
 
 @dataclass(frozen=True)
