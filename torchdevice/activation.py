@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torchdevice import settings
@@ -34,6 +35,7 @@ NOT_ACTIVE = "torchdevice is not active: "
 
 _lock = threading.RLock()
 _names_are_checked = False
+_waiting: list[Callable[[], None]] = []
 _status = Status(False, "torch has not been imported yet, or TORCH_DEVICE_BACKEND_AUTOLOAD=0 kept torchdevice out")
 
 
@@ -80,7 +82,14 @@ def activate() -> Status:
         except _UnavailableError as error:
             return _give_up(str(error))
         _status = Status(True, "no NVIDIA GPU works here")
+        for begin in _waiting:
+            begin()
         return _status
+
+
+def when_active(begin: Callable[[], None]) -> None:
+    """Have `begin` called at the end of the activation, for what must see all that a program does afterwards."""
+    _waiting.append(begin)
 
 
 def _give_up(reason: str, stacklevel: int = 3) -> Status:

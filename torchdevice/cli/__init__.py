@@ -96,6 +96,8 @@ def main(program: str = "torchdevice") -> int:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="the same as data")
+    page = "one page: operators and memory over time, fallbacks, device, log; it opens in a browser"
+    parser.add_argument("--html", type=new_file, metavar="FILE", help=page)
     budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
     parser.add_argument("--max-fallbacks", type=_budget, metavar="N", help=budget)
     program = parser.add_mutually_exclusive_group(required=True)
@@ -205,7 +207,7 @@ def _budget(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from torchdevice.cli.run import Options, run
 
-    options = Options(arguments.report, arguments.json, arguments.max_fallbacks)
+    options = Options(arguments.report, arguments.json, arguments.max_fallbacks, arguments.html)
     if arguments.module is not None:
         return run(arguments.module, is_module=True, options=options)
     return run([arguments.script, *arguments.arguments], is_module=False, options=options)

@@ -7,8 +7,12 @@ import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torchdevice.reports.operators import report
+from torchdevice.reports.operators import Report, report
+
+if TYPE_CHECKING:
+    from torchdevice.reports.recorder import Recorder
 
 #: Exit status of a program that did what it should, but on the CPU.
 OVER_BUDGET = 3
@@ -21,6 +25,7 @@ class Options:
     report: bool
     json: Path | None
     max_fallbacks: int | None
+    html: Path | None = None
 
     @property
     def counts(self) -> bool:
@@ -34,16 +39,43 @@ def run(program: list[str], is_module: bool, options: Options) -> int:
     """
     if options.counts:
         os.environ["TORCHDEVICE_REPORT"] = "1"
+    recorder = None
+    if options.html is not None:
+        from torchdevice.reports.recorder import Recorder
+
+        recorder = Recorder()
+        recorder.start()
+    called = list(program)
     try:
         execute(program, is_module)
         status = 0
     except SystemExit as error:
         status = status_of(error)
-    except BaseException:
+    except BaseException as error:
+        _draw(options, recorder, called, f"{type(error).__name__}: {error}"[:2000])
         _conclude(options)
         raise
+    _draw(options, recorder, called, f"exit status {status}")
     within_budget = _conclude(options)
     return status or (0 if within_budget else OVER_BUDGET)
+
+
+def _draw(options: Options, recorder: Recorder | None, program: list[str], outcome: str) -> None:
+    """The page, if it is asked for; that it cannot be written does not change what the program did."""
+    if options.html is None or recorder is None:
+        return
+    from torchdevice.reports import page
+
+    recording = recorder.stop()
+    result: Report | str
+    try:
+        result = report()
+    except RuntimeError as error:
+        result = str(error)
+    try:
+        page.write(page.Run(program, outcome, page.facts(), result, recording), options.html)
+    except OSError as error:
+        print(f"torchdevice run: cannot write {options.html}: {error.strerror}", file=sys.stderr)
 
 
 def execute(program: list[str], is_module: bool) -> None:
