@@ -20,7 +20,7 @@ WORKERS ?= 2
 TESTS ?=
 
 .PHONY: install demo test test-core test-mps test-mps-mutants test-asan test-tsan conformance fuzz lint lint-python lint-cpp format \
-        bench clean wheels sdist
+        bench clean wheels sdist docs
 
 install: $(STAMP)
 
@@ -127,6 +127,19 @@ $(LINT)/.cpp: $(LINT)/.python
 MYPY_WITHOUT_TORCH := --ignore-missing-imports --allow-subclassing-any --allow-untyped-decorators \
                       --no-warn-return-any --no-warn-unused-ignores --disable-error-code=has-type
 MYPY = $(LINT)/bin/mypy $(if $(wildcard $(STAMP)),--python-executable $(BIN)/python,$(MYPY_WITHOUT_TORCH))
+
+# The documentation as a site, in build/site: strict, links checked. Without torch and without a build.
+DOCS := build/docs
+DOCS_TOOLS := mkdocs==1.6.1 mkdocs-material==9.8.2
+
+$(DOCS)/.installed: Makefile
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install -q $(DOCS_TOOLS)
+	touch $@
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "$(CURDIR)/build/site/index.html"
 
 # Everything that needs no build: seconds.
 lint-python: $(LINT)/.python

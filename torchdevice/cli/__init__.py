@@ -10,6 +10,15 @@ import argparse
 
 from torchdevice.cli.values import new_file
 
+_RUN_EPILOG = """\
+examples:
+  torchdevice run --report train.py --epochs 3
+  torchdevice run --html run.html train.py
+  torchdevice run --max-fallbacks 0 -m my_package.train
+
+exit status: the program's; 3 if it was 0, and more calls fell back than --max-fallbacks allows
+"""
+
 _SCAN_EPILOG = """\
 examples:
   torchdevice scan train.py
@@ -29,12 +38,12 @@ exit status: 0 it runs natively, 1 it falls back to the CPU or has no kernel, 2 
 """
 
 
-def main(program: str = "torchdevice") -> int:
-    """What was asked on the command line, by a script of that name; returns the exit status."""
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """The parser of the whole command line, of which the site's page of commands is made."""
     parser = argparse.ArgumentParser(prog=program, description="CUDA programs without an NVIDIA GPU")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="is torchdevice active here, why or why not, and over what")
-    _add_run(commands.add_parser("run", help="run a program, with a report of what fell back to the CPU"))
+    _add_run(commands)
     _add_check(commands)
     _add_fit(commands)
     _add_scan(commands)
@@ -45,7 +54,12 @@ def main(program: str = "torchdevice") -> int:
     doctor_parser = commands.add_parser("doctor", help="a block of text to paste into a report")
     doctor_parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
     commands.add_parser("settings", help="the environment variables that torchdevice reads")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main(program: str = "torchdevice") -> int:
+    """What was asked on the command line, by a script of that name; returns the exit status."""
+    arguments = make_parser(program).parse_args()
     if arguments.command == "run":
         return _run(arguments)
     if arguments.command == "check":
@@ -93,7 +107,14 @@ def main(program: str = "torchdevice") -> int:
     return 0
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a program, with a report of what fell back to the CPU",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a program as Python would, and tell what it did on device cuda.",
+        epilog=_RUN_EPILOG,
+    )
     parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="the same as data")
     page = "one page: operators and memory over time, fallbacks, device, log; it opens in a browser"
