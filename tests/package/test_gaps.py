@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import zipfile
 from collections import Counter
 from datetime import date
@@ -13,7 +14,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from torchdevice.catalogue import gaps, releases, store
+from torchdevice.catalogue import gaps, releases, store, uses
 from torchdevice.catalogue.gaps import Gap
 from torchdevice.catalogue.schema import Catalogue, Evidence, Record, Status
 from torchdevice.cli import gaps as command
@@ -124,7 +125,7 @@ def test_the_catalogues(catalogue: Path) -> None:
     assert [(one.name, one.uses, one.severity) for one in used] == [
         ("torch.other", 3, "medium"), ("torch.bad", 0, "medium"),
     ]  # fmt: skip
-    assert gaps.to_markdown(used).splitlines()[-1] == (
+    assert gaps.to_markdown(used, "somewhere").splitlines()[-1] == (
         "| `torch.bad` | unsupported | medium | 0 | cuda over cpu: RuntimeError: a \\| b | give it a kernel or an "
         "answer, or one clear error that the ledger lists |"
     )
@@ -136,7 +137,7 @@ def test_uses_are_counted_by_what_imports_make_of_names(tmp_path: Path) -> None:
         "F.relu(t.add(1, 2)); add(1, 2); F.relu(3); other.add(1)\n"
     )
     (tmp_path / "broken.py").write_text("def (")
-    counts = gaps.count_uses([tmp_path])
+    counts = uses.count([tmp_path])
     assert {name: counts[name] for name in ("torch.add", "torch.nn.functional.relu", "torch.other")} == {
         "torch.add": 2, "torch.nn.functional.relu": 2, "torch.other": 0,
     }  # fmt: skip
@@ -153,11 +154,15 @@ def test_the_command(
     monkeypatch.setattr(gaps, "of_patches", lambda folder: [])
     assert command.gaps(options(catalogue, out=tmp_path / "gaps.md")) == 1
     assert capsys.readouterr().out == (
-        "medium  unsupported  torch.bad  cuda over cpu: RuntimeError: a | b\n"
-        "low     modified     torch.other  cuda over cpu: strides\n"
+        "medium      0  unsupported  torch.bad  cuda over cpu: RuntimeError: a | b\n"
+        "low         0  modified     torch.other  cuda over cpu: strides\n"
         "2 gaps: 1 unsupported, 1 modified\n"
     )
-    assert (tmp_path / "gaps.md").read_text().startswith("# Gaps\n\nMade by `python -m torchdevice gaps`.\n")
+    assert (
+        (tmp_path / "gaps.md")
+        .read_text()
+        .startswith(f"# Gaps\n\nMade by `python -m torchdevice gaps`. Uses were counted in {uses.shipped()}.\n")
+    )
     assert command.gaps(options(catalogue, json=True)) == 1
     data = json.loads(capsys.readouterr().out)
     assert [one["severity"] for one in data] == ["medium", "low"]
@@ -169,3 +174,36 @@ def test_the_command(
     )
     assert command.gaps(options(catalogue, against=tmp_path)) == 2
     assert "is neither a wheel of torch nor the folder of one" in capsys.readouterr().err
+
+
+def test_public_code_counts_where_no_program_is_named(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gaps, "of_patches", lambda folder: [])
+    table = uses.Uses(["some-1.0"], "2026-11-30", Counter({"torch.bad": 5}))
+    monkeypatch.setattr(uses, "shipped", lambda: table)
+    assert command.gaps(options(catalogue)) == 1
+    assert capsys.readouterr().out.startswith("high        5  unsupported  torch.bad ")
+    (tmp_path / "program.py").write_text("import torch\ntorch.other()\n")
+    assert command.gaps(options(catalogue, used_by=[tmp_path / "program.py"])) == 1
+    assert capsys.readouterr().out.startswith("medium      1  modified     torch.other ")
+
+
+def test_the_table_of_uses_says_where_it_comes_from() -> None:
+    table = uses.shipped()
+    assert len(table.sources) >= 10
+    assert all(re.fullmatch(r"\w+-[\d.]+", source) for source in table.sources)
+    assert date.fromisoformat(table.date)
+    assert table.counts["torch.nn.Linear"] > 1000
+    assert min(table.counts.values()) >= uses.LEAST
+
+
+def test_a_table_is_made_of_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "program.py").write_text("import torch\n" + "torch.add(1, 2)\n" * 3 + "torch.sub(1, 2)\n")
+    monkeypatch.setattr(uses, "TABLE", tmp_path / "uses.json")
+    monkeypatch.setattr("sys.argv", ["uses", f"mine-1.0={tmp_path}"])
+    assert uses.main() == 0
+    table = uses.shipped()
+    assert (table.sources, table.counts) == (["mine-1.0"], {"torch.add": 3})
+    monkeypatch.setattr("sys.argv", ["uses", "mine"])
+    assert uses.main() == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
@@ -14,9 +13,6 @@ from pathlib import Path
 
 from torchdevice.catalogue.releases import Names
 from torchdevice.catalogue.schema import Catalogue
-from torchdevice.scan.names import Names as Scope
-from torchdevice.scan.names import imported
-from torchdevice.scan.own import Own
 
 #: What is wrong with a name, the worst first, and what to do.
 ACTIONS = {
@@ -39,7 +35,7 @@ class Gap:
     name: str
     what: str  #: a key of ACTIONS
     detail: str
-    #: How often the programs that were given name it.
+    #: How often programs name it: those that were given, else public ones (uses.py).
     uses: int = 0
 
     @property
@@ -93,32 +89,6 @@ def of_release(here: Names, other: Names, label: str) -> list[Gap]:
     return gaps
 
 
-def count_uses(paths: Iterable[Path]) -> Counter[str]:
-    """How often Python files name a thing of torch, by what their imports make of it."""
-    counts: Counter[str] = Counter()
-    for path in paths:
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            try:
-                tree = ast.parse(file.read_text(encoding="utf-8"))
-            except (SyntaxError, UnicodeDecodeError):
-                continue
-            counts.update(_named(tree))
-    return counts
-
-
-def _named(tree: ast.Module) -> Iterable[str]:
-    scope, own = Scope(), Own(frozenset(), frozenset())
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for bound, means, _ in imported(node, own):
-                scope.bind(bound, means)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Attribute, ast.Name)):
-            dotted = scope.resolve(node)
-            if dotted is not None and dotted.startswith("torch."):
-                yield dotted
-
-
 def with_uses(gaps: Iterable[Gap], uses: Counter[str]) -> list[Gap]:
     """The most used first, then the worst."""
     order = list(ACTIONS)
@@ -130,9 +100,9 @@ def to_json(gaps: list[Gap]) -> list[dict[str, object]]:
     return [{**asdict(one), "severity": one.severity, "action": ACTIONS[one.what]} for one in gaps]
 
 
-def to_markdown(gaps: list[Gap]) -> str:
+def to_markdown(gaps: list[Gap], uses_in: str) -> str:
     """A table for people; made by `torchdevice gaps`."""
-    lines = ["# Gaps", "", "Made by `python -m torchdevice gaps`.", ""]
+    lines = ["# Gaps", "", f"Made by `python -m torchdevice gaps`. Uses were counted in {uses_in}.", ""]
     lines += ["| name | what | severity | uses | detail | what to do |", "|---|---|---|---|---|---|"]
     for one in gaps:
         detail = one.detail.replace("|", "\\|")

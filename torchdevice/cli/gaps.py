@@ -26,7 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, default=Path("catalogue.json"), help="the catalogue (catalogue.json)")
     against = "another torch: its wheel, or its folder where it is installed; it is read, not imported"
     parser.add_argument("--against", type=Path, metavar="TORCH", help=against)
-    parser.add_argument("--used-by", type=Path, nargs="+", default=[], metavar="PATH", help="programs whose uses count")
+    parser.add_argument(
+        "--used-by",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="programs whose uses count (public libraries)",
+    )
     parser.add_argument("--json", action="store_true", help="print them as data")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write them as Markdown")
 
@@ -35,7 +42,7 @@ def gaps(arguments: argparse.Namespace) -> int:
     """Find and tell; returns the exit status."""
     try:
         from torchdevice.catalogue import gaps as found_by
-        from torchdevice.catalogue import releases, store
+        from torchdevice.catalogue import releases, store, uses
     except ImportError as error:
         print(f"torchdevice gaps: {error}: pip install 'torchdevice-ext[tools]'", file=sys.stderr)
         return USAGE
@@ -60,14 +67,19 @@ def gaps(arguments: argparse.Namespace) -> int:
     except (store.CatalogueError, releases.ReleaseError) as error:
         print(f"torchdevice gaps: {error}", file=sys.stderr)
         return USAGE
-    found = found_by.with_uses(found, found_by.count_uses(arguments.used_by))
+    if arguments.used_by:
+        counts, uses_in = uses.count(arguments.used_by), ", ".join(map(str, arguments.used_by))
+    else:
+        table = uses.shipped()
+        counts, uses_in = table.counts, str(table)
+    found = found_by.with_uses(found, counts)
     if arguments.out is not None:
-        arguments.out.write_text(found_by.to_markdown(found), encoding="utf-8")
+        arguments.out.write_text(found_by.to_markdown(found, uses_in), encoding="utf-8")
     if arguments.json:
         print(json.dumps(found_by.to_json(found), indent=2))
     else:
         for one in found:
-            print(f"{one.severity:<6}  {one.what:<11}  {one.name}  {one.detail}")
-        counts = Counter(one.what for one in found)
-        print(f"{len(found)} gaps: {', '.join(f'{count} {what}' for what, count in counts.items()) or 'none'}")
+            print(f"{one.severity:<6}  {one.uses:>5}  {one.what:<11}  {one.name}  {one.detail}")
+        kinds = Counter(one.what for one in found)
+        print(f"{len(found)} gaps: {', '.join(f'{count} {what}' for what, count in kinds.items()) or 'none'}")
     return SERIOUS if any(one.what in found_by.SERIOUS for one in found) else NONE
