@@ -16,7 +16,7 @@ import torch
 
 pytest.importorskip("pydantic")
 
-from torchdevice.catalogue import extract, observe, pages, runner, store
+from torchdevice.catalogue import extract, generated, observe, pages, runner, store
 from torchdevice.catalogue.schema import Catalogue, Change, Evidence, Record, Status, schema
 
 
@@ -169,6 +169,13 @@ def test_statuses_keep_their_history() -> None:
         ("torch.Tensor.T", "attribute"),
         ("torch.Tensor.is_cuda", "attribute"),
         ("torch.Tensor.tolist", "docstring"),
+        ("torch.abs_", "OpInfo"),
+        ("torch.relu", "OpInfo"),
+        ("torch.Tensor.relu_", "OpInfo"),
+        ("torch.Tensor.numel", "generated calls"),
+        ("torch.Tensor.coalesce", "generated calls"),
+        ("torch.Tensor.is_signed", "generated calls"),
+        ("torch.pairwise_distance", "OpInfo"),
     ],
 )
 def test_observations(name: str, by: str) -> None:
@@ -179,6 +186,30 @@ def test_observations(name: str, by: str) -> None:
     if name == "torch.add":
         assert "aten::add.Tensor" in outcome.operators
         assert "aten::_to_copy" not in outcome.operators
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["torch.set_num_threads", "torch.seed", "torch.cuda.synchronize", "torch.Tensor.numpy", "torch.miopen_rnn"],
+)
+def test_what_changes_the_process_is_not_called(name: str) -> None:
+    assert generated.calls(name) == []
+
+
+def test_arguments_that_were_made_for_another_function_may_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(given: torch.Tensor) -> torch.Tensor:
+        raise ValueError("not such a tensor")
+
+    def refuse_on_cuda(given: torch.Tensor) -> torch.Tensor:
+        return refuse(given) if given.is_cuda else given
+
+    recorder = observe._Recorder()
+    assert observe._tried(refuse, torch.ones(1), recorder, None, may_refuse=True) == 0
+    with pytest.raises(ValueError, match="not such a tensor"):
+        observe._tried(refuse, torch.ones(1), recorder, None, may_refuse=False)
+    with pytest.raises(observe._OnCudaError, match="not such a tensor"):
+        observe._tried(refuse_on_cuda, torch.ones(1), recorder, None, may_refuse=True)
+    assert observe._tried(torch.neg, torch.ones(1), recorder, None, may_refuse=True) == 1
 
 
 def test_what_differs_and_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:

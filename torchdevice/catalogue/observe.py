@@ -9,13 +9,14 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from torchdevice.catalogue.described import described, modules, opinfos
+from torchdevice.catalogue.generated import calls
 from torchdevice.catalogue.schema import Value
 
 #: Of an operator or a module.
@@ -188,36 +189,6 @@ def _compare(expected: Any, got: Any, exact: bool) -> None:
                 raise _DifferenceError(str(error).partition("\n")[0]) from None
 
 
-@cache
-def _opinfos() -> dict[str, list[Any]]:
-    """By public name of a function."""
-    from torch.testing._internal import common_methods_invocations as methods
-
-    # It puts the generator back after random operators, which would seem to draw nothing.
-    vars(methods)["wrapper_set_seed"] = lambda function, *args, **kwargs: function(*args, **kwargs)
-    found: dict[str, list[Any]] = {}
-    for op in methods.op_db:
-        for name in (op.name, *(alias.name for alias in op.aliases)):
-            found.setdefault(f"torch.{name}", []).append(op)
-    return found
-
-
-def _described(name: str) -> list[Any]:
-    """The OpInfos of a function; of a method those of the function with its name, which takes the same arguments."""
-    method = name.removeprefix("torch.Tensor.")
-    if method == name:
-        return _opinfos().get(name, [])
-    places = ("torch.", "torch.linalg.", "torch.special.", "torch.fft.")
-    return next(
-        (
-            _opinfos()[f"{place}{method.rstrip('_')}"]
-            for place in places
-            if f"{place}{method.rstrip('_')}" in _opinfos()
-        ),
-        [],
-    )
-
-
 def _run_property(name: str, recorder: _Recorder) -> int:
     """An attribute of tensors, of some that it may be asked of."""
     attribute = name.removeprefix("torch.Tensor.")
@@ -247,9 +218,10 @@ def _asked(tensor: Any, attribute: str) -> Any:
 
 
 def _run_opinfo(name: str, recorder: _Recorder) -> int:
-    method = name.removeprefix("torch.Tensor.")
+    method = name.rpartition(".")[2]
+    is_its_own = name in opinfos()
     count = 0
-    for op in _described(name):
+    for op in described(name):
         types = sorted(op.supported_dtypes("cpu"), key=str)
         dtype = torch.float32 if torch.float32 in types else types[0]
         for sample, place in zip(_few(_samples(op, "cpu", dtype)), _samples(op, "cuda", dtype), strict=False):
@@ -257,14 +229,37 @@ def _run_opinfo(name: str, recorder: _Recorder) -> int:
                 continue
 
             def call(given: Any, op: Any = op) -> Any:
-                function = op.op if method == name else getattr(type(given[0]), method)
+                function = op.op if is_its_own else _find(name)
                 results = function(given[0], *given[1], **given[2])
                 return pytree.tree_map_only(torch.Tensor, torch.zeros_like, results) if "empty" in op.name else results
 
             arguments, places = (_arguments(one) for one in (sample, place))
             alike = pytree.tree_structure(arguments) == pytree.tree_structure(places)
-            _both(call, arguments, recorder, places if alike else None)
-            count += 1
+            count += _tried(call, arguments, recorder, places if alike else None, may_refuse=not is_its_own)
+    return count
+
+
+def _tried(call: Callable[[Any], Any], arguments: Any, recorder: _Recorder, places: Any, *, may_refuse: bool) -> int:
+    """How many calls were compared: none where the CPU refuses arguments that were not made for the function."""
+    try:
+        _both(call, arguments, recorder, places)
+    except (_DifferenceError, _OnCudaError, _UnstableError):
+        raise
+    except Exception:
+        if not may_refuse:
+            raise
+        return 0
+    return 1
+
+
+def _run_generated(name: str, recorder: _Recorder) -> int:
+    """Calls with a few tensors, of which the CPU takes some."""
+    function, count = _find(name), 0
+    if callable(function):
+        for arguments in calls(name):
+            count += _tried(lambda given: function(*given), arguments, recorder, None, may_refuse=True)
+            if count == SAMPLES:
+                break
     return count
 
 
@@ -283,16 +278,9 @@ def _few(samples: Iterator[Any]) -> Iterator[Any]:
         yield sample
 
 
-@cache
-def _modules() -> dict[str, Any]:
-    from torch.testing._internal.common_modules import module_db
-
-    return {f"{info.module_cls.__module__}.{info.module_cls.__qualname__}": info for info in module_db}
-
-
 def _run_module(name: str, recorder: _Recorder) -> int:
     kind = _find(name.removesuffix(".forward"))
-    info = _modules().get(f"{kind.__module__}.{kind.__qualname__}") if isinstance(kind, type) else None
+    info = modules().get(f"{kind.__module__}.{kind.__qualname__}") if isinstance(kind, type) else None
     if info is None:
         return 0
     count = 0
@@ -389,4 +377,5 @@ _ATTEMPTS: tuple[tuple[str, Callable[[str, _Recorder], int]], ...] = (
     ("optimizer", _run_optimizer),
     ("attribute", _run_property),
     ("docstring", _run_examples),
+    ("generated calls", _run_generated),
 )
