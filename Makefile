@@ -111,7 +111,8 @@ fuzz: install
 LINT := build/lint
 PYTHON_TOOLS := ruff==0.17.5 mypy==2.4.1 types-PyYAML codespell==2.4.1 pre-commit-hooks==6.0.0
 CPP_TOOLS := clang-format==23.1.5 clang-tidy==23.1.4
-FILES = $$(git ls-files)
+# Pictures are no text.
+FILES = $$(git ls-files ':!*.png')
 CPP_FILES = $$(git ls-files '*.h' '*.cpp')
 
 $(LINT)/.python: Makefile
