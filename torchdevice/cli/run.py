@@ -73,9 +73,18 @@ def _draw(options: Options, recorder: Recorder | None, program: list[str], outco
     except RuntimeError as error:
         result = str(error)
     try:
-        page.write(page.Run(program, outcome, page.facts(), result, recording), options.html)
+        page.write(page.Run(program, outcome, _facts(), result, recording), options.html)
     except OSError as error:
         print(f"torchdevice run: cannot write {options.html}: {error.strerror}", file=sys.stderr)
+
+
+def _facts() -> str:
+    """What `torchdevice info` says of this process, if the program imported torch."""
+    if "torch" not in sys.modules:
+        return "torch           was not imported"
+    from torchdevice.cli.info import describe
+
+    return describe()
 
 
 def execute(program: list[str], is_module: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -100,12 +99,3 @@ def _calls(operator: Operator) -> int:
 
 def _site(operator: Operator) -> str:
     return operator.native.call_site or operator.cpu.call_site or ""
-
-
-def facts() -> str:
-    """What `torchdevice info` says of the process that ran the program, if that imported torch."""
-    if "torch" not in sys.modules:
-        return "torch           was not imported"
-    from torchdevice.cli.info import describe
-
-    return describe()
