@@ -95,7 +95,9 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     sources = {str(path.relative_to(root)) for path in (root / "torchdevice").rglob("*.py")}
     path = engine.find(str(torch.__version__)).relative_to(root)
     built = {str(path), str(path.with_suffix(".torch"))}
-    assert package == {*sources, *built, "torchdevice/py.typed", "torchdevice/_C.pyi"}
+    kinds = ("reports/page.html", "testing/suite/page.html", "testing/suite/profiles/*.toml", "catalogue/data/*.json")
+    data = {str(one.relative_to(root)) for kind in kinds for one in (root / "torchdevice").glob(kind)}
+    assert package == {*sources, *built, *data, "torchdevice/py.typed", "torchdevice/_C.pyi"}
     assert [n for n in names if "/" not in n] == ["TorchDevice.py", "torchdevice_autoload.py", "torchdevice_ext.py"]
     metadata = next(name for name in names if name.endswith("entry_points.txt"))
     assert zipfile.ZipFile(wheel).read(metadata).decode() == (
