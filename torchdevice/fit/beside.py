@@ -18,7 +18,8 @@ def beside(profile: str) -> list[Beside]:
         Beside(
             "CUDA context with torch's kernels",
             1343 << 20,
-            "transformers' documentation, Model training anatomy, of a V100; 300 MiB to 1.3 GiB are common",
+            "transformers' documentation, Model training anatomy, with all kernels loaded; about 300 MB where they are "
+            "loaded when needed, as since CUDA 11.7: pytorch issue 107667",
         ),
         Beside(
             "cuBLAS workspace, for each stream with products",

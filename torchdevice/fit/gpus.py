@@ -21,14 +21,15 @@ class Gpu(NamedTuple):
 
 _GIB = 1 << 30
 
-# Where a data sheet prints rates with sparsity, half of them. A float32 product uses TF32 only where the program allows
-# it, and then the GPUs before Ampere have none.
+# Where a data sheet prints rates with sparsity, half of them. Where it has none of float64, the architecture's share of
+# float32: 1/32 in Turing, 1/64 in GA102 and the graphics chips of Ada and Blackwell. A float32 product uses TF32 only
+# where the program allows it, and the GPUs before Ampere have none.
 GPUS = {
     "v100": Gpu(16 * _GIB, 900, 7.8, 15.7, 15.7, 125, None, "NVIDIA Tesla V100 data sheet, SXM2"),
     "t4": Gpu(16 * _GIB, 320, 0.254, 8.1, 8.1, 65, None, "NVIDIA T4 data sheet"),
     "a100": Gpu(80 * _GIB, 2039, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 80GB"),
     "a100-40gb": Gpu(40 * _GIB, 1555, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 40GB"),
-    "a10g": Gpu(24 * _GIB, 600, 0.488, 31.2, 62.5, 125, None, "NVIDIA A10 data sheet (NVIDIA prints none of the A10G)"),
+    "a10g": Gpu(24 * _GIB, 600, 0.547, 35.0, 35.0, 70, None, "NVIDIA Ampere GA102 white paper, of 80 SMs at 1.71 GHz"),
     "rtx3090": Gpu(24 * _GIB, 936, 0.556, 35.6, 35.6, 71, None, "NVIDIA Ampere GA102 white paper"),
     "l4": Gpu(24 * _GIB, 300, 0.473, 30.3, 60, 121, 242, "NVIDIA L4 data sheet"),
     "l40s": Gpu(48 * _GIB, 864, 1.41, 91.6, 183, 362, 733, "NVIDIA L40S data sheet"),
