@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchdevice import activation
+from torchdevice import activation, settings
 
 #: Seconds between two looks, at first; with twice as many samples as these, every second one is dropped.
 INTERVAL, SAMPLES = 0.02, 400
@@ -66,9 +66,10 @@ class Recorder:
     def start(self) -> None:
         """To be called before torch is imported: it sets what torchdevice reads then."""
         os.environ["TORCHDEVICE_REPORT"] = "1"
-        if "TORCHDEVICE_LOG_LEVEL" not in os.environ:
+        if settings.read("TORCHDEVICE_LOG_LEVEL") is None:
             os.environ["TORCHDEVICE_LOG_LEVEL"] = "INFO"
-            os.environ.setdefault("TORCHDEVICE_LOG", os.devnull)  # it is on the page
+            if settings.read("TORCHDEVICE_LOG") is None:
+                os.environ["TORCHDEVICE_LOG"] = os.devnull  # it is on the page
         logging.getLogger("torchdevice").addHandler(self._handler)
         activation.when_active(self._begin)
 
