@@ -44,7 +44,7 @@ class Contents {
     std::vector<uint64_t> words;
 
     size_t word_of(uintptr_t address) const { return (address - begin) / 4; }
-    bool has(size_t word) const { return (words[word / 64] >> (word % 64) & 1) != 0; }
+    bool has(size_t word) const { return (words[word / 64] >> (word % 64) & 1U) != 0; }
     void mark(uintptr_t from, uintptr_t to);
     void unmark(uintptr_t address);
   };
