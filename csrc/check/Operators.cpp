@@ -54,9 +54,9 @@ Reading reading_of(std::string_view name) {
       "aten::where", "aten::gather", "aten::tril",         "aten::triu",           "aten::tril_",
       "aten::triu_", "aten::put_",   "aten::grid_sampler", "aten::cholesky_solve", "aten::triangular_solve"};
   static constexpr std::array kKinds{"aten::index",   "aten::_index",     "aten::take",        "aten::embedding",
-                                    "aten::masked",  "aten::_embedding", "aten::scatter",     "aten::linalg",
-                                    "aten::_linalg", "aten::cholesky",   "aten::_ctc",        "aten::_pack",
-                                    "aten::_nested", "aten::nll_loss",   "aten::_pad_packed", "aten::_foreach_copy_"};
+                                     "aten::masked",  "aten::_embedding", "aten::scatter",     "aten::linalg",
+                                     "aten::_linalg", "aten::cholesky",   "aten::_ctc",        "aten::_pack",
+                                     "aten::_nested", "aten::nll_loss",   "aten::_pad_packed", "aten::_foreach_copy_"};
   const bool is_kind = std::ranges::any_of(kKinds, [name](std::string_view kind) { return name.starts_with(kind); });
   return is_kind || partly.contains(name) ? Reading::kPartly : Reading::kExactly;
 }

@@ -129,7 +129,7 @@ void run_indexing(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch
 }  // namespace
 
 std::optional<c10::KernelFunction> data_dependent_kernel(const c10::OperatorName& name) {
-  static const std::unordered_map<std::string, c10::KernelFunction (*)()> kKernels{
+  static const std::unordered_map<std::string, c10::KernelFunction (*)()> kernels{
       {"aten::nonzero", &boxed<&run_estimated<&nonzero>>},
       {"aten::masked_select", &boxed<&run_estimated<&masked_select>>},
       {"aten::_unique2", &boxed<&run_estimated<&unique>>},
@@ -143,8 +143,8 @@ std::optional<c10::KernelFunction> data_dependent_kernel(const c10::OperatorName
       {"aten::index_put_", &boxed<&run_indexing>},
       {"aten::_index_put_impl_", &boxed<&run_indexing>},
   };
-  const auto known = kKernels.find(c10::toString(name));
-  return known != kKernels.end() ? std::optional(known->second()) : std::nullopt;
+  const auto known = kernels.find(c10::toString(name));
+  return known != kernels.end() ? std::optional(known->second()) : std::nullopt;
 }
 
 }  // namespace torchdevice::dry

@@ -25,15 +25,15 @@ using Choice = std::optional<c10::KernelFunction>;
 
 /// What the host reads, and what gives a tensor a value that it may read.
 Choice kernel_of_values(const std::string& name) {
-  static const std::unordered_map<std::string, c10::KernelFunction (*)()> kKernels{
+  static const std::unordered_map<std::string, c10::KernelFunction (*)()> kernels{
       {"aten::_local_scalar_dense", &boxed<&read_scalar>},
       {"aten::equal", &boxed<&read_equal>},
       {"aten::copy_", &boxed<&copy>},
       {"aten::fill_.Scalar", &boxed<&fill>},
       {"aten::zero_", &boxed<&zero>},
   };
-  const auto known = kKernels.find(name);
-  return known != kKernels.end() ? Choice(known->second()) : std::nullopt;
+  const auto known = kernels.find(name);
+  return known != kernels.end() ? Choice(known->second()) : std::nullopt;
 }
 
 /// torch's composite kernel calls other operators, as on a GPU, where devices have none of their own. But lists of
@@ -48,7 +48,7 @@ bool runs_composite(const c10::OperatorHandle& op) {
 
 /// Only metadata: these have nothing to do with what memory holds.
 bool knows_no_data(const std::string& name) {
-  static const std::unordered_set<std::string> kNames{
+  static const std::unordered_set<std::string> names{
       "aten::empty.memory_format",
       "aten::empty_strided",
       "aten::as_strided",
@@ -70,7 +70,7 @@ bool knows_no_data(const std::string& name) {
       "aten::_use_miopen_ctc_loss",
       "aten::_use_miopen_ctc_loss.Tensor",
   };
-  return kNames.contains(name);
+  return names.contains(name);
 }
 
 /// torch has a fallback for device "meta" that only raises, so that every operator seems to have a kernel there.
