@@ -19,7 +19,7 @@ CHECK = "all"
     "tests",
     [
         ["tests/runtime/test_streams.py", "tests/runtime/test_events.py", "tests/runtime/test_pinned_memory.py"],
-        ["tests/graph"],
+        ["tests/graph", "--ignore=tests/graph/test_capture_errors.py"],  # those break captures on purpose
     ],
     ids=["streams", "graphs"],
 )

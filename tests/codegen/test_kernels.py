@@ -19,7 +19,7 @@ COUNTS = {"2.12": 1399, "2.13": 1399, "2.14": 1405, "2.15": 1406}
 
 def run_codegen(codegen: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(codegen / "kernels.py"), str(folder), "4"],
+        [sys.executable, str(codegen / "kernels.py"), str(folder), "4", str(torch.__version__)],
         env={**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
         capture_output=True,
         text=True,
