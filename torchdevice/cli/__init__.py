@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from torchdevice.cli.values import new_file
+from torchdevice.cli.values import add_program, new_file
 
 _RUN_EPILOG = """\
 examples:
@@ -121,10 +121,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--html", type=new_file, metavar="FILE", help=page)
     budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
     parser.add_argument("--max-fallbacks", type=_budget, metavar="N", help=budget)
-    program = parser.add_mutually_exclusive_group(required=True)
-    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
-    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add_program(parser)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from torchdevice.activation import NOT_ACTIVE, status
 from torchdevice.check import session, suppressions
 from torchdevice.cli.run import execute, status_of
-from torchdevice.cli.values import count, new_file
+from torchdevice.cli.values import add_program, count, new_file
 
 EPILOG = """\
 examples:
@@ -32,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-waits", type=count, metavar="N", help=budget)
     known = "findings to let be: a file of lines `KIND PATTERN  # why`"
     parser.add_argument("--suppressions", type=_suppressions, default=[], metavar="FILE", help=known)
-    program = parser.add_mutually_exclusive_group(required=True)
-    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
-    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add_program(parser)
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from torchdevice.cli.values import add_program
 from torchdevice.fit import report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
@@ -30,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
     parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as data, too")
-    program = parser.add_mutually_exclusive_group(required=True)
-    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
-    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add_program(parser)
 
 
 def fit(arguments: argparse.Namespace) -> int:

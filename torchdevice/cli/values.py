@@ -1,4 +1,4 @@
-"""Values on the command line that several commands take."""
+"""What several commands take on the command line."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a number from 0 on, but is {text!r}")
     return int(text)
+
+
+def add_program(parser: argparse.ArgumentParser) -> None:
+    """A script or a module, and its arguments: the last of a command's own."""
+    program = parser.add_mutually_exclusive_group(required=True)
+    program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
+    program.add_argument("script", nargs="?", help="a Python file, and its arguments")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
