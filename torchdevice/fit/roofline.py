@@ -1,6 +1,6 @@
 """An estimate of a GPU's time from work: each operator takes as long as its arithmetic or its bytes, whichever is more.
 
-Two figures, never one. The lower is what the data sheet's peak rates allow: nothing is faster. The upper takes the
+Two figures, never one. The lower is what the data sheet's peak rates allow, caches left out. The upper takes the
 shares of those rates below, which large kernels in eager mode commonly keep up, and the launches of a host that is
 slower than the GPU.
 """
