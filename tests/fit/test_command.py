@@ -100,7 +100,9 @@ pathlib.Path({str(ready)!r}).touch()
 time.sleep(120)
 """
     command = [sys.executable, "-m", "torchdevice", "fit", "--profile", "t4", str(write(tmp_path, code))]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_interrupts
+    )
     for _ in range(1200):
         if ready.exists() or process.poll() is not None:
             break
@@ -110,3 +112,8 @@ time.sleep(120)
     assert process.returncode == 130
     assert "The program was interrupted; all figures are of what came before." in error
     assert "peak 4.0 MiB allocated (4194304 bytes)" in error
+
+
+def _heed_interrupts() -> None:
+    """A shell lets what it runs in the background ignore SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
