@@ -105,6 +105,10 @@ def operator_rules() -> str:
         "HANDWRITTEN",
         "HOST_SYNCS",
         "FLOAT8",
+        "INT_MM",
+        "FFT",
+        "OF_ONE_TYPE",
+        "ABSENT_ON_CUDA",
         "LINALG_DRIVERS",
         "BAD_INDICES",
         "INDEXING",
@@ -115,6 +119,9 @@ def operator_rules() -> str:
     for name in ("NONDETERMINISTIC", "WIDER_TYPES_OF_ALL_FORMS", "WIDER_TYPES"):
         table = getattr(rules, name)
         lines.append(f"{name} = {_braced(sorted(table), table)}")
+    refused = {name: (row.kernel, row.types, row.reduction) for name, row in rules.REFUSED_TYPES.items()}
+    lines.append("#: By operator: CUDA's name of its kernel, types that this lacks, and the reduction that has them.")
+    lines.append(f"REFUSED_TYPES = {_braced(sorted(refused), refused)}")
     halves = {name: _half_row(half) for name, half in rules.HALVES_IN_FLOAT32.items()}
     lines.append("#: By operator: when bfloat16 is native, when float16 is, and which results stay float32.")
     lines.append(f"HALVES_IN_FLOAT32 = {_braced(sorted(halves), halves)}")
@@ -130,8 +137,16 @@ def _half_row(half: Half) -> tuple[object, ...]:
 
 def _braced(names: list[str], values: dict[str, Any] | None = None) -> str:
     """A set of names or a dictionary, one a line, as ruff has it."""
-    rows = (f"    {_literal(name)}{'' if values is None else f': {_literal(values[name])}'},\n" for name in names)
-    return f"{{\n{''.join(rows)}}}"
+    rows = (_literal(name) if values is None else _row(name, values[name]) for name in names)
+    return "{\n" + "".join(f"    {row},\n" for row in rows) + "}"
+
+
+def _row(name: str, value: object) -> str:
+    row = f"{_literal(name)}: {_literal(value)}"
+    if len(row) <= 115 or not isinstance(value, tuple):
+        return row
+    parts = "".join(f"        {_literal(part)},\n" for part in value)
+    return f"{_literal(name)}: (\n{parts}    )"
 
 
 def _literal(value: object) -> str:

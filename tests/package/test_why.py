@@ -70,12 +70,16 @@ def test_what_is_called_hand_written_is_registered_in_csrc_aten() -> None:
 @pytest.mark.parametrize(
     ("name", "rules"),
     [
-        ("aten::mm", ["same device", "autocast"]),
+        ("aten::mm", ["same device", "refused types", "autocast"]),
         ("aten::add.Tensor", ["tensor iterator"]),
         ("aten::index.Tensor", ["indices", "host sync"]),
         ("aten::masked_fill_.Scalar", ["mask"]),
-        ("aten::convolution", ["convolution", "autocast"]),
-        ("aten::histc", ["same device", "host sync", "nondeterministic"]),
+        ("aten::convolution", ["convolution", "refused types", "autocast"]),
+        ("aten::histc", ["same device", "host sync", "nondeterministic", "refused types"]),
+        ("aten::histogram.bin_ct", ["tensor iterator", "absent"]),
+        ("aten::_int_mm", ["same device", "sizes"]),
+        ("aten::_fft_r2c", ["same device", "half FFT"]),
+        ("aten::native_layer_norm", ["same device", "one type", "autocast"]),
         ("aten::remainder.Tensor", ["tensor iterator", "integer division"]),
         ("aten::embedding", ["composite", "bad index"]),
         ("aten::_linalg_svd", ["same device", "driver"]),
@@ -156,6 +160,35 @@ def test_half_precision() -> None:
     assert note("aten::avg_pool3d", "float16") == wider
     assert note("aten::sin", "complex32") == wider
     assert note("aten::mm", "float64") == "as the native backend's kernel has it"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "refused"),
+    [
+        ("aten::mm", "int32", "CUDA's kernel, addmm_cuda, has no int32"),
+        ("aten::addmm_", "uint8", "CUDA's kernel, addmm_cuda, has no uint8"),
+        ("aten::mm", "float32", None),
+        ("aten::mm", None, None),
+        ("aten::histogram.bin_ct", None, "CUDA has no kernel for it"),
+        ("aten::scatter_reduce.two", "bool", None),  # "sum" has it
+    ],
+)
+def test_what_a_gpu_refuses(name: str, dtype: str | None, refused: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHDEVICE_STRICT", raising=False)
+    assert one(name, dtype).refused == refused
+    assert one(name, dtype).runs_natively is (refused is None)
+    monkeypatch.setenv("TORCHDEVICE_STRICT", "0")
+    assert one(name, dtype).refused is None
+
+
+def test_the_command_tells_what_a_gpu_refuses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHDEVICE_STRICT", raising=False)
+    assert why("aten::dot", "int64", as_json=False) == 1
+    out = capsys.readouterr().out
+    assert "  runs            not, as on a GPU: CUDA's kernel, dot, has no int64; TORCHDEVICE_STRICT=0 lets it\n" in out
+    assert "  rule            refused types: CUDA's kernel, dot, lacks uint8, int8, int16, int32, int64\n" in out
 
 
 @over_cpu

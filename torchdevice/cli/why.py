@@ -33,8 +33,10 @@ def _text(route: Route) -> str:
     if route.layouts:
         lines.append(f"  other layouts   {', '.join(route.layouts)}")
     place = f"natively, on {route.native_backend}" if route.on_cpu is None else f"on the CPU: {route.on_cpu}"
+    if route.refused is not None:
+        place = f"not, as on a GPU: {route.refused}; TORCHDEVICE_STRICT=0 lets it"
     lines.append(f"  runs            {place if route.how != 'none' else 'not at all'}")
     lines += [f"  {f'over {backend}':<15} {text}" for backend, text in route.elsewhere.items()]
-    if route.dtype is not None:
+    if route.dtype is not None and route.refused is None:
         lines.append(f"  {route.dtype:<15} {route.dtype_note}")
     return "\n".join(lines)

@@ -86,6 +86,33 @@ FLOAT8 = {
     "_scaled_mm_v2",
     "_scaled_mm_v2.out",
 }
+INT_MM = {
+    "_int_mm",
+    "_int_mm.out",
+}
+FFT = {
+    "_fft_c2c",
+    "_fft_c2c.out",
+    "_fft_c2r",
+    "_fft_c2r.out",
+    "_fft_r2c",
+    "_fft_r2c.out",
+}
+OF_ONE_TYPE = {
+    "native_group_norm",
+    "native_group_norm_backward",
+    "native_layer_norm",
+    "native_layer_norm_backward",
+}
+ABSENT_ON_CUDA = {
+    "_add_relu",
+    "_histogramdd_bin_edges",
+    "_histogramdd_from_bin_cts",
+    "_histogramdd_from_bin_tensors",
+    "_upsample_lanczos2d_aa",
+    "_upsample_lanczos2d_aa_backward",
+    "histogram",
+}
 LINALG_DRIVERS = {
     "_linalg_svd",
     "_linalg_svd.U",
@@ -237,6 +264,61 @@ WIDER_TYPES = {
     "prod.dim_int": ("ComplexHalf",),
     "sum": ("ComplexHalf",),
     "sum.dim_IntList": ("ComplexHalf",),
+}
+#: By operator: CUDA's name of its kernel, types that this lacks, and the reduction that has them.
+REFUSED_TYPES = {
+    "_addmm_activation": ("addmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "_convolution": ("slow_conv2d_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "_trilinear": ("baddbmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "_upsample_bicubic2d_aa": ("upsample_bilinear2d_out_frame", ("Byte",), ""),
+    "_upsample_bilinear2d_aa": ("upsample_bilinear2d_out_frame", ("Byte",), ""),
+    "addbmm": ("addmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "addmm": ("addmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "addmv": ("addmv_impl_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "angle": ("angle_cuda", ("Half", "BFloat16"), ""),
+    "avg_pool2d": ("avg_pool2d_out_cuda_frame", ("Long",), ""),
+    "avg_pool2d_backward": ("avg_pool2d_backward_out_cuda_frame", ("Long",), ""),
+    "avg_pool3d": ("avg_pool3d_out_cuda", ("Long",), ""),
+    "avg_pool3d_backward": ("avg_pool3d_backward_out_frame", ("Long",), ""),
+    "baddbmm": ("baddbmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "bmm": ("baddbmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "convolution": ("slow_conv2d_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "dot": ("dot", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "histc": ("histc", ("Half", "BFloat16"), ""),
+    "igamma": ("igamma_cuda", ("Half", "BFloat16"), ""),
+    "igammac": ("igammac_cuda", ("Half", "BFloat16"), ""),
+    "linalg_vector_norm": ("norm_kernel_cuda", ("ComplexHalf",), ""),
+    "max_pool2d_with_indices": ("max_pool2d_with_indices_out_cuda_frame", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "max_pool3d_with_indices": ("max_pool3d_with_indices_out_frame", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "mm": ("addmm_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "mv": ("addmv_impl_cuda", ("Byte", "Char", "Short", "Int", "Long"), ""),
+    "native_dropout_backward": (
+        "masked_scale",
+        ("Byte", "Char", "Short", "Int", "Long", "Bool", "ComplexFloat", "ComplexDouble"),
+        "",
+    ),
+    "scatter.reduce": ("cuda_scatter_gather_base_kernel_func", ("Bool", "ComplexFloat", "ComplexDouble"), "add"),
+    "scatter.reduce_out": ("cuda_scatter_gather_base_kernel_func", ("Bool", "ComplexFloat", "ComplexDouble"), "add"),
+    "scatter.value_reduce": (
+        "cuda_scatter_fill_base_kernel_reduce_multiply",
+        ("Bool", "ComplexFloat", "ComplexDouble"),
+        "add",
+    ),
+    "scatter.value_reduce_out": (
+        "cuda_scatter_fill_base_kernel_reduce_multiply",
+        ("Bool", "ComplexFloat", "ComplexDouble"),
+        "add",
+    ),
+    "scatter_.reduce": ("cuda_scatter_gather_base_kernel_func", ("Bool", "ComplexFloat", "ComplexDouble"), "add"),
+    "scatter_.value_reduce": (
+        "cuda_scatter_fill_base_kernel_reduce_multiply",
+        ("Bool", "ComplexFloat", "ComplexDouble"),
+        "add",
+    ),
+    "scatter_reduce": ("cuda_scatter_gather_base_kernel_func", ("Bool", "ComplexFloat", "ComplexDouble"), "sum"),
+    "upsample_bicubic2d": ("upsample_bicubic2d_out_frame", ("Byte",), ""),
+    "upsample_bilinear2d": ("upsample_bilinear2d_out_frame", ("Byte",), ""),
+    "vdot": ("dot", ("Byte", "Char", "Short", "Int", "Long"), ""),
 }
 #: By operator: when bfloat16 is native, when float16 is, and which results stay float32.
 HALVES_IN_FLOAT32 = {

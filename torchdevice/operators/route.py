@@ -72,10 +72,11 @@ class Route:
     elsewhere: dict[str, str]  #: what torch's yaml has for native backends, wherever this runs
     dtype: str | None  #: what was asked for
     dtype_note: str | None  #: what becomes of that type
+    refused: str | None  #: why it raises, as on a GPU; None if it does not
 
     @property
     def runs_natively(self) -> bool:
-        return self.how != "none" and self.on_cpu is None
+        return self.how != "none" and self.on_cpu is None and self.refused is None
 
 
 def routes(text: str, dtype: str | None = None) -> list[Route]:
@@ -169,6 +170,7 @@ def _route(name: str, dtype: str | None) -> Route:
         elsewhere={"MPS": _over(base, how, "MPS")},
         dtype=dtype,
         dtype_note=_dtype_note(base, how, dtype, backend),
+        refused=_refused(base, dtype),
     )
 
 
@@ -209,6 +211,20 @@ def _rules(base: str, how: str, kernels: dict[str, str]) -> list[Rule]:
         )
     if base in known.FLOAT8:
         rules.append(Rule("float8", "a GPU older than Ada refuses it, and so does a device that reports to be one"))
+    if base in known.INT_MM:
+        rules.append(Rule("sizes", "a GPU takes more than 16 rows, and the other sizes in multiples of 8"))
+    if base in known.FFT:
+        rules.append(Rule("half FFT", "halves only where the sizes are powers of two, as cuFFT"))
+    if base in known.OF_ONE_TYPE:
+        rules.append(Rule("one type", "weight and bias have the type of what is normalised, as on a GPU"))
+    if _is_absent(base):
+        rules.append(Rule("absent", "CUDA has no kernel for it: the dispatcher's error is raised"))
+    if row := _refused_row(base):
+        kernel, types, reduction = row
+        but = f"; for reductions other than {reduction}" if reduction else ""
+        rules.append(
+            Rule("refused types", f"CUDA's kernel, {kernel}, lacks {', '.join(map(_python_name, types))}{but}")
+        )
     if base in known.LINALG_DRIVERS:
         rules.append(Rule("driver", "cuSOLVER's names for algorithms become LAPACK's"))
     if re.match(known.INTEGER_DIVISIONS, base):
@@ -285,6 +301,33 @@ def _why_on_cpu(name: str, kernels: dict[str, str], backend: str, dtype: str | N
         return f"{backend.upper()} has no kernel for it"
     fallen = {one: reason for one, _, (calls, *_), reason in _C.operator_tallies() if calls}
     return fallen.get(name)
+
+
+def _refused(base: str, dtype: str | None) -> str | None:
+    if settings.read("TORCHDEVICE_STRICT") == "0":
+        return None
+    if _is_absent(base):
+        return "CUDA has no kernel for it"
+    row = _refused_row(base)
+    if row is None or dtype is None or _CPP_TYPES.get(dtype) not in row[1] or row[2]:
+        return None
+    return f"CUDA's kernel, {row[0]}, has no {dtype}"
+
+
+def _is_absent(base: str) -> bool:
+    """Of an operator that the CPU has and CUDA has not, in this release of torch."""
+    return base.partition(".")[0].removesuffix("_") in known.ABSENT_ON_CUDA and not _has_cuda_kernel(
+        _yaml().get(base, "")
+    )
+
+
+def _refused_row(base: str) -> tuple[str, tuple[str, ...], str] | None:
+    rows: Mapping[str, tuple[str, tuple[str, ...], str]] = known.REFUSED_TYPES
+    return rows.get(base) or rows.get(base.partition(".")[0].removesuffix("_"))
+
+
+def _python_name(cpp_type: str) -> str:
+    return next(name for name, cpp in _CPP_TYPES.items() if cpp == cpp_type)
 
 
 def _dtype_note(base: str, how: str, dtype: str | None, backend: str) -> str | None:
