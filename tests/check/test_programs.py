@@ -36,7 +36,8 @@ NAMES = [
 @functools.cache
 def found(file: str) -> dict[str, dict[str, int]]:
     """Of each program: how many findings of which kind."""
-    environment = {"TORCHDEVICE_CHECK": "all", "TORCHDEVICE_COUNT": "2", "PYTHONPATH": str(FOLDER.parents[1])}
+    search = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(FOLDER.parents[1])]))
+    environment = {"TORCHDEVICE_CHECK": "all", "TORCHDEVICE_COUNT": "2", "PYTHONPATH": search}
     process = subprocess.run(
         [sys.executable, str(FOLDER / "corpus.py"), str(FILES[file])],
         env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=300,

@@ -10,10 +10,6 @@ from torchdevice import _C
 pytest_plugins = ["pytester"]
 
 TESTS = """
-import pytest
-import torch  # noqa: F401  before _C, so that the backend is the activated one
-
-from torchdevice import _C
 import torch
 
 def race():
