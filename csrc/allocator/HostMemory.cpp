@@ -2,13 +2,10 @@
 
 #include "allocator/HostMemory.h"
 
-#if defined(__linux__)
-#include <malloc.h>
-#endif
-
+#include <array>
 #include <atomic>
+#include <new>
 #include <utility>
-#include <vector>
 
 namespace torchdevice {
 namespace {
@@ -20,74 +17,84 @@ constinit thread_local bool host_memory_is_taken = false;
 
 std::atomic<c10::DeleterFnPtr> free_memory{nullptr};
 
-/// 0 on macOS, where so nothing is kept: its malloc reuses large blocks by itself.
-size_t size_of([[maybe_unused]] void* memory) {
-#if defined(__linux__)
-  return malloc_usable_size(memory);
-#else
-  return 0;
-#endif
+// Note [Sizes of host memory]
+// What is kept has one of these sizes, four to each doubling, and a deleter that knows which. A deleter is given the
+// address alone, and nobody can be asked what lies there: torch's allocator is malloc in some builds, mimalloc in
+// others. Smaller blocks malloc itself keeps.
+constexpr size_t kSmallest = size_t{64} << 10U;
+constexpr size_t kSizesPerDoubling = 4;
+constexpr size_t size_numbered(size_t number) {
+  return (kSizesPerDoubling + number % kSizesPerDoubling) * (kSmallest / kSizesPerDoubling)
+         << number / kSizesPerDoubling;
 }
+constexpr size_t kSizes = [] {
+  size_t number = 0;
+  while (size_numbered(number) < kKeptHostMemory) {
+    ++number;
+  }
+  return number + 1;
+}();
 
-/// What a thread has given back.
+/// What a thread has given back: a list in the blocks themselves.
 class KeptBlocks {
  public:
-  KeptBlocks() = default;
+  struct Block {
+    Block* next;
+    size_t number;
+  };
+
+  constexpr KeptBlocks() = default;
   KeptBlocks(const KeptBlocks&) = delete;
   KeptBlocks& operator=(const KeptBlocks&) = delete;
   ~KeptBlocks() {
-    for (const Block& block : std::exchange(blocks_, {})) {
-      free_memory.load(std::memory_order_relaxed)(block.memory);
+    while (first_ != nullptr) {
+      free_memory.load(std::memory_order_relaxed)(std::exchange(first_, first_->next));
     }
     room_ = 0;  // what comes back later in the thread's life is freed
   }
 
-  /// The smallest block for `nbytes`, unless it is more than twice as large; null if there is none.
-  void* take(size_t nbytes) noexcept {
-    auto best = blocks_.end();
-    for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
-      if (block->size >= nbytes && block->size / 2 <= nbytes && (best == blocks_.end() || block->size < best->size)) {
+  /// The smallest block of that size or larger, unless it is twice as large or more; null if there is none.
+  Block* take(size_t number) noexcept {
+    Block** best = nullptr;
+    for (Block** block = &first_; *block != nullptr; block = &(*block)->next) {
+      const size_t found = (*block)->number;
+      if (found >= number && found < number + kSizesPerDoubling && (best == nullptr || found < (*best)->number)) {
         best = block;
       }
     }
-    if (best == blocks_.end()) {
+    if (best == nullptr) {
       return nullptr;
     }
-    const Block taken = std::exchange(*best, blocks_.back());
-    blocks_.pop_back();
-    room_ += taken.size;
-    return taken.memory;
+    room_ += size_numbered((*best)->number);
+    return std::exchange(*best, (*best)->next);
   }
 
-  bool keep(void* memory) {
-    const size_t size = size_of(memory);
-    if (size < kSmallest || size > room_) {
+  bool keep(void* memory, size_t number) noexcept {
+    if (size_numbered(number) > room_) {
       return false;
     }
-    blocks_.push_back({memory, size});
-    room_ -= size;
+    first_ = new (memory) Block{first_, number};
+    room_ -= size_numbered(number);
     return true;
   }
 
  private:
-  /// Smaller ones malloc itself keeps.
-  static constexpr size_t kSmallest = size_t{64} << 10U;
-
-  struct Block {
-    void* memory;
-    size_t size;
-  };
-  std::vector<Block> blocks_;
+  Block* first_ = nullptr;
   size_t room_ = kKeptHostMemory;
 };
 
-thread_local KeptBlocks kept_blocks;
+constinit thread_local KeptBlocks kept_blocks;
 
+template <size_t number>
 void give_back(void* memory) {
-  if (!kept_blocks.keep(memory)) {
+  if (!kept_blocks.keep(memory, number)) {
     free_memory.load(std::memory_order_relaxed)(memory);
   }
 }
+
+constexpr auto kDeleters = []<size_t... number>(std::index_sequence<number...>) {
+  return std::array<c10::DeleterFnPtr, kSizes>{&give_back<number>...};
+}(std::make_index_sequence<kSizes>());
 
 }  // namespace
 
@@ -98,15 +105,17 @@ bool takes_host_memory() noexcept { return host_memory_is_taken; }
 
 c10::DataPtr allocate_host_memory(size_t nbytes, c10::Allocator& allocator) {
   free_memory.store(allocator.raw_deleter(), std::memory_order_relaxed);
-  if (free_memory.load(std::memory_order_relaxed) == nullptr || nbytes == 0) {
+  if (free_memory.load(std::memory_order_relaxed) == nullptr || nbytes < kSmallest || nbytes > kKeptHostMemory) {
     return allocator.allocate(nbytes);
   }
-  void* memory = kept_blocks.take(nbytes);
-  if (memory == nullptr) {
-    c10::DataPtr fresh = allocator.allocate(nbytes);
-    memory = fresh.release_context();
+  size_t number = 0;
+  while (size_numbered(number) < nbytes) {
+    ++number;
   }
-  return {memory, memory, &give_back, c10::Device(c10::DeviceType::CPU)};
+  KeptBlocks::Block* kept = kept_blocks.take(number);
+  number = kept != nullptr ? kept->number : number;
+  void* memory = kept != nullptr ? kept : allocator.allocate(size_numbered(number)).release_context();
+  return {memory, memory, kDeleters[number], c10::Device(c10::DeviceType::CPU)};
 }
 
 }  // namespace torchdevice
