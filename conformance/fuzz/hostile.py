@@ -173,7 +173,9 @@ def capsule(rng: random.Random) -> str:
             described.byte_offset = rng.choice((4, 1 << 30, 2**64 - 4))
     shape, strides = (numbers[: described.ndim] for numbers in (described.shape, described.strides))
     # Where the number of elements overflows, torch frees the capsule's tensor twice, on a CPU too.
-    if abs(math.prod(shape)) < 1 << 63 and not ends_torch(tuple(shape), tuple(strides), 1):
+    itemsize = max(1, described.bits // 8)
+    steps = tuple(stride * itemsize for stride in strides)
+    if abs(math.prod(shape)) < 1 << 63 and not ends_torch(tuple(shape), steps, itemsize):
         use(dlpack.from_dlpack(made))
     return "handles"
 

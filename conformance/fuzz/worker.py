@@ -43,13 +43,20 @@ def rounds() -> dict[str, Round]:
     return {"calls": calls.run, "programs": calls.run_program, "graphs": graphs.run, "hostile": hostile.run}
 
 
+def limit_address_space() -> None:
+    """To ADDRESS_SPACE, or to less where this process was given less."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = ADDRESS_SPACE if most == resource.RLIM_INFINITY else min(ADDRESS_SPACE, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
 def main(kind: str, first: int, seconds: float) -> None:
     def say(**what: object) -> None:
         print(json.dumps(what), file=output, flush=True)
 
     output = os.fdopen(os.dup(1), "w")  # what a round prints itself goes elsewhere
     os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, resource.RLIM_INFINITY))
+    limit_address_space()
     warnings.simplefilter("ignore")
     import torch
 
