@@ -20,8 +20,8 @@ LIBRARIES = {
     "thread": ["libtsan.so", "libstdc++.so"],
 }
 OPTIONS = {
-    # torch's own initialisation order is not ours to check.
-    "ASAN_OPTIONS": "detect_leaks=0:check_initialization_order=0:abort_on_error=1",
+    # torch's own initialisation order is not ours to check. To ask for too much memory is an error, as without it.
+    "ASAN_OPTIONS": "detect_leaks=0:check_initialization_order=0:abort_on_error=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     # torch and Python are not instrumented: what they do is only looked at where it calls us.
     "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1:exitcode=66:second_deadlock_stack=1",
@@ -46,7 +46,8 @@ def main(sanitizer: str, build: Path, arguments: list[str]) -> int:
         environment = {
             **os.environ,
             **OPTIONS,
-            "PYTHONPATH": folder,
+            # After it what is run of the checkout, by processes of their own too.
+            "PYTHONPATH": os.pathsep.join((folder, str(ROOT))),
             # Else the working directory, with the ordinary build, would come first.
             "PYTHONSAFEPATH": "1",
             "LD_PRELOAD": " ".join(library(name) for name in LIBRARIES[sanitizer]),
