@@ -40,11 +40,11 @@ def load(torch_version: str) -> ModuleType:
     if loaded is not None:
         return loaded
     path = find(torch_version)
-    missing = _missing_bytes(path)
-    if missing > 0:
+    damage = _damage(path)
+    if damage is not None:
         raise EngineError(
-            f"its engine for torch {minor_of(torch_version)} does not load ({path}: the last {missing} bytes are "
-            "missing); reinstall torchdevice-ext"
+            f"its engine for torch {minor_of(torch_version)} does not load ({path}: {damage}); reinstall "
+            "torchdevice-ext"
         )
     spec = importlib.util.spec_from_file_location(MODULE, path)
     assert spec is not None
@@ -66,7 +66,7 @@ def find(torch_version: str) -> Path:
     minor = minor_of(torch_version)
     path = ENGINES / folder_of(minor) / f"_C{SUFFIX}"
     built_for = path.with_suffix(".torch")
-    if not (path.exists() and built_for.exists()):
+    if not (path.is_file() and built_for.is_file()):
         raise EngineError(_reason(torch_version, path))
     exact = built_for.read_text().strip()
     if exact != torch_version and not (is_release(torch_version) and is_release(exact)):
@@ -77,18 +77,23 @@ def find(torch_version: str) -> Path:
     return path
 
 
-def _missing_bytes(path: Path) -> int:
-    """How many bytes shorter an ELF file is than its header says, 0 for any other file.
+def _damage(path: Path) -> str | None:
+    """What is missing at the end of an ELF file, whose header says where that is; None for any other file.
 
     Linux maps such a file all the same, and the process dies where it reads what is not there. macOS looks by itself.
     """
     with path.open("rb") as file:
         header = file.read(_ELF.size)
-    if len(header) < _ELF.size or not header.startswith(b"\x7fELF"):
-        return 0
-    # The table of sections comes last.
-    start, size, count = _ELF.unpack(header)
-    return max(0, int(start + size * count) - path.stat().st_size)
+        if len(header) < _ELF.size or not header.startswith(b"\x7fELF"):
+            return None
+        # The table of sections comes last. Its first row is zeros, and so is what a full disk left unwritten.
+        start, size, count = _ELF.unpack(header)
+        missing = int(start + size * count) - path.stat().st_size
+        if missing > 0:
+            return f"the last {missing} bytes are missing"
+        file.seek(start + size)
+        rows = file.read(size * (count - 1))
+    return None if rows.strip(b"\0") else "its end is zeros"
 
 
 def is_release(torch_version: str) -> bool:

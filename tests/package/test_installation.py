@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,37 @@ def test_an_engine_that_ends_too_early_is_not_loaded(run_python: RunPython, pack
         f"torchdevice is not active: its engine for torch {engine.minor_of(torch.__version__)} does not load ({path}: "
         f"the last {whole - kept} bytes are missing); reinstall torchdevice-ext\n"
     ) in stderr
+
+
+@pytest.mark.skipif(engine.SUFFIX.endswith("darwin.so"), reason="macOS looks at the pages by itself")
+def test_an_engine_whose_end_was_never_written_is_not_loaded(run_python: RunPython, package: Path) -> None:
+    """As a full disk or a lost write leaves it: of the right size. Loaded, it would end the process with SIGSEGV."""
+    path = own_engine(package)
+    whole = path.stat().st_size
+    os.truncate(path, whole // 2)
+    os.truncate(path, whole)
+    stderr = what_is_said(run_python, package)
+    assert stderr.count("Warning") == 1
+    assert (
+        f"torchdevice is not active: its engine for torch {engine.minor_of(torch.__version__)} does not load ({path}: "
+        "its end is zeros); reinstall torchdevice-ext\n"
+    ) in stderr
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("suffix", [".so", ".torch"])
+def test_what_is_no_file_is_not_read(
+    run_python: RunPython, package: Path, make: Callable[[Path], object], suffix: str
+) -> None:
+    """To read a FIFO would wait for ever."""
+    path = own_engine(package)
+    place = path.with_suffix(suffix)
+    place.unlink()
+    make(place)
+    assert (
+        f"torchdevice is not active: its engine for torch {engine.minor_of(torch.__version__)} is damaged or missing "
+        f"({path}); reinstall torchdevice-ext\n"
+    ) in what_is_said(run_python, package)
 
 
 def test_an_undamaged_copy_works(run_python: RunPython, package: Path) -> None:
