@@ -176,7 +176,6 @@ SETTINGS = {
             "`build/cmake-…` of the sources",
             "where the extension is compiled",
             "setup.py",
-            empty="the current folder",
             at_build=True,
         ),
         Setting(
