@@ -74,11 +74,13 @@ sdist: $(VENV)/.tools
 CORE_TESTS := tests/forward tests/aten tests/autograd tests/graph tests/runtime/test_allocator.py \
               tests/runtime/test_generator.py tests/runtime/test_streams.py tests/runtime/test_events.py \
               tests/test_identity.py
+# What hands in wrong numbers, handles and files.
+HOSTILE_TESTS := tests/python/test_extreme_integers.py tests/runtime/test_shared_memory.py tests/conformance/test_fuzz.py
 test-core: TESTS := $(CORE_TESTS)
 test-core: test
 
-# The core tests on an instrumented build. Leaks are not looked for: what lives as long as the process is leaked on
-# purpose, and CPython does the same.
+# The core tests and hostile input on an instrumented build. Leaks are not looked for: what lives as long as the process
+# is leaked on purpose, and CPython does the same.
 .PHONY: build/asan build/tsan
 build/asan build/tsan: install
 	$(BIN)/cmake -S . -B $@ -G Ninja -DTORCHDEVICE_SANITIZE=$(SANITIZER) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
@@ -87,7 +89,7 @@ build/asan build/tsan: install
 
 test-asan: SANITIZER := address
 test-asan: build/asan
-	$(BIN)/python .ci/sanitize.py address build/asan -m pytest -q -n $(WORKERS) $(CORE_TESTS)
+	$(BIN)/python .ci/sanitize.py address build/asan -m pytest -q -n $(WORKERS) $(CORE_TESTS) $(HOSTILE_TESTS)
 
 # Eight threads over streams and devices for a minute.
 test-tsan: SANITIZER := thread
