@@ -19,8 +19,8 @@ c10::Device cuda_device(std::optional<c10::Device> device) {
   return {c10::DeviceType::CUDA, forward::factory_device(device)};
 }
 
-void check_options(std::optional<c10::Layout> layout, std::optional<bool> pin_memory) {
-  TORCH_INTERNAL_ASSERT(c10::layout_or_default(layout) == c10::Layout::Strided);
+/// Layouts that get here are strided, or jagged, which is taken for strided as on the CPU.
+void check_pinning(std::optional<bool> pin_memory) {
   TORCH_CHECK(!pin_memory.value_or(false), "Only dense CPU tensors can be pinned");
 }
 
@@ -32,19 +32,19 @@ at::Tensor filled_if_deterministic(at::Tensor tensor) {
   return tensor;
 }
 
-at::Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<c10::Layout> layout,
+at::Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<c10::Layout> /*layout*/,
                  std::optional<c10::Device> device, std::optional<bool> pin_memory,
                  std::optional<c10::MemoryFormat> memory_format) {
-  check_options(layout, pin_memory);
+  check_pinning(pin_memory);
   const c10::DeviceGuard guard(cuda_device(device));
   return filled_if_deterministic(
       at::detail::empty_generic(size, &caching_allocator(), kCuda, c10::dtype_or_default(dtype), memory_format));
 }
 
 at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype,
-                         std::optional<c10::Layout> layout, std::optional<c10::Device> device,
+                         std::optional<c10::Layout> /*layout*/, std::optional<c10::Device> device,
                          std::optional<bool> pin_memory) {
-  check_options(layout, pin_memory);
+  check_pinning(pin_memory);
   const c10::DeviceGuard guard(cuda_device(device));
   return filled_if_deterministic(
       at::detail::empty_strided_generic(size, stride, &caching_allocator(), kCuda, c10::dtype_or_default(dtype)));

@@ -86,6 +86,17 @@ def test_deterministic_fill_of_uninitialized_memory() -> None:
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_jagged_layout_is_taken_for_a_strided_one(device: str) -> None:
+    like = torch.ones(2, 2, device=device)
+    for made in (
+        torch.zeros(2, 2, layout=torch.jagged, device=device),
+        torch.empty_strided((2, 2), (2, 1), layout=torch.jagged, device=device),
+        like.new_empty((2, 2), layout=torch.jagged),
+    ):
+        assert (made.shape, made.layout, made.device) == (like.shape, torch.strided, like.device)
+
+
 def test_negative_size_raises_as_on_the_cpu() -> None:
     with pytest.raises(RuntimeError, match="Trying to create tensor with negative dimension -1"):
         torch.empty(-1, device="cuda")
