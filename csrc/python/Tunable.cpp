@@ -9,8 +9,10 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -33,7 +35,7 @@
 namespace torchdevice {
 namespace {
 
-constexpr int kBytesPerMegabyte = 1024 * 1024;
+constexpr int64_t kBytesPerMegabyte = 1024 * 1024;
 constexpr const char* kMaskHandle = "torch.cuda.tunable.dynamic_dims_mask";
 
 /// Key and milliseconds of the kernel chosen for (operator signature, parameter signature).
@@ -65,6 +67,12 @@ struct TunableState {
 TunableState& state() {
   static auto* instance = new TunableState();
   return *instance;
+}
+
+/// Negative stays negative; what an int cannot hold is cut to what it can.
+int bytes_of(int megabytes) {
+  const int64_t most = std::numeric_limits<int>::max();
+  return static_cast<int>(std::clamp(megabytes * kBytesPerMegabyte, int64_t{-1}, most));
 }
 
 int l2_cache_bytes() {
@@ -220,7 +228,7 @@ PyObject* get_max_tuning_iterations(PyObject* /*self*/, PyObject* /*none*/) {
 
 PyObject* set_rotating_buffer_size(PyObject* /*self*/, PyObject* argument) {
   HANDLE_TH_ERRORS
-  state().rotating_buffer_bytes = int_argument(argument, "cuda_tunableop_set_rotating_buffer_size") * kBytesPerMegabyte;
+  state().rotating_buffer_bytes = bytes_of(int_argument(argument, "cuda_tunableop_set_rotating_buffer_size"));
   Py_RETURN_NONE;
   END_HANDLE_TH_ERRORS
 }
@@ -229,7 +237,7 @@ PyObject* set_rotating_buffer_size(PyObject* /*self*/, PyObject* argument) {
 PyObject* get_rotating_buffer_size(PyObject* /*self*/, PyObject* /*none*/) {
   HANDLE_TH_ERRORS
   static const auto fixed = env_number("PYTORCH_TUNABLEOP_ROTATING_BUFFER_SIZE");
-  const int bytes = fixed.has_value() ? *fixed * kBytesPerMegabyte : state().rotating_buffer_bytes;
+  const int bytes = fixed.has_value() ? bytes_of(*fixed) : state().rotating_buffer_bytes;
   return THPUtils_packInt32(bytes < 0 ? l2_cache_bytes() : bytes);
   END_HANDLE_TH_ERRORS
 }

@@ -29,6 +29,10 @@ def test_defaults_and_settings(run_python: RunPython) -> None:
         t.set_max_tuning_duration(-5); t.set_max_tuning_iterations(7); t.set_rotating_buffer_size(2)
         assert (t.get_max_tuning_duration(), t.get_max_tuning_iterations()) == (0, 7)
         assert t.get_rotating_buffer_size() == 2 * 1024 * 1024
+        t.set_rotating_buffer_size(2**31 - 1)
+        assert t.get_rotating_buffer_size() == 2**31 - 1
+        t.set_rotating_buffer_size(-(2**31))
+        assert t.get_rotating_buffer_size() == torch.cuda.get_device_properties().L2_cache_size
         for name, expected in [("a.csv", "a1.csv"), ("a%d_b.csv", "a1_b.csv"), ("plain", "plain1")]:
             with torch.cuda.device(1):
                 t.set_filename(name, True)
