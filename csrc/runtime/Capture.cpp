@@ -18,6 +18,9 @@
 namespace torchdevice {
 namespace {
 
+/// What a stream is known by here and in a CapturePoint: streams of two devices may have the same id.
+c10::StreamId key_of(c10::Stream stream) { return static_cast<c10::StreamId>(stream.hash()); }
+
 struct Capture {
   CaptureId id;
   CaptureMode mode;
@@ -41,7 +44,7 @@ std::vector<std::unique_ptr<Capture>>& captures() {
 
 Capture* find(c10::Stream stream) {
   for (const auto& capture : captures()) {
-    if (capture->origin.device_index() == stream.device_index() && capture->work.contains(stream.id())) {
+    if (capture->work.contains(key_of(stream))) {
       return capture.get();
     }
   }
@@ -98,8 +101,8 @@ void begin_capture(CaptureId id, c10::Stream stream, CaptureMode mode) {
                                                          .mode = mode,
                                                          .thread = std::this_thread::get_id(),
                                                          .origin = stream,
-                                                         .work = {{stream.id(), 0}},
-                                                         .seen = {{stream.id(), {}}},
+                                                         .work = {{key_of(stream), 0}},
+                                                         .seen = {{key_of(stream), {}}},
                                                          .at_end = {}}));
   ++captures_underway;
   pass_capture_key();
@@ -135,9 +138,10 @@ CudaError end_capture(CaptureId id) {
   if (!ended->valid) {
     return CudaError::kStreamCaptureInvalidated;
   }
-  auto& seen = ended->seen[ended->origin.id()];
+  const c10::StreamId origin = key_of(ended->origin);
+  auto& seen = ended->seen[origin];
   for (const auto& [other, work] : ended->work) {
-    if (other != ended->origin.id() && seen[other] < work) {
+    if (other != origin && seen[other] < work) {
       return CudaError::kStreamCaptureUnjoined;
     }
   }
@@ -178,8 +182,9 @@ void note_captured_work(c10::Stream stream) {
   if (!capture->valid) {
     throw_cuda_error(CudaError::kStreamCaptureInvalidated, "note_captured_work");
   }
-  const uint64_t work = ++capture->work[stream.id()];
-  capture->seen[stream.id()][stream.id()] = work;
+  const c10::StreamId key = key_of(stream);
+  const uint64_t work = ++capture->work[key];
+  capture->seen[key][key] = work;
 }
 
 void at_capture_end(CaptureId id, const void* key, std::function<void()> action) {
@@ -215,7 +220,7 @@ std::optional<CapturePoint> capture_point(c10::Stream stream) {
   if (capture == nullptr) {
     return std::nullopt;
   }
-  return CapturePoint{capture->id, capture->seen[stream.id()]};
+  return CapturePoint{capture->id, capture->seen[key_of(stream)]};
 }
 
 bool is_underway(const CapturePoint& point) noexcept {
@@ -241,10 +246,11 @@ void join_capture(c10::Stream stream, const CapturePoint& point) {
     capture->valid = false;
     throw_cuda_error(CudaError::kStreamCaptureImplicit, "join_capture");
   }
-  merge(capture->seen[stream.id()], point.seen);
+  const c10::StreamId key = key_of(stream);
+  merge(capture->seen[key], point.seen);
   // To wait is work: CUDA wants the stream joined back also if it does nothing else.
   if (current == nullptr) {
-    capture->seen[stream.id()][stream.id()] = capture->work[stream.id()] = 1;
+    capture->seen[key][key] = capture->work[key] = 1;
   }
   if (stream.id() == current_stream_id(stream.device_index())) {
     pass_capture_key();

@@ -195,3 +195,31 @@ def test_two_devices(run_python: RunPython) -> None:
         """,
         TORCHDEVICE_COUNT="2",
     )
+
+
+def test_a_stream_of_another_device_joins(run_python: RunPython) -> None:
+    """Its work is captured, and the stream of the same id on the capture's own device is not."""
+    run_python(
+        """
+        import torch
+        origin, side = torch.cuda.Stream(0), torch.cuda.Stream(1)
+        namesake = torch.cuda.Stream(stream_id=side.stream_id, device_index=0, device_type=1)
+        x, y, z = (torch.ones(3, device=device) for device in ("cuda:0", "cuda:1", "cuda:0"))
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=origin):
+            x.add_(1)
+            side.wait_stream(origin)
+            with torch.cuda.stream(side):
+                assert torch.cuda.is_current_stream_capturing()
+                y.mul_(3).add_(1)
+            if namesake != origin:
+                with torch.cuda.stream(namesake):
+                    assert not torch.cuda.is_current_stream_capturing()
+                    z.add_(1)
+            origin.wait_stream(side)
+        assert (x.tolist(), y.tolist(), z.tolist()) == ([1] * 3, [1] * 3, [2] * 3), (x, y, z)
+        graph.replay()
+        assert (x.tolist(), y.tolist(), z.tolist()) == ([2] * 3, [4] * 3, [2] * 3), (x, y, z)
+        """,
+        TORCHDEVICE_COUNT="2",
+    )
