@@ -5,6 +5,7 @@
 #include <ATen/record_function.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <algorithm>
 #include <memory>
 #include <string_view>
 
@@ -36,11 +37,17 @@ std::unique_ptr<at::ObserverContext> hide_from_guards(const at::RecordFunction& 
 
 thread_local at::CallbackHandle observer = at::INVALID_CALLBACK_HANDLE;
 
+/// Whoever restores a thread's state, as the backward pass does, takes away what was added since it was kept.
+bool observes() {
+  const auto& callbacks = at::get_record_function_tls_().sorted_tls_callbacks_;
+  return std::any_of(callbacks.begin(), callbacks.end(), [](const auto& entry) { return entry.handle_ == observer; });
+}
+
 }  // namespace
 
 void pass_capture_key() {
   c10::impl::tls_set_dispatch_key_included(kCaptureKey, true);
-  if (observer == at::INVALID_CALLBACK_HANDLE) {
+  if (!observes()) {
     observer =
         at::addThreadLocalCallback(at::RecordFunctionCallback(&hide_from_guards).scopes({at::RecordScope::FUNCTION}));
   }
@@ -48,10 +55,10 @@ void pass_capture_key() {
 
 void leave_capture_key() {
   c10::impl::tls_set_dispatch_key_included(kCaptureKey, false);
-  if (observer != at::INVALID_CALLBACK_HANDLE) {
+  if (observes()) {
     at::removeCallback(observer);
-    observer = at::INVALID_CALLBACK_HANDLE;
   }
+  observer = at::INVALID_CALLBACK_HANDLE;
 }
 
 bool missed_a_capture() {

@@ -223,3 +223,36 @@ def test_a_stream_of_another_device_joins(run_python: RunPython) -> None:
         """,
         TORCHDEVICE_COUNT="2",
     )
+
+
+def test_a_capture_begun_in_a_backward_pass_ends_after_it(run_python: RunPython) -> None:
+    """The pass restores the thread's state, and with it what the capture had put there."""
+    code = """
+        import torch
+        stream = torch.cuda.Stream()
+        graph = torch.cuda.CUDAGraph()
+        x = torch.zeros(4, device="cuda")
+
+        class Begins(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x.clone()
+
+            @staticmethod
+            def backward(ctx, gradient):
+                graph.capture_begin()
+                x.add_(1)
+                return gradient
+
+        torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            Begins.apply(torch.ones(2, requires_grad=True)).sum().backward()
+            x.mul_(2)
+            graph.capture_end()
+        graph.replay()
+        torch.cuda.synchronize()
+        print(x.tolist())
+    """
+    process = run_python(code)
+    assert process.stdout == "[2.0, 2.0, 2.0, 2.0]\n"
+    assert "callback" not in process.stderr
