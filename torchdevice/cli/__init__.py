@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from torchdevice.cli.values import add_program, new_file
+from torchdevice.cli.values import add_program, new_file, program_of
 
 _RUN_EPILOG = """\
 examples:
@@ -16,7 +16,7 @@ examples:
   torchdevice run --html run.html train.py
   torchdevice run --max-fallbacks 0 -m my_package.train
 
-exit status: the program's; 3 if it was 0, and more calls fell back than --max-fallbacks allows
+exit status: the program's; 3 if it was 0, and more calls fell back than --max-fallbacks allows; 2 for no program
 """
 
 _SCAN_EPILOG = """\
@@ -225,7 +225,7 @@ def _budget(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from torchdevice.cli.run import Options, run
 
-    options = Options(arguments.report, arguments.json, arguments.max_fallbacks, arguments.html)
-    if arguments.module is not None:
-        return run(arguments.module, is_module=True, options=options)
-    return run([arguments.script, *arguments.arguments], is_module=False, options=options)
+    program = program_of(arguments)
+    if program is None:
+        return 2
+    return run(program, Options(arguments.report, arguments.json, arguments.max_fallbacks, arguments.html))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from torchdevice.activation import NOT_ACTIVE, status
 from torchdevice.check import session, suppressions
-from torchdevice.cli.run import execute, status_of
-from torchdevice.cli.values import add_program, count, new_file
+from torchdevice.cli.values import add_program, count, new_file, program_of
 
 EPILOG = """\
 examples:
@@ -36,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Run a script or module as Python itself would; returns the exit status. What the program raises is raised."""
+    """Run the program; returns the exit status. What the program raises is raised."""
+    program = program_of(arguments)
+    if program is None:
+        return 2
     os.environ[session.SETTING] = arguments.only
     import torch  # noqa: F401, activates torchdevice
 
@@ -45,13 +47,7 @@ def check(arguments: argparse.Namespace) -> int:
         return 2
     asked = (arguments.suppressions, arguments.json, arguments.max_waits)
     try:
-        if arguments.module is not None:
-            execute(arguments.module, is_module=True)
-        else:
-            execute([arguments.script, *arguments.arguments], is_module=False)
-        result = 0
-    except SystemExit as error:
-        result = status_of(error)
+        result = program.run()
     except BaseException:
         session.conclude(*asked)
         raise

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
-from torchdevice.cli.values import add_program
+from torchdevice.cli.values import add_program, program_of
 from torchdevice.fit import report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
@@ -41,10 +40,11 @@ def fit(arguments: argparse.Namespace) -> int:
     if mistake is not None:
         print(f"torchdevice fit: {mistake}", file=sys.stderr)
         return MISTAKE
-    is_module = arguments.module is not None
-    program = arguments.module if is_module else [arguments.script, *arguments.arguments]
+    program = program_of(arguments)
+    if program is None:
+        return MISTAKE
     try:
-        record = run(program, is_module=is_module, devices=Devices(profile, arguments.devices, arguments.memory))
+        record = run(program, Devices(profile, arguments.devices, arguments.memory))
     except LostError as error:
         print(f"torchdevice fit: {error}", file=sys.stderr)
         return 1
@@ -58,11 +58,6 @@ def fit(arguments: argparse.Namespace) -> int:
 def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
     if profile not in GPUS:
         return unknown(arguments.profile)
-    if arguments.module is not None:
-        if not arguments.module or importlib.util.find_spec(arguments.module[0].partition(".")[0]) is None:
-            return f"no module {arguments.module[0] if arguments.module else ''!r}"
-    elif not Path(arguments.script).is_file():
-        return f"no file {arguments.script!r}"
     if arguments.json is not None and not arguments.json.resolve().parent.is_dir():
         return f"cannot write to {arguments.json}: no such folder"
     return None

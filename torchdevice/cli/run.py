@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchdevice.program import Program
 from torchdevice.reports.operators import Report, report
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ class Options:
         return self.report or self.json is not None or self.max_fallbacks is not None
 
 
-def run(program: list[str], is_module: bool, options: Options) -> int:
-    """Run a script or module with its arguments as Python itself would; returns the exit status.
-
-    What the program raises is raised, after the report.
-    """
+def run(program: Program, options: Options) -> int:
+    """Run it, and tell what was asked for; returns the exit status. What it raises is raised, after the report."""
     if options.counts:
         os.environ["TORCHDEVICE_REPORT"] = "1"
     recorder = None
@@ -45,17 +42,13 @@ def run(program: list[str], is_module: bool, options: Options) -> int:
 
         recorder = Recorder()
         recorder.start()
-    called = list(program)
     try:
-        execute(program, is_module)
-        status = 0
-    except SystemExit as error:
-        status = status_of(error)
+        status = program.run()
     except BaseException as error:
-        _draw(options, recorder, called, f"{type(error).__name__}: {error}"[:2000])
+        _draw(options, recorder, program.words, f"{type(error).__name__}: {error}"[:2000])
         _conclude(options)
         raise
-    _draw(options, recorder, called, f"exit status {status}")
+    _draw(options, recorder, program.words, f"exit status {status}")
     within_budget = _conclude(options)
     return status or (0 if within_budget else OVER_BUDGET)
 
@@ -85,25 +78,6 @@ def _facts() -> str:
     from torchdevice.cli.info import describe
 
     return describe()
-
-
-def execute(program: list[str], is_module: bool) -> None:
-    """Run a script or module with its arguments as Python itself would."""
-    sys.argv = program
-    if is_module:
-        sys.path[0] = os.getcwd()
-        runpy.run_module(program[0], run_name="__main__", alter_sys=True)
-    else:
-        sys.path[0] = str(Path(program[0]).resolve().parent)
-        runpy.run_path(program[0], run_name="__main__")
-
-
-def status_of(error: SystemExit) -> int:
-    """As the interpreter reads it."""
-    if error.code is None or isinstance(error.code, int):
-        return error.code or 0
-    print(error.code, file=sys.stderr)
-    return 1
 
 
 def _conclude(options: Options) -> bool:

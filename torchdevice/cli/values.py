@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+from torchdevice.program import Program
 
 
 def new_file(text: str) -> Path:
@@ -28,3 +31,17 @@ def add_program(parser: argparse.ArgumentParser) -> None:
     program.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE [ARGUMENT …]")
     program.add_argument("script", nargs="?", help="a Python file, and its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def program_of(arguments: argparse.Namespace) -> Program | None:
+    """What `add_program` took; None where there is no such program, which is told."""
+    if arguments.module is None:
+        program = Program(arguments.script, tuple(arguments.arguments))
+    else:
+        name, *others = arguments.module or [""]
+        program = Program(name, tuple(others), is_module=True)
+    mistake = program.mistake()
+    if mistake is None:
+        return program
+    print(f"torchdevice {arguments.command}: {mistake}", file=sys.stderr)
+    return None

@@ -1,18 +1,18 @@
-"""The process in which the program runs: `python -m torchdevice.fit.child RECORD [-m] PROGRAM [ARGUMENT …]`."""
+"""The process in which the program runs: `python -m torchdevice.fit.child RECORD PROGRAM …`."""
 
 from __future__ import annotations
 
 import resource
-import runpy
 import sys
 import time
 import traceback
 from pathlib import Path
 
 from torchdevice.fit.record import Record
+from torchdevice.program import Program
 
 
-def main(target: Path, program: list[str], is_module: bool) -> int:
+def main(target: Path, program: Program) -> int:
     """Run the program, leave the record, return the exit status."""
     import torch
 
@@ -24,12 +24,8 @@ def main(target: Path, program: list[str], is_module: bool) -> int:
     torch.cuda.memory._record_memory_history(context="alloc", stacks="python")
     start = time.perf_counter()
     try:
-        _execute(program, is_module)
-    except SystemExit as error:
-        record.status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        record.status = program.run()
         record.ending = "ended" if record.status == 0 else "failed"
-        if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
     except KeyboardInterrupt:
         record.status, record.ending = 130, "interrupted"
     except BaseException as error:
@@ -44,17 +40,5 @@ def main(target: Path, program: list[str], is_module: bool) -> int:
     return record.status
 
 
-def _execute(program: list[str], is_module: bool) -> None:
-    sys.argv = program
-    if is_module:
-        sys.path[0] = str(Path.cwd())
-        runpy.run_module(program[0], run_name="__main__", alter_sys=True)
-    else:
-        sys.path[0] = str(Path(program[0]).resolve().parent)
-        runpy.run_path(program[0], run_name="__main__")
-
-
 if __name__ == "__main__":
-    _arguments = sys.argv[2:]
-    _is_module = _arguments[0] == "-m"
-    sys.exit(main(Path(sys.argv[1]), _arguments[1:] if _is_module else _arguments, _is_module))
+    sys.exit(main(Path(sys.argv[1]), Program.of(sys.argv[2:])))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdevice.fit.record import Record
+from torchdevice.program import Program
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class LostError(RuntimeError):
     """The process ended without a record."""
 
 
-def run(program: list[str], *, is_module: bool, devices: Devices) -> Record:
-    """Run a script or module with its arguments; what it prints is printed.
+def run(program: Program, devices: Devices) -> Record:
+    """Run it; what it prints is printed.
 
     Raises:
         LostError: the process was killed.
@@ -42,7 +43,7 @@ def run(program: list[str], *, is_module: bool, devices: Devices) -> Record:
     environment = {**os.environ, **settings}
     with tempfile.TemporaryDirectory(prefix="torchdevice-fit-") as folder:
         target = Path(folder) / "record.json"
-        command = [sys.executable, "-m", "torchdevice.fit.child", str(target), *(["-m"] if is_module else []), *program]
+        command = [sys.executable, "-m", "torchdevice.fit.child", str(target), *program.words]
         child = subprocess.Popen(command, env=environment)
         status = _wait(child)
         if target.exists():
