@@ -164,6 +164,9 @@ def test_waits_are_told(program: Path) -> None:
 def test_waits_over_budget(program: Path) -> None:
     program.write_text(WAITS)
     assert check("--max-waits", "3", "program.py").returncode == 0
+    assert (
+        "argument --max-waits: must be 0 or more calls, got '-1'\n" in check("--max-waits", "-1", "program.py").stderr
+    )
     process = check("--max-waits", "2", "program.py")
     assert process.returncode == 4
     assert process.stderr == (

@@ -76,6 +76,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         (["--profile", "h100", "nowhere.py"], "torchdevice fit: no file 'nowhere.py'\n"),
         (["--profile", "h100", "-m", "no_such_module"], "torchdevice fit: no module 'no_such_module'\n"),
         (["--profile", "h100", "--json", "no/such.json", __file__], "cannot write to no/such.json: no such folder"),
+        (["--profile", "h100", "--json", ".", __file__], "argument --json: cannot write to .: a folder"),
         (["--profile", "h100", "--devices", "65", __file__], "argument --devices: must be 1 to 64, got '65'"),
     ],
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RunPython
+
 MODULE = [sys.executable, "-m", "torchdevice"]
 #: What the script of an installation does.
 SCRIPT = [sys.executable, "-c", "import sys; from torchdevice.cli import main; sys.exit(main())"]
@@ -25,6 +27,36 @@ def test_usage_names_the_program_as_it_was_called(command: list[str], name: str)
     )
     process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)
     assert process.stdout.startswith(f"usage: {name} run [-h]")
+
+
+def test_a_command_loads_no_other(run_python: RunPython) -> None:
+    run_python(
+        """
+        import sys
+        from torchdevice.cli import main
+        sys.argv = ["torchdevice", "settings"]
+        assert main() == 0
+        loaded = {name for name in sys.modules if name.startswith("torchdevice.cli.")}
+        assert loaded == {"torchdevice.cli.settings"}, loaded
+        """
+    )
+
+
+def test_the_reference_is_made_without_torch(run_python: RunPython) -> None:
+    run_python("import sys, torchdevice.cli as cli; cli.make_parser('x'); assert 'torch' not in sys.modules")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("catalogue", "update", "--jobs", "0"), "argument --jobs: must be 1 or more, got '0'"),
+        (("gaps", "--out", "no/such.md"), "argument --out: cannot write to no/such.md: no such folder"),
+    ],
+)
+def test_what_is_not_understood(arguments: tuple[str, ...], message: str) -> None:
+    process = subprocess.run([*MODULE, *arguments], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert message in process.stderr
 
 
 @pytest.mark.parametrize("command", [MODULE, SCRIPT], ids=["module", "script"])

@@ -65,6 +65,14 @@ def test_report(program: Path, tmp_path: Path) -> None:
     assert "aten::_linalg_eigh" in {operator["name"] for operator in report["operators"]}
 
 
+def test_the_file_is_where_it_was_asked_for_whatever_folder_the_program_is_in(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    program.write_text(PROGRAM + "import os; os.chdir('elsewhere')")
+    process = run("--json", "report.json", "program.py", folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["operators"]
+
+
 @pytest.mark.parametrize(("ending", "status"), [("sys.exit(5)", 5), ("sys.exit('no')", 1), ("sys.exit()", 0)])
 def test_the_programs_own_exit_status(program: Path, ending: str, status: int) -> None:
     program.write_text(PROGRAM + ending)

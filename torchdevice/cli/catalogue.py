@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchdevice.cli.values import at_least_one
+
 if TYPE_CHECKING:
     from torchdevice.catalogue.schema import Catalogue
 
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     update = actions.add_parser("update", help="find all names of the installed torch, and run them")
     update.add_argument("--only", metavar="PREFIX", nargs="+", default=[""], help="run names that begin so, no others")
     update.add_argument("--names-only", action="store_true", help="run nothing")
-    update.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (2)")
+    update.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes (2)")
     for name, text in (("status", "how many there are of each"), ("list", "names and what came of them")):
         one = actions.add_parser(name, help=text)
         one.add_argument("--json", action="store_true", help="print it as data")
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report = actions.add_parser("report", help="Markdown by category, one HTML page with search, JSON")
     report.add_argument("--out", type=Path, required=True, metavar="DIR")
     actions.add_parser("schema", help="the JSON Schema of the file")
+    parser.set_defaults(call=catalogue)
 
 
 def catalogue(arguments: argparse.Namespace) -> int:

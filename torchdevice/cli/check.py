@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = "findings to let be: a file of lines `KIND PATTERN  # why`"
     parser.add_argument("--suppressions", type=_suppressions, default=[], metavar="FILE", help=known)
     add_program(parser)
+    parser.set_defaults(call=check)
 
 
 def check(arguments: argparse.Namespace) -> int:

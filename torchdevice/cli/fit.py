@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from torchdevice.cli.values import add_program, program_of
+from torchdevice.cli.values import add_program, new_file, program_of
 from torchdevice.fit import report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
@@ -29,16 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, metavar="GPU", help=f"one of {', '.join(GPUS)}")
     parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
     parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report as data, too")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report as data, too")
     add_program(parser)
+    parser.set_defaults(call=fit)
 
 
 def fit(arguments: argparse.Namespace) -> int:
     """Run it dry, report on standard error, return the exit status."""
     profile = arguments.profile.lower()
-    mistake = _mistake(arguments, profile)
-    if mistake is not None:
-        print(f"torchdevice fit: {mistake}", file=sys.stderr)
+    if profile not in GPUS:
+        print(f"torchdevice fit: {unknown(arguments.profile)}", file=sys.stderr)
         return MISTAKE
     program = program_of(arguments)
     if program is None:
@@ -53,14 +52,6 @@ def fit(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(report.data(record, profile), indent=1) + "\n", encoding="utf-8")
     return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
-
-
-def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
-    if profile not in GPUS:
-        return unknown(arguments.profile)
-    if arguments.json is not None and not arguments.json.resolve().parent.is_dir():
-        return f"cannot write to {arguments.json}: no such folder"
-    return None
 
 
 def _count(text: str) -> int:

@@ -9,6 +9,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from torchdevice.cli.values import new_file
+
 #: Exit statuses; argparse has the last one too.
 NONE, SERIOUS, USAGE = 0, 1, 2
 
@@ -35,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="programs whose uses count (public libraries)",
     )
     parser.add_argument("--json", action="store_true", help="print them as data")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write them as Markdown")
+    parser.add_argument("--out", type=new_file, metavar="FILE", help="write them as Markdown")
+    parser.set_defaults(call=gaps)
 
 
 def gaps(arguments: argparse.Namespace) -> int:

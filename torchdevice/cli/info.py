@@ -1,12 +1,29 @@
-"""What `torchdevice info` prints: whether torchdevice is active here, why or why not, over what, and how it is set."""
+"""`torchdevice info`: whether torchdevice is active here, why or why not, over what, and how it is set."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from itertools import zip_longest
 
 from torchdevice import settings
 from torchdevice.activation import status
+
+EPILOG = """\
+examples:
+  torchdevice info
+  TORCHDEVICE_PROFILE=h100 torchdevice info
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=info)
+
+
+def info(arguments: argparse.Namespace) -> int:
+    """Tell; returns the exit status."""
+    print(describe())
+    return 0
 
 
 def describe() -> str:

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchdevice.cli.values import add_program, count, new_file, program_of
 from torchdevice.program import Program
 from torchdevice.reports.operators import Report, report
 
 if TYPE_CHECKING:
     from torchdevice.reports.recorder import Recorder
 
-#: Exit status of a program that did what it should, but on the CPU.
-OVER_BUDGET = 3
+#: Exit status of a program that did what it should, but on the CPU; and where there is no program.
+OVER_BUDGET, MISTAKE = 3, 2
+
+EPILOG = """\
+examples:
+  torchdevice run --report train.py --epochs 3
+  torchdevice run --html run.html train.py
+  torchdevice run --max-fallbacks 0 -m my_package.train
+
+exit status: the program's; 3 if it was 0, and more calls fell back than --max-fallbacks allows; 2 for no program
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", action="store_true", help="a table of the operators at the end, on standard error")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="the same as data")
+    page = "one page: operators and memory over time, fallbacks, device, log; it opens in a browser"
+    parser.add_argument("--html", type=new_file, metavar="FILE", help=page)
+    budget = "exit with status 3 if more calls than that ran on the CPU in place of the native backend"
+    parser.add_argument("--max-fallbacks", type=count, metavar="N", help=budget)
+    add_program(parser)
+    parser.set_defaults(call=_main)
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    program = program_of(arguments)
+    if program is None:
+        return MISTAKE
+    return run(program, Options(arguments.report, arguments.json, arguments.max_fallbacks, arguments.html))
 
 
 @dataclass(frozen=True)

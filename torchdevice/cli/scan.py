@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchdevice.cli.values import new_file
 from torchdevice.scan.analysis import Progress, scan
 from torchdevice.scan.files import TargetError
 from torchdevice.scan.findings import Finding, Report
@@ -16,6 +18,27 @@ from torchdevice.scan.sarif import to_sarif
 
 #: Exit statuses; argparse has the last one too.
 FITS, DOES_NOT_FIT, USAGE = 0, 1, 2
+
+EPILOG = """\
+examples:
+  torchdevice scan train.py
+  torchdevice scan . --sarif scan.sarif
+  torchdevice scan timm --json
+
+exit status: 0 nothing that cannot work, 1 something that cannot, 2 nothing to scan
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="PATH|PACKAGE", help="a file, a folder, or a package that is installed here")
+    parser.add_argument("--json", action="store_true", help="print the report as data")
+    parser.add_argument("--sarif", type=new_file, metavar="FILE", help="write it as SARIF 2.1.0, for code scanning")
+    parser.add_argument("--all", action="store_true", help="in the table, also what works")
+    parser.set_defaults(call=_main)
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    return run(arguments.target, Options(arguments.json, arguments.sarif, arguments.all))
 
 
 @dataclass(frozen=True)

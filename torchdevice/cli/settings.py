@@ -1,8 +1,25 @@
-"""What `torchdevice settings` prints: the environment variables that torchdevice reads."""
+"""`torchdevice settings`: the environment variables that torchdevice reads."""
 
 from __future__ import annotations
 
+import argparse
+
 from torchdevice.settings import SETTINGS, Setting
+
+EPILOG = """\
+examples:
+  torchdevice settings
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=settings)
+
+
+def settings(arguments: argparse.Namespace) -> int:
+    """Tell; returns the exit status."""
+    print(describe_all())
+    return 0
 
 
 def describe_all() -> str:

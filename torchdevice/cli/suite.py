@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchdevice.cli.values import at_least_one
+
 if TYPE_CHECKING:
     from torchdevice.testing.suite.journal import Journal
     from torchdevice.testing.suite.plan import Plan, Unit
@@ -49,13 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profiles", action="store_true", help="list the profiles that there are")
     parser.add_argument("--out", type=Path, metavar="DIR", help="journals, logs, report (out/suite/PROJECT)")
     parser.add_argument("--fresh", action="store_true", help="begin anew; what is there is renamed")
-    parser.add_argument("--jobs", type=_at_least_one, default=2, metavar="N", help="processes at a time (2)")
+    parser.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes at a time (2)")
     parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds of one test (300)")
     parser.add_argument("--file-timeout", type=_seconds, default=3600.0, metavar="S", help="of one file (3600)")
     parser.add_argument("--memory", type=_size, default=8 * 2**30, metavar="SIZE", help="of one process (8GiB)")
     parser.add_argument("--default-device", action="store_true", help="for tests that know of no device")
     parser.add_argument("--doctests", action="store_true", help="run the examples in docstrings, too")
     parser.add_argument("--json", action="store_true", help="print the results as data")
+    parser.set_defaults(call=suite)
 
 
 def suite(arguments: argparse.Namespace) -> int:
@@ -215,12 +218,6 @@ def _text(todo: Plan, found: Comparison) -> str:
     lines.append(", ".join(f"{count:,} {verdict}" for verdict, count in found.count().items() if count) or "no tests")
     lines.append(f"{todo.out / 'report.html'} opens in a browser; report.md, results.json and logs lie beside it")
     return "\n".join(lines)
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -10,18 +10,25 @@ from torchdevice.program import Program
 
 
 def new_file(text: str) -> Path:
-    """A path that can be written to once the program has run."""
+    """A path that can be written to once the program has run, whatever folder it is in then."""
     path = Path(text)
     obstacle = "a folder" if path.is_dir() else None if path.parent.is_dir() else "no such folder"
     if obstacle is not None:
         raise argparse.ArgumentTypeError(f"cannot write to {text}: {obstacle}")
-    return path
+    return path.absolute()
 
 
 def count(text: str) -> int:
-    """A number of calls or of other things."""
+    """A number of calls."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a number from 0 on, but is {text!r}")
+        raise argparse.ArgumentTypeError(f"must be 0 or more calls, got {text!r}")
+    return int(text)
+
+
+def at_least_one(text: str) -> int:
+    """A number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text!r}")
     return int(text)
 
 

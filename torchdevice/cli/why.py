@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from torchdevice.activation import status
-from torchdevice.operators.route import HOW, Route, UnknownOperatorError, routes, to_dict
+
+if TYPE_CHECKING:
+    from torchdevice.operators.route import Route
 
 #: Exit statuses; argparse has the last one too.
 NATIVE, NOT_NATIVE, USAGE = 0, 1, 2
 
+EPILOG = """\
+examples:
+  torchdevice why linalg.eigh
+  torchdevice why aten::addmm --dtype bfloat16
+  torchdevice why index.Tensor --json
+
+exit status: 0 it runs natively, 1 it falls back to the CPU or has no kernel, 2 there is no such operator
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("operator", help="a name of torch's, such as linalg.eigh, aten::mul or index.Tensor")
+    parser.add_argument("--dtype", help="a data type, such as float16: what becomes of it")
+    parser.add_argument("--json", action="store_true", help="print it as data")
+    parser.set_defaults(call=lambda arguments: why(arguments.operator, arguments.dtype, arguments.json))
+
 
 def why(operator: str, dtype: str | None, as_json: bool) -> int:
     """Tell; returns the exit status."""
+    import torch  # noqa: F401, activates torchdevice
+
     state = status()
     if not state.active:
         print(f"torchdevice why: torchdevice is not active: {state.reason}", file=sys.stderr)
         return USAGE
+    from torchdevice.operators.route import UnknownOperatorError, routes, to_dict
+
     try:
         found = routes(operator, dtype)
     except (UnknownOperatorError, ValueError) as error:
@@ -28,6 +52,8 @@ def why(operator: str, dtype: str | None, as_json: bool) -> int:
 
 
 def _text(route: Route) -> str:
+    from torchdevice.operators.route import HOW
+
     lines = [f"{route.name}: {route.how}", f"  schema          {route.schema}", f"  kernel          {HOW[route.how]}"]
     lines += [f"  rule            {rule.name}: {rule.meaning}" for rule in route.rules]
     if route.layouts:

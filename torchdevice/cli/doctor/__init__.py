@@ -6,6 +6,7 @@ crashes or hangs is a line in the block.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -15,6 +16,14 @@ from dataclasses import dataclass
 
 import torchdevice
 from torchdevice.cli.info import describe
+
+EPILOG = """\
+examples:
+  torchdevice doctor
+  torchdevice doctor --full
+
+exit status: 0 every claim that was checked holds, 1 one does not
+"""
 
 #: A claim that takes longer hangs.
 SECONDS = 300
@@ -32,6 +41,11 @@ class Finding:
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
         return f"{self.result:<5} {self.claim}{detail}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
+    parser.set_defaults(call=lambda arguments: doctor(arguments.full))
 
 
 def doctor(full: bool) -> int:
