@@ -12,6 +12,7 @@ import pytest
 import torch  # noqa: F401  before _C, so that the backend is the activated one
 
 from tests.conftest import RunPython
+from tests.docs.fields import assert_documented
 from torchdevice import _C
 
 RACE = """\
@@ -97,7 +98,9 @@ def test_what_follows_blocks_is_refused_over_mps(program: Path, name: str) -> No
 
 def test_data(program: Path, tmp_path: Path) -> None:
     check("--json", "found.json", "program.py")
-    (finding,) = json.loads((tmp_path / "found.json").read_text())["findings"]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert_documented("check", found)
+    (finding,) = found["findings"]
     assert (finding["kind"], finding["count"]) == ("races", 2)
     assert [place["argument"] for place in finding["places"]] == ["self", "self"]
     assert finding["places"][1]["stack"][0] == {"file": str(program), "line": 16, "function": "<module>"}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.docs.fields import documented
 from tests.docs.markdown import ROOT, documents, tracked
 from torchdevice.cli import make_parser
 
@@ -75,9 +76,24 @@ def test_the_reference_has_every_command_with_its_options() -> None:
             assert f"### torchdevice {name} {inner}\n" in text
 
 
-@pytest.mark.parametrize("name", ["run", "scan", "why", "catalogue", "gaps", "suite"])
-def test_help_has_an_example(name: str) -> None:
-    assert f"  torchdevice {name} " in WEBSITE.subcommands(make_parser("torchdevice"))[name].format_help()
+COMMANDS = WEBSITE.subcommands(make_parser("torchdevice"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_and_says_what_the_exit_status_is(name: str) -> None:
+    text = COMMANDS[name].format_help()
+    assert f"  torchdevice {name} " in text
+    assert "\nexit status: " in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_gives_data(name: str) -> None:
+    inner = WEBSITE.subcommands(COMMANDS[name])
+    given = {one: action.format_help() for one, action in (inner or {name: COMMANDS[name]}).items()}
+    assert [one for one, text in given.items() if "--json" not in text and "JSON" not in text] == []
+    sections = [f"{name} {one}" for one in ("status", "list")] if inner else [name]
+    for section in sections:
+        assert documented(section)
 
 
 @pytest.mark.parametrize(

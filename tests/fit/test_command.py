@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.fields import assert_documented
 from tests.fit import programs
 
 Done = subprocess.CompletedProcess[str]
@@ -42,6 +43,7 @@ def test_a_training(tmp_path: Path) -> None:
         31534080,
         50331648,
     )
+    assert_documented("fit", data)
     assert sum(device["kinds"].values()) == device["allocated"]
     assert device["kinds"]["optimizer state"] == pytest.approx(2 * device["kinds"]["parameters"], rel=0.02)
     assert sum(device["modules"].values()) == device["kinds"]["activations"]

@@ -16,6 +16,7 @@ import torch
 
 pytest.importorskip("pydantic")
 
+from tests.docs.fields import assert_documented
 from torchdevice.catalogue import extract, generated, observe, pages, runner, store
 from torchdevice.catalogue.schema import Catalogue, Change, Evidence, Record, Status, schema
 
@@ -331,6 +332,27 @@ def test_the_commands(small: Path) -> None:
     assert command(empty, "status") == (
         1, "", f"torchdevice catalogue: {empty} is empty: `… catalogue update` fills it\n",
     )  # fmt: skip
+
+
+def data_of(file: Path, *arguments: str) -> tuple[int, Any]:
+    status, text, error = command(file, *arguments, "--json")
+    assert error == ""
+    return status, json.loads(text)
+
+
+def test_the_commands_give_data(small: Path, tmp_path: Path) -> None:
+    status, data = data_of(small, "status")
+    assert_documented("catalogue status", data)
+    assert (status, data["records"], data["status"]["cuda over cpu"]["match"]) == (0, 3, 2)
+    status, data = data_of(small, "list", "--status", "unsupported")
+    assert_documented("catalogue list", data)
+    assert (status, [one["name"] for one in data]) == (0, ["torch.cuda.gds"])
+    assert data_of(small, "list", "--category", "torch.none") == (1, [])
+    status, data = data_of(small, "set", "torch.add", "--note", "a note")
+    assert (status, data["note"]) == (0, "a note")
+    assert json.loads(command(small, "show", "torch.add")[1]) == data
+    status, data = data_of(small, "report", "--out", str(tmp_path / "out"))
+    assert (status, str(tmp_path / "out" / "catalogue.html") in data) == (0, True)
 
 
 def test_the_pages(small: Path, tmp_path: Path) -> None:

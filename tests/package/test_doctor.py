@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 import torch  # noqa: F401  before _C, so that the backend is the activated one
 
+from tests.docs.fields import assert_documented
 from torchdevice import _C
 from torchdevice.cli import doctor
 from torchdevice.cli.doctor import claims
@@ -53,6 +55,17 @@ def test_the_full_block(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     assert lines[-2].startswith(f"{held} of {held} claims hold over {BACKEND} (")
 
 
+def test_data(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(claims, "CLAIMS", {"sparse tensors": claims.CLAIMS["sparse tensors"]})
+    assert doctor.doctor(full=True, as_json=True) == 0
+    data = json.loads(capfd.readouterr().out)
+    assert_documented("doctor", data | {"info": None})
+    assert_documented("info", data["info"])
+    assert [(one["claim"], one["result"], one["detail"]) for one in data["claims"]] == [("sparse tensors", "pass", "")]
+    process = run("--json")
+    assert (process.returncode, json.loads(process.stdout)["claims"]) == (0, []), process.stderr
+
+
 def test_a_claim_that_does_not_hold() -> None:
     finding = doctor._check("streams and events", {"TORCHDEVICE": "0"})
     assert finding.result == "FAIL"
@@ -69,3 +82,9 @@ def test_not_active() -> None:
     process = run("--full", TORCHDEVICE="0")
     assert process.returncode == 1
     assert "FAIL  torchdevice is active" in process.stdout.splitlines()
+    process = run("--full", "--json", TORCHDEVICE="0")
+    assert process.returncode == 1
+    (claim,) = json.loads(process.stdout)["claims"]
+    assert (claim["claim"], claim["result"]) == ("torchdevice is active", "FAIL")
+    assert run(TORCHDEVICE="0").returncode == 0
+    assert run(TORCHDEVICE_MEMORY="lots").returncode == 1

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from tests.docs.fields import assert_documented
 from torchdevice.catalogue import gaps, releases, store, uses
 from torchdevice.catalogue.gaps import Gap
 from torchdevice.catalogue.schema import Catalogue, Evidence, Record, Status
@@ -165,6 +166,7 @@ def test_the_command(
     )
     assert command.gaps(options(catalogue, json=True)) == 1
     data = json.loads(capsys.readouterr().out)
+    assert_documented("gaps", data)
     assert [one["severity"] for one in data] == ["medium", "low"]
     assert command.gaps(options(catalogue, used_by=[tmp_path / "none"])) == 2
     assert capsys.readouterr().err == f"torchdevice gaps: there is no {tmp_path / 'none'}\n"

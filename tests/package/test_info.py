@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import torch
 
+from tests.docs.fields import assert_documented
 from torchdevice import _C
 
 #: What is set for the whole suite, such as the native backend.
@@ -62,3 +65,47 @@ def test_a_misspelt_setting() -> None:
 
 def test_kept_out_by_torchs_switch() -> None:
     assert info(TORCH_DEVICE_BACKEND_AUTOLOAD="0")[0].startswith("torchdevice     not active: ")
+
+
+def data(status: int = 0, **environment: str) -> dict[str, Any]:
+    process = subprocess.run(
+        [sys.executable, "-m", "torchdevice", "info", "--json"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == status, process.stderr
+    found: dict[str, Any] = json.loads(process.stdout)
+    assert_documented("info", found)
+    return found
+
+
+def test_data() -> None:
+    found = data(TORCHDEVICE_COUNT="2", TORCHDEVICE_PROFILE="h100", TORCHDEVICE_FALBACK="")
+    assert (found["active"], found["torch"], found["native_backend"]) == (
+        True,
+        torch.__version__,
+        _C.native_backend_name(),
+    )
+    assert found["devices"][1] == {
+        "device": "cuda:1",
+        "name": "NVIDIA H100 80GB HBM3",
+        "memory": 80 << 30,
+        "multiprocessors": 132,
+        "capability": "9.0",
+    }
+    mistake = "not a setting of torchdevice; did you mean TORCHDEVICE_FALLBACK?"
+    assert {"name": "TORCHDEVICE_FALBACK", "value": "", "mistake": mistake} in found["settings"]
+    assert {"name": "TORCHDEVICE_COUNT", "value": "2", "mistake": None} in found["settings"]
+
+
+def test_data_where_it_is_switched_off() -> None:
+    found = data(TORCHDEVICE="0")
+    assert (found["active"], found["native_backend"], found["devices"]) == (False, None, [])
+
+
+def test_the_exit_status_of_a_failed_activation() -> None:
+    found = data(1, TORCHDEVICE_MEMORY="lots")
+    assert (found["active"], found["devices"]) == (False, [])
+    assert found["reason"].startswith("activation failed: ValueError: TORCHDEVICE_MEMORY must be a size ")

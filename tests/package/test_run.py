@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401  before _C, so that the backend is the activated one
 
+from tests.docs.fields import assert_documented
 from torchdevice import _C
 
 over_mps = pytest.mark.skipif(_C.native_backend_name() != "mps", reason="nothing falls back over the CPU")
@@ -61,6 +62,7 @@ def test_report(program: Path, tmp_path: Path) -> None:
     (eigh,) = (line for line in lines if line.startswith("aten::_linalg_eigh"))
     assert f"{program}:4" in eigh
     report = json.loads(data.read_text())
+    assert_documented("run", report)
     assert report["backend"] == _C.native_backend_name()
     assert "aten::_linalg_eigh" in {operator["name"] for operator in report["operators"]}
 

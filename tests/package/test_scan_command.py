@@ -13,6 +13,7 @@ import pytest
 
 import torchdevice
 from tests.conftest import RunPython
+from tests.docs.fields import assert_documented
 from torchdevice.scan.rules import RULES, Verdict
 
 PROGRAM = """\
@@ -110,6 +111,7 @@ def test_json(folder: Path) -> None:
     process = run(folder, ".", "--json")
     assert process.returncode == 1
     report = json.loads(process.stdout)
+    assert_documented("scan", report)
     assert {name: value for name, value in report.items() if name not in ("findings", "unread")} == {
         "target": ".",
         "files": 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunPython
+from tests.docs.fields import assert_documented
 from torchdevice.settings import AS_UNSET, SETTINGS, mistake, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +64,18 @@ def test_the_command_lists_them() -> None:
         "    number of simulated devices",
         "    unset: 1; empty: as if unset",
     ]
+
+
+def test_the_command_gives_data() -> None:
+    command = [sys.executable, "-m", "torchdevice", "settings", "--json"]
+    environment = {**os.environ, "TORCHDEVICE_COUNT": "2"}
+    data = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert_documented("settings", data)
+    assert [one["name"] for one in data] == list(SETTINGS)
+    assert data[1] == {
+        "name": "TORCHDEVICE_COUNT", "values": "1 to 64", "unset": "1", "empty": "as if unset",
+        "meaning": "number of simulated devices", "at_build": False, "value": "2",
+    }  # fmt: skip
 
 
 def test_the_command_needs_no_torch(run_python: RunPython) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.fields import assert_documented
 from torchdevice.testing.ledger import Entry
 from torchdevice.testing.ledger import load as load_ledger
 from torchdevice.testing.suite.profile import Profile, ProfileError, choose, load, project_name, shipped
@@ -181,6 +182,7 @@ def test_pytorchs_own_kind_of_tests(tmp_path: Path) -> None:
     process = run(tmp_path / "pytorch", "pytorch", "test_things.py", "--json")
     assert process.returncode == 1, process.stderr
     data = json.loads(process.stdout)
+    assert_documented("suite", data)
     assert data["facts"]["profile"] == "torch"
     found = {one["test"]: one["verdict"] for one in data["tests"]}
     assert found == {
@@ -198,6 +200,8 @@ def test_the_default_device_of_tests_that_know_of_none(project: Path) -> None:
 
 
 def test_the_profiles_are_listed(project: Path) -> None:
+    process = run(project, "--profiles", "--json")
+    assert json.loads(process.stdout).keys() == shipped().keys()
     process = run(project, "--profiles")
     assert process.returncode == 0
     assert "accelerate      PyPI's source distribution" in process.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.docs.fields import assert_documented
 from torchdevice import _C
 from torchdevice.cli.why import why
 from torchdevice.operators import known
@@ -205,7 +206,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         "  float16         native: the kernel computes in float16\n"
     )
     assert why("linalg.eigh", None, as_json=True) == 0
-    (data,) = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    assert_documented("why", found)
+    (data,) = found
     assert data["how"] == "decomposed"
     assert data["how_in_words"] == HOW["decomposed"]
     assert data["runs_natively"] is True

@@ -11,9 +11,12 @@ import argparse
 import importlib
 import sys
 
-#: What each does, in the list of commands, and in its own help where that is another sentence.
+#: What each does, in the list of commands and in its own help.
 _COMMANDS = {
-    "info": ("is torchdevice active here, why or why not, and over what", None),
+    "info": (
+        "is torchdevice active here, why or why not, and over what",
+        "Is torchdevice active here, why or why not, over what, and how is it set.",
+    ),
     "run": (
         "run a program, with a report of what fell back to the CPU",
         "Run a program as Python would, and tell what it did on device cuda.",
@@ -46,8 +49,14 @@ _COMMANDS = {
         "run another project's own tests on cuda and on the CPU, and compare",
         "Run another project's own tests on cuda and, without torchdevice, on the CPU; say what differs.",
     ),
-    "doctor": ("a block of text to paste into a report", None),
-    "settings": ("the environment variables that torchdevice reads", None),
+    "doctor": (
+        "a block of text to paste into a report",
+        "A block of text to paste into a report: this installation, and with --full what holds on this machine.",
+    ),
+    "settings": (
+        "the environment variables that torchdevice reads",
+        "The environment variables that torchdevice reads: what each may be, and what it means.",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchdevice import progress
 from torchdevice.cli.values import at_least_one
 
 if TYPE_CHECKING:
@@ -34,24 +35,29 @@ exit status: 0 done, 1 no such name or a file that cannot be used, 2 wrong usage
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, default=Path("catalogue.json"), help="the catalogue (catalogue.json)")
     actions = parser.add_subparsers(dest="action", required=True)
-    update = actions.add_parser("update", help="find all names of the installed torch, and run them")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    update = action("update", "find all names of the installed torch, and run them")
     update.add_argument("--only", metavar="PREFIX", nargs="+", default=[""], help="run names that begin so, no others")
     update.add_argument("--names-only", action="store_true", help="run nothing")
     update.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes (2)")
-    for name, text in (("status", "how many there are of each"), ("list", "names and what came of them")):
-        one = actions.add_parser(name, help=text)
-        one.add_argument("--json", action="store_true", help="print it as data")
-        if name == "list":
-            one.add_argument("--category", help="such as torch.linalg")
-            one.add_argument("--status", help="such as unsupported")
-    show = actions.add_parser("show", help="all that is known of a name, as JSON")
+    status = action("status", "how many there are of each")
+    listing = action("list", "names and what came of them")
+    listing.add_argument("--category", help="such as torch.linalg")
+    listing.add_argument("--status", help="such as unsupported")
+    show = action("show", "all that is known of a name, as JSON")
     show.add_argument("name")
-    note = actions.add_parser("set", help="write a note to a name; updates keep it")
+    show.set_defaults(json=True)
+    note = action("set", "write a note to a name; updates keep it")
     note.add_argument("name")
     note.add_argument("--note", required=True)
-    report = actions.add_parser("report", help="Markdown by category, one HTML page with search, JSON")
+    report = action("report", "Markdown by category, one HTML page with search, JSON")
     report.add_argument("--out", type=Path, required=True, metavar="DIR")
-    actions.add_parser("schema", help="the JSON Schema of the file")
+    for one in (update, status, listing, note, report):
+        one.add_argument("--json", action="store_true", help="print what is told as data")
+    action("schema", "the JSON Schema of the file")
     parser.set_defaults(call=catalogue)
 
 
@@ -68,7 +74,8 @@ def catalogue(arguments: argparse.Namespace) -> int:
     try:
         if arguments.action == "update":
             return _update(arguments)
-        known = store.load(arguments.file, "0.0")
+        with progress.during(f"reading {arguments.file}"):
+            known = store.load(arguments.file, "0.0")
         if not known.records:
             print(f"torchdevice catalogue: {arguments.file} is empty: `… catalogue update` fills it", file=sys.stderr)
             return UNFIT
@@ -77,7 +84,7 @@ def catalogue(arguments: argparse.Namespace) -> int:
         if arguments.action == "list":
             return _list(known, arguments)
         if arguments.action == "report":
-            return _report(known, arguments.out)
+            return _report(known, arguments.out, arguments.json)
         record = known.records.get(arguments.name)
         if record is None:
             near = difflib.get_close_matches(arguments.name, known.records, n=1)
@@ -87,7 +94,7 @@ def catalogue(arguments: argparse.Namespace) -> int:
         if arguments.action == "set":
             record.note = arguments.note
             store.save(known, arguments.file)
-        else:
+        if arguments.json:
             print(record.model_dump_json(indent=2))
         return DONE
     except store.CatalogueError as error:
@@ -96,6 +103,7 @@ def catalogue(arguments: argparse.Namespace) -> int:
 
 
 def _update(arguments: argparse.Namespace) -> int:
+    progress.import_torch()
     import torch
 
     from torchdevice import activation
@@ -103,12 +111,13 @@ def _update(arguments: argparse.Namespace) -> int:
 
     minor = extract.minor()
     known = store.load(arguments.file, minor)
-    found = extract.extract()
-    store.merge(known, found, minor)
-    store.save(known, arguments.file)
+    with progress.during("looking for names in torch"):
+        found = extract.extract()
+        store.merge(known, found, minor)
+        store.save(known, arguments.file)
     print(f"{len(found)} names of torch {torch.__version__}, {len(known.records)} in {arguments.file}", file=sys.stderr)
     if arguments.names_only:
-        return DONE
+        return _tell_status(known, as_json=True) if arguments.json else DONE
     state = activation.status()
     if not state.active:
         print(f"torchdevice catalogue: nothing was run: torchdevice is not active: {state.reason}", file=sys.stderr)
@@ -144,24 +153,28 @@ def _update(arguments: argparse.Namespace) -> int:
         store.take_status(record, device, schema.Status(value=outcome.value, reason=outcome.reason, evidence=evidence))
     store.save(known, arguments.file)
     journal.remove()
-    return _tell_status(known, as_json=False)
+    return _tell_status(known, arguments.json)
 
 
-def _report(known: Catalogue, folder: Path) -> int:
+def _report(known: Catalogue, folder: Path, as_json: bool) -> int:
     from torchdevice.catalogue import pages
 
     try:
-        files = pages.write(known, folder)
+        with progress.during(f"writing {folder}"):
+            files = pages.write(known, folder)
     except OSError as error:
         print(f"torchdevice catalogue: cannot write {folder}: {error.strerror}", file=sys.stderr)
         return UNFIT
-    print(f"{len(files)} files in {folder}; {folder / 'catalogue.html'} opens in a browser")
+    if as_json:
+        print(json.dumps([str(file) for file in files], indent=2))
+    else:
+        print(f"{len(files)} files in {folder}; {folder / 'catalogue.html'} opens in a browser")
     return DONE
 
 
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r{done} of {total}" if done < total else "\r\x1b[K", end="", file=sys.stderr, flush=True)
+        progress.show(f"{done} of {total}" if done < total else "")
     elif done % 200 == 0 or done == total:
         print(f"{done} of {total}", file=sys.stderr, flush=True)
 
@@ -199,8 +212,8 @@ def _list(known: Catalogue, arguments: argparse.Namespace) -> int:
             rows.append({"name": name, "kind": record.kind, "category": record.category, "status": values})
     if arguments.json:
         print(json.dumps(rows, indent=2))
-        return DONE
-    for row in rows:
-        told = ", ".join(f"{device}: {value}" for device, value in row["status"].items())
-        print(f"{row['name']}  {told}".rstrip())
+    else:
+        for row in rows:
+            told = ", ".join(f"{device}: {value}" for device, value in row["status"].items())
+            print(f"{row['name']}  {told}".rstrip())
     return DONE if rows else UNFIT

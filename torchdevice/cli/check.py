@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from torchdevice import progress
 from torchdevice.activation import NOT_ACTIVE, status
 from torchdevice.check import session, suppressions
 from torchdevice.cli.values import add_program, count, new_file, program_of
@@ -41,8 +42,7 @@ def check(arguments: argparse.Namespace) -> int:
     if program is None:
         return 2
     os.environ[session.SETTING] = arguments.only
-    import torch  # noqa: F401, activates torchdevice
-
+    progress.import_torch()
     if not status().active:
         print(f"torchdevice check: {NOT_ACTIVE}{status().reason}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from torchdevice import progress
 from torchdevice.cli.values import new_file
 
 #: Exit statuses; argparse has the last one too.
@@ -53,25 +54,31 @@ def gaps(arguments: argparse.Namespace) -> int:
     if missing:
         print(f"torchdevice gaps: there is no {missing[0]}", file=sys.stderr)
         return USAGE
+    progress.import_torch()
     import torch
 
     try:
-        known = store.load(arguments.file, "0.0")
+        with progress.during(f"reading {arguments.file}"):
+            known = store.load(arguments.file, "0.0")
         if not known.records:
             hint = "`python -m torchdevice catalogue update` makes it"
             print(f"torchdevice gaps: {arguments.file} is empty: {hint}", file=sys.stderr)
             return USAGE
         found = found_by.of_catalogue(known)
-        with tempfile.TemporaryDirectory() as folder:
+        signatures = "reading signatures, with torchdevice and without it"
+        with progress.during(signatures), tempfile.TemporaryDirectory() as folder:
             found += found_by.of_patches(Path(folder))
         if arguments.against is not None:
-            here = releases.read(Path(torch.__file__).parent)
-            found += found_by.of_release(here, releases.read(arguments.against), arguments.against.name)
+            with progress.during(f"comparing with {arguments.against}"):
+                here = releases.read(Path(torch.__file__).parent)
+                found += found_by.of_release(here, releases.read(arguments.against), arguments.against.name)
     except (store.CatalogueError, releases.ReleaseError) as error:
         print(f"torchdevice gaps: {error}", file=sys.stderr)
         return USAGE
     if arguments.used_by:
-        counts, uses_in = uses.count(arguments.used_by), ", ".join(map(str, arguments.used_by))
+        uses_in = ", ".join(map(str, arguments.used_by))
+        with progress.during(f"counting uses in {uses_in}"):
+            counts = uses.count(arguments.used_by)
     else:
         table = uses.shipped()
         counts, uses_in = table.counts, str(table)

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchdevice import progress
 from torchdevice.cli.values import new_file
-from torchdevice.scan.analysis import Progress, scan
+from torchdevice.scan.analysis import scan
 from torchdevice.scan.files import TargetError
 from torchdevice.scan.findings import Finding, Report
 from torchdevice.scan.rules import Verdict
@@ -53,7 +54,8 @@ class Options:
 def run(target: str, options: Options) -> int:
     """Scan and tell; returns the exit status."""
     try:
-        report = scan(target, _progress())
+        with progress.during(f"looking for files in {target}"):
+            report = scan(target, _show)
     except TargetError as error:
         print(f"torchdevice scan: {error}", file=sys.stderr)
         return USAGE
@@ -65,16 +67,9 @@ def run(target: str, options: Options) -> int:
     return FITS if report.fits else DOES_NOT_FIT
 
 
-def _progress() -> Progress | None:
-    """A line on a terminal, for what takes longer than a moment."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if total >= 100 and (done % 20 == 0 or done == total):
-            print(f"\r{done} of {total} files" if done < total else "\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    return show
+def _show(done: int, total: int) -> None:
+    if done % 20 == 1:
+        progress.show(f"{done} of {total} files")
 
 
 def to_json(report: Report) -> dict[str, object]:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchdevice import progress
 from torchdevice.cli.values import at_least_one
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="files or folders of tests in it (all)")
     parser.add_argument("-k", dest="tests", default="", metavar="EXPRESSION", help="pytest's, for a part of the tests")
     parser.add_argument("--profile", metavar="NAME|FILE", help="what its tests need (found by the project's name)")
-    parser.add_argument("--profiles", action="store_true", help="list the profiles that there are")
+    parser.add_argument("--profiles", action="store_true", help="list the profiles that there are, and do nothing else")
     parser.add_argument("--out", type=Path, metavar="DIR", help="journals, logs, report (out/suite/PROJECT)")
     parser.add_argument("--fresh", action="store_true", help="begin anew; what is there is renamed")
     parser.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes at a time (2)")
@@ -70,8 +71,7 @@ def suite(arguments: argparse.Namespace) -> int:
         return USAGE
     try:
         if arguments.profiles:
-            for name, path in profile.shipped().items():
-                print(f"{name:<16}{profile.load(path).about}")
+            _list({name: profile.load(path).about for name, path in profile.shipped().items()}, arguments.json)
             return CLEAN
         if arguments.project is None or not arguments.project.is_dir():
             raise plan.SuiteError(f"there is no folder {arguments.project}" if arguments.project else "name a PROJECT")
@@ -79,13 +79,15 @@ def suite(arguments: argparse.Namespace) -> int:
         count = len(todo.files)
         files = "1 file" if count == 1 else f"{count:,} files"
         print(f"{files} of tests, profile {todo.name}, {arguments.jobs} at a time; {todo.out}", file=sys.stderr)
-        facts = _facts(arguments.project, todo)
+        with progress.during("asking torch"):
+            facts = _facts(arguments.project, todo)
         todo.begin(arguments.fresh)
         run = runner.Runner(todo, _tell)
         is_whole = _watched(run)
-        found = verdicts.compare(todo)
-        facts["took"] = _took(found)
-        pages.write(todo, found, facts)
+        with progress.during("comparing"):
+            found = verdicts.compare(todo)
+            facts["took"] = _took(found)
+            pages.write(todo, found, facts)
     except (plan.SuiteError, profile.ProfileError, ValueError) as error:
         print(f"torchdevice suite: {error}", file=sys.stderr)
         return USAGE
@@ -97,6 +99,11 @@ def suite(arguments: argparse.Namespace) -> int:
         print("torchdevice suite: no test was run", file=sys.stderr)
         return USAGE
     return CLEAN if found.is_clean else DIFFERS
+
+
+def _list(profiles: dict[str, str], as_json: bool) -> None:
+    lines = (f"{name:<16}{about}" for name, about in profiles.items())
+    print(json.dumps(profiles, indent=1) if as_json else "\n".join(lines))
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -174,7 +181,7 @@ def _watched(run: Runner) -> bool:
 
     def show() -> None:
         while not ended.wait(0.5):
-            print(f"\r\x1b[K{_so_far(run.state)}", end="", file=sys.stderr, flush=True)
+            progress.show(_so_far(run.state))
 
     watcher = threading.Thread(target=show, daemon=True) if sys.stderr.isatty() else None
     if watcher is not None:
@@ -187,7 +194,7 @@ def _watched(run: Runner) -> bool:
         ended.set()
         if watcher is not None:
             watcher.join()
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            progress.show("")
     return True
 
 

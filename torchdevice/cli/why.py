@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from torchdevice import progress
 from torchdevice.activation import status
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def why(operator: str, dtype: str | None, as_json: bool) -> int:
     """Tell; returns the exit status."""
-    import torch  # noqa: F401, activates torchdevice
-
+    progress.import_torch()
     state = status()
     if not state.active:
         print(f"torchdevice why: torchdevice is not active: {state.reason}", file=sys.stderr)

@@ -8,12 +8,14 @@ import time
 import traceback
 from pathlib import Path
 
+from torchdevice import progress
 from torchdevice.fit.record import Record
 from torchdevice.program import Program
 
 
 def main(target: Path, program: Program) -> int:
     """Run the program, leave the record, return the exit status."""
+    progress.import_torch()
     import torch
 
     from torchdevice.fit import kinds, observed

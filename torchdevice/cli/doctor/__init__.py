@@ -7,22 +7,27 @@ crashes or hangs is a line in the block.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torchdevice
-from torchdevice.cli.info import describe
+from torchdevice import progress
+from torchdevice.cli import info
 
 EPILOG = """\
 examples:
   torchdevice doctor
   torchdevice doctor --full
+  torchdevice doctor --full --json
 
-exit status: 0 every claim that was checked holds, 1 one does not
+exit status: 0 every claim that was checked holds, 1 one does not; without --full that of `torchdevice info`
 """
 
 #: A claim that takes longer hangs.
@@ -45,48 +50,73 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="check every claim on this machine, for minutes")
-    parser.set_defaults(call=lambda arguments: doctor(arguments.full))
+    parser.add_argument("--json", action="store_true", help="print it as data, at the end")
+    parser.set_defaults(call=lambda arguments: doctor(arguments.full, arguments.json))
 
 
-def doctor(full: bool) -> int:
-    """Print the block; 0 if nothing failed."""
+def doctor(full: bool, as_json: bool = False) -> int:
+    """Tell, claim by claim; returns the exit status."""
+    facts = info.data()
+    findings = check_claims() if full else iter(())
+    found = _listed(facts, findings) if as_json else _told(facts, findings, full)
+    return 1 if failures(found) else 0 if full else info.exit_status(facts)
+
+
+def _listed(facts: dict[str, Any], findings: Iterator[Finding]) -> list[Finding]:
+    found = list(findings)
+    data = {**machine(), "info": facts, "claims": [asdict(finding) for finding in found]}
+    print(json.dumps(data, indent=2))
+    return found
+
+
+def _told(facts: dict[str, Any], findings: Iterator[Finding], full: bool) -> list[Finding]:
+    here = machine()
     print("```")
-    print(machine())
-    print(describe(), flush=True)
-    failures = check_claims() if full else 0
+    print(f"torchdevice-ext {here['torchdevice']}, Python {here['python']}")
+    print(f"machine         {here['machine']}, {here['system']}")
+    print(info.text(facts), flush=True)
+    found = []
+    for finding in findings:
+        print(finding, flush=True)
+        found.append(finding)
+    if full and facts["active"]:
+        checked = [finding for finding in found if finding.result != "-"]
+        held = len(checked) - failures(checked)
+        seconds = sum(finding.seconds for finding in checked)
+        print(f"{held} of {len(checked)} claims hold over {facts['native_backend']} ({seconds:.0f} s)")
     print("```")
-    return 1 if failures else 0
+    return found
 
 
-def machine() -> str:
+def failures(findings: list[Finding]) -> int:
+    return sum(finding.result == "FAIL" for finding in findings)
+
+
+def machine() -> dict[str, str]:
     system = f"macOS {platform.mac_ver()[0]}" if sys.platform == "darwin" else platform.platform()
-    return (
-        f"torchdevice-ext {torchdevice.__version__}, Python {platform.python_version()}\n"
-        f"machine         {platform.machine()}, {system}"
-    )
+    return {
+        "torchdevice": torchdevice.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": system,
+    }
 
 
-def check_claims() -> int:
-    """Check one after the other, printing each; returns how many failed."""
+def check_claims() -> Iterator[Finding]:
+    """Check one after the other."""
     if not torchdevice.status().active:
-        print("FAIL  torchdevice is active")
-        return 1
+        yield Finding("torchdevice is active", "FAIL", "")
+        return
     from torchdevice import _C  # this and the claims load only where torch is imported
     from torchdevice.cli.doctor.claims import CLAIMS
 
-    backend = _C.native_backend_name()
-    findings = []
-    for claim in CLAIMS.values():
+    for number, claim in enumerate(CLAIMS.values(), 1):
         if claim.applies():
-            findings.append(_check(claim.name, claim.environment))
+            with progress.during(f"claim {number} of {len(CLAIMS)}: {claim.name}"):
+                finding = _check(claim.name, claim.environment)
+            yield finding
         else:
-            findings.append(Finding(claim.name, "-", f"not over {backend}"))
-        print(findings[-1], flush=True)
-    checked = [finding for finding in findings if finding.result != "-"]
-    failures = sum(finding.result == "FAIL" for finding in checked)
-    seconds = sum(finding.seconds for finding in checked)
-    print(f"{len(checked) - failures} of {len(checked)} claims hold over {backend} ({seconds:.0f} s)")
-    return failures
+            yield Finding(claim.name, "-", f"not over {_C.native_backend_name()}")
 
 
 def _check(name: str, environment: dict[str, str]) -> Finding:
