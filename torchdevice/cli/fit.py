@@ -46,7 +46,7 @@ def fit(arguments: argparse.Namespace) -> int:
         record = run(program, Devices(profile, arguments.devices, arguments.memory))
     except LostError as error:
         print(f"torchdevice fit: {error}", file=sys.stderr)
-        return 1
+        return error.status
     sys.stdout.flush()
     print(report.text(record, profile), file=sys.stderr)
     if arguments.json is not None:

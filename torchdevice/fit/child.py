@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from torchdevice import progress
 from torchdevice.fit.record import Record
 from torchdevice.program import Program
+
+#: Entries of the allocator's history that are kept, the last ones: a long program would fill the host's memory.
+EVENTS = 300_000
+
+
+class _Terminated(BaseException):
+    """SIGTERM came, as of `timeout`."""
 
 
 def main(target: Path, program: Program) -> int:
@@ -18,28 +28,60 @@ def main(target: Path, program: Program) -> int:
     progress.import_torch()
     import torch
 
+    from torchdevice import activation
     from torchdevice.fit import kinds, observed
 
+    if not activation.status().active:
+        raise SystemExit(f"torchdevice fit: {activation.NOT_ACTIVE}{activation.status().reason}")
     record = Record()
     marks = kinds.Marks()
     marks.install()
-    torch.cuda.memory._record_memory_history(context="alloc", stacks="python")
+    torch.cuda.memory._record_memory_history(context="alloc", stacks="python", max_entries=EVENTS)
+    process = os.getpid()
     start = time.perf_counter()
+
+    def leave() -> None:
+        record.seconds = time.perf_counter() - start
+        marks.remove()
+        record.resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        observed.fill(record, marks)
+        record.write(target)
+
+    def leave_at_once(status: int) -> NoReturn:
+        """`os._exit` ends the program without an exception."""
+        if os.getpid() == process:
+            _end(record, status)
+            leave()
+        end_process(status)
+
+    end_process, os._exit = os._exit, leave_at_once
+    signal.signal(signal.SIGTERM, lambda *_: _terminate(process))
     try:
-        record.status = program.run()
-        record.ending = "ended" if record.status == 0 else "failed"
+        _end(record, program.run())
     except KeyboardInterrupt:
-        record.status, record.ending = 130, "interrupted"
+        record.status, record.ending = 128 + signal.SIGINT, "interrupted"
+    except _Terminated:
+        record.status, record.ending = 128 + signal.SIGTERM, "interrupted"
     except BaseException as error:
         traceback.print_exc()
         record.status, record.error = 1, f"{type(error).__name__}: {error}"
         record.ending = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
-    record.seconds = time.perf_counter() - start
-    marks.remove()
-    record.resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    observed.fill(record, marks)
-    record.write(target)
+    os._exit = end_process
+    if os.getpid() == process:  # what the program forked is no part of the report
+        leave()
     return record.status
+
+
+def _end(record: Record, status: int) -> None:
+    record.status = status
+    record.ending = "ended" if status == 0 else "failed"
+
+
+def _terminate(process: int) -> None:
+    if os.getpid() == process:
+        raise _Terminated
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

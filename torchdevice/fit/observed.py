@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,14 +25,15 @@ class _Block(NamedTuple):
     address: int
     size: int
     born: int  #: microseconds
-    position: int  #: in the device's trace
+    position: int  #: in the device's trace; below 0 before it
     entry: dict[str, Any]
 
 
 def fill(record: Record, marks: Marks) -> None:
     """The memory of each device that was used, what was read, and the work."""
-    traces = torch.cuda.memory._snapshot()["device_traces"]
-    for device in range(torch.cuda.device_count()):
+    snapshot = torch.cuda.memory._snapshot()
+    devices = range(torch.cuda.device_count())
+    for device in devices:
         peak = Peak(
             device,
             torch.cuda.max_memory_allocated(device),
@@ -39,8 +41,12 @@ def fill(record: Record, marks: Marks) -> None:
             torch.cuda.memory_allocated(device),
         )
         if peak.reserved:
-            _explain(peak, traces[device], marks)
+            _explain(peak, snapshot, marks)
             record.peaks.append(peak)
+        record.ooms += torch.cuda.memory_stats(device).get("num_ooms", 0)
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < sum(torch.cuda.mem_get_info(device)[1] for device in devices):
+        record.address_space = limit
     record.reads = [Read(what, where, count) for what, where, count in _C.dry_host_reads()]
     record.work = [work_of(*call) for call in _C.dry_calls()]
     record.steps = marks.steps
@@ -48,9 +54,11 @@ def fill(record: Record, marks: Marks) -> None:
     record.tf32 = torch.backends.cuda.matmul.allow_tf32
 
 
-def _explain(peak: Peak, trace: list[dict[str, Any]], marks: Marks) -> None:
+def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks) -> None:
     """Of what kind the blocks are that lived at the peak, and where the program was."""
-    blocks, moment, deaths = _at_peak(trace)
+    trace = snapshot["device_traces"][peak.device]
+    older = _older(trace, [one for one in snapshot["segments"] if one["device"] == peak.device])
+    blocks, moment, deaths = _at_peak(trace, older)
     if moment is not None:
         peak.stack = _lines(moment.get("frames", ()))
     kinds: dict[str, int] = defaultdict(int)
@@ -61,25 +69,46 @@ def _explain(peak: Peak, trace: list[dict[str, Any]], marks: Marks) -> None:
         if kind == "activations":
             modules[_anonymous(block.entry["user_metadata"])] += block.size
     rest = peak.allocated - sum(kinds.values())
-    if rest:
+    if older and rest:
+        peak.is_cut = True
+        kinds["of a moment that the history no longer has"] += rest
+    elif rest:
         kinds["rounding, and remainders that are not split off"] += rest
     peak.kinds = dict(sorted(kinds.items(), key=lambda one: -one[1]))
     peak.modules = dict(sorted(modules.items(), key=lambda one: -one[1]))
 
 
-def _at_peak(trace: list[dict[str, Any]]) -> tuple[list[_Block], dict[str, Any] | None, dict[int, int]]:
+def _older(trace: list[dict[str, Any]], segments: list[dict[str, Any]]) -> list[_Block]:
+    """Blocks that were there before the history begins, which keeps only the last entries."""
+    known: set[int] = set()
+    found: list[tuple[int, int]] = []
+    for entry in trace:
+        if entry["action"] == "alloc":
+            known.add(entry["addr"])
+        elif entry["action"] == "free_requested" and entry["addr"] not in known:
+            known.add(entry["addr"])
+            found.append((entry["addr"], entry["size"]))
+    found += [
+        (block["address"], block["size"])
+        for segment in segments
+        for block in segment["blocks"]
+        if block["state"] == "active_allocated" and block["address"] not in known
+    ]
+    return [_Block(address, _rounded(size), 0, ~number, {}) for number, (address, size) in enumerate(found)]
+
+
+def _at_peak(
+    trace: list[dict[str, Any]], older: list[_Block]
+) -> tuple[list[_Block], dict[str, Any] | None, dict[int, int]]:
     """The blocks that lived when most was allocated, the allocation that made it so, and when blocks died."""
-    live: dict[int, _Block] = {}
-    total = most = 0
-    best: list[_Block] = []
+    live = {block.address: block for block in older}
+    total = most = sum(block.size for block in older)
     moment: dict[str, Any] | None = None
     deaths: dict[int, int] = {}
     peak_at = -1
     for position, entry in enumerate(trace):
         if entry["action"] == "alloc":
-            size = -(-entry["size"] // _UNIT) * _UNIT
-            live[entry["addr"]] = _Block(entry["addr"], size, entry["time_us"], position, entry)
-            total += size
+            total += _add(live, position, entry)
             if total > most:
                 most, peak_at, moment = total, position, entry
         elif entry["action"] == "free_requested":
@@ -88,19 +117,29 @@ def _at_peak(trace: list[dict[str, Any]]) -> tuple[list[_Block], dict[str, Any] 
                 total -= gone.size
                 deaths[gone.position] = entry["time_us"]
     # Once more up to that moment: to copy the blocks at each new peak would take the square of their number.
-    live.clear()
+    live = {block.address: block for block in older}
     for position, entry in enumerate(trace[: peak_at + 1]):
         if entry["action"] == "alloc":
-            size = -(-entry["size"] // _UNIT) * _UNIT
-            live[entry["addr"]] = _Block(entry["addr"], size, entry["time_us"], position, entry)
+            _add(live, position, entry)
         elif entry["action"] == "free_requested":
             live.pop(entry["addr"], None)
-    best = list(live.values())
-    return best, moment, deaths
+    return list(live.values()), moment, deaths
+
+
+def _add(live: dict[int, _Block], position: int, entry: dict[str, Any]) -> int:
+    size = _rounded(entry["size"])
+    live[entry["addr"]] = _Block(entry["addr"], size, entry["time_us"], position, entry)
+    return size
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _UNIT) * _UNIT
 
 
 def _kind(block: _Block) -> str:
     """Of a block that no hook has seen: by the code that allocated it."""
+    if not block.entry:
+        return "from before the history that is kept"
     names = {(Path(frame["filename"]).parent.name, frame["name"]) for frame in block.entry.get("frames", ())}
     if any(folder == "optim" for folder, _name in names):
         return "temporary, of the optimizer"

@@ -19,6 +19,7 @@ class Peak:
     kinds: dict[str, int] = field(default_factory=dict)  #: bytes by kind; their sum is `allocated`
     modules: dict[str, int] = field(default_factory=dict)  #: bytes of activations by module
     stack: list[str] = field(default_factory=list)  #: "file:line function", innermost first, of the program's code
+    is_cut: bool = False  #: the history no longer has that moment: kinds and stack are of the highest one that it has
 
 
 @dataclass
@@ -51,6 +52,8 @@ class Record:
     ending: str = "ended"  #: or "failed", "out of memory", "interrupted"
     error: str = ""
     status: int = 0
+    ooms: int = 0  #: how often the program was refused memory of a device, and perhaps went on
+    address_space: int | None = None  #: bytes that the process may have, where that is less than the devices' memory
     seconds: float = 0.0  #: that the dry run took
     resident: int = 0  #: most bytes of the host's memory
     peaks: list[Peak] = field(default_factory=list)

@@ -19,9 +19,19 @@ _ENDINGS = {
 
 
 def fits(record: Record, profile: str) -> bool:
-    """Whether the largest peak, with what a GPU takes beside it, is within the profile's memory."""
-    largest = max((peak.reserved for peak in record.peaks), default=0)
-    return record.ending != "out of memory" and largest + _beside(profile) <= GPUS[profile].memory
+    """Whether the largest peak, with what a GPU takes beside it, is within the profile's memory.
+
+    A program that was refused memory and went on did not have what it asked for: it does not fit.
+    """
+    return not _ran_out(record) and _largest(record) + _beside(profile) <= GPUS[profile].memory
+
+
+def _ran_out(record: Record) -> bool:
+    return record.ending == "out of memory" or record.ooms > 0
+
+
+def _largest(record: Record) -> int:
+    return max((peak.reserved for peak in record.peaks), default=0)
 
 
 def data(record: Record, profile: str) -> dict[str, Any]:
@@ -38,6 +48,8 @@ def data(record: Record, profile: str) -> dict[str, Any]:
         "fits": fits(record, profile),
         "fits_profiles": _profiles_that_fit(record),
         "ending": record.ending,
+        "out_of_memory": record.ooms,
+        "address_space": record.address_space if _ran_out(record) else None,
         "error": record.error,
         "status": record.status,
         "devices": devices,
@@ -66,7 +78,7 @@ def _beside(profile: str) -> int:
 
 
 def _profiles_that_fit(record: Record) -> list[str]:
-    return [] if record.ending != "ended" else [name for name in GPUS if fits(record, name)]
+    return [] if record.ending != "ended" or _ran_out(record) else [name for name in GPUS if fits(record, name)]
 
 
 def _estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
@@ -79,25 +91,38 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
     yield f"torchdevice fit: {profile}, {size(gpu.memory)}; nothing was computed"
     if record.ending != "ended":
         yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
+    if record.ooms and record.ending != "out of memory":
+        yield f"It was refused memory of the device, and went on, {record.ooms} x; all figures are of what it got."
     if not record.peaks:
         yield "No memory of a device was used."
-        return
     for peak in record.peaks:
         yield ""
         yield from _memory(peak)
         yield ""
         yield from _time(record, profile, peak.device)
     yield ""
-    verdict = "fits" if fits(record, profile) else "DOES NOT FIT"
-    largest = max(peak.reserved for peak in record.peaks)
-    yield f"{verdict}: {size(largest)} reserved and {size(_beside(profile))} beside it, of {size(gpu.memory)}"
+    yield from _verdict(record, profile)
     for one in beside(profile):
         yield f"  {size(one.bytes):>11}  {one.what} ({one.source})"
-    if record.ending == "ended":
+    if record.ending == "ended" and not _ran_out(record):
         yield f"  it fits: {', '.join(_profiles_that_fit(record)) or 'no profile'}"
     yield ""
     yield from _reads(record)
     yield f"The dry run took {record.seconds:.1f} s and {size(record.resident)} of the host's memory."
+
+
+def _verdict(record: Record, profile: str) -> Iterator[str]:
+    if _ran_out(record) and record.address_space is not None:
+        yield (
+            f"NO VERDICT: this process may take {size(record.address_space)} of address space (ulimit -v), less than "
+            "the devices have, and it may be this that ran out. Run it under `ulimit -v unlimited`."
+        )
+        return
+    verdict = "DOES NOT FIT" if not fits(record, profile) else "fits" if record.ending == "ended" else "fits so far"
+    yield (
+        f"{verdict}: {size(_largest(record))} reserved and {size(_beside(profile))} beside it, "
+        f"of {size(GPUS[profile].memory)}"
+    )
 
 
 def _table(rows: Iterable[tuple[str, int]], total: int) -> Iterator[str]:
@@ -110,6 +135,8 @@ def _memory(peak: Peak) -> Iterator[str]:
         f"cuda:{peak.device}: peak {size(peak.allocated)} allocated ({peak.allocated} bytes), "
         f"{size(peak.reserved)} reserved ({peak.reserved} bytes)"
     )
+    if peak.is_cut:
+        yield "  The history no longer has that moment. Kinds and lines are of the highest one that it has."
     yield from _table(peak.kinds.items(), peak.allocated)
     if peak.modules:
         yield "  activations by module:"

@@ -26,12 +26,18 @@ class Devices:
 class LostError(RuntimeError):
     """The process ended without a record."""
 
+    def __init__(self, status: int) -> None:
+        how = f"it was ended by {signal.Signals(-status).name}" if status < 0 else f"it ended with status {status}"
+        super().__init__(f"the program left no record; {how}")
+        #: As a shell has it; a program that ends well leaves a record.
+        self.status = 128 - status if status < 0 else status or 1
+
 
 def run(program: Program, devices: Devices) -> Record:
     """Run it; what it prints is printed.
 
     Raises:
-        LostError: the process was killed.
+        LostError: the process was killed, or became another program.
     """
     settings = {
         "TORCHDEVICE": "1",
@@ -48,15 +54,17 @@ def run(program: Program, devices: Devices) -> Record:
         status = _wait(child)
         if target.exists():
             return Record.read(target)
-    if status < 0:
-        raise LostError(f"the program was ended by {signal.Signals(-status).name} and left no record")
-    raise LostError(f"the program left no record; it ended with status {status}")
+    raise LostError(status)
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """The child gets Ctrl-C itself, and then has its record to write."""
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
+    """The child gets Ctrl-C itself, and SIGTERM from here; then it has its record to write."""
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
