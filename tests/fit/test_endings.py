@@ -88,7 +88,8 @@ def test_address_space_that_runs_out_is_no_verdict(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )  # fmt: skip
     assert done.returncode == 1
-    assert "NO VERDICT: this process may take 16.00 GiB of address space (ulimit -v)" in done.stderr
+    assert "NO VERDICT: it may be the process's address space that ran out (ulimit -v)" in done.stderr
+    assert "needs as much as the devices have memory, and has 16.00 GiB" in done.stderr
     assert "FIT:" not in done.stderr
 
 

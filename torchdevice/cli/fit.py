@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from torchdevice.cli.values import add_program, new_file, program_of
 from torchdevice.fit import report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
+from torchdevice.fit.search import Range, search
 
 #: Exit status of a program that did what it should, but does not fit; and of a mistake on the command line.
 DOES_NOT_FIT, MISTAKE = 4, 2
@@ -18,9 +21,11 @@ EPILOG = """\
 examples:
   torchdevice fit --profile h100 train.py --batch 64
   torchdevice fit --profile rtx4090 --json fit.json -m mypackage.train
+  torchdevice fit --profile h100 --search batch=1..512 train.py --batch {batch}
   torchdevice fit --profile h100 --memory 1TiB train.py    how much it takes, where it does not fit
 
-exit status: the program's own; 4 where it ended well and does not fit; 2 for a mistake on the command line
+exit status: the program's own; 4 where it ended well and does not fit, or no value does;
+2 for a mistake on the command line
 """
 
 
@@ -29,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
     parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report as data, too")
+    help_search = "the largest value that fits; {NAME} in the program's arguments stands for it"
+    parser.add_argument("--search", type=_range, metavar="NAME=FIRST..LAST", help=help_search)
     add_program(parser)
     parser.set_defaults(call=fit)
 
@@ -42,19 +49,44 @@ def fit(arguments: argparse.Namespace) -> int:
     program = program_of(arguments)
     if program is None:
         return MISTAKE
+    devices = Devices(profile, arguments.devices, arguments.memory)
+    if arguments.search is not None:
+        mark = arguments.search.mark
+        if not any(mark in one for one in program.arguments):
+            print(
+                f"torchdevice fit: no argument of the program has {mark}, for --search to put values there: "
+                f"--{mark[1:-1]} {mark}",
+                file=sys.stderr,
+            )
+            return MISTAKE
+        found = search(program, devices, arguments.search)
+        print(found.text(), file=sys.stderr)
+        _write(arguments.json, found.data())
+        return found.status
     try:
-        record = run(program, Devices(profile, arguments.devices, arguments.memory))
+        record = run(program, devices)
     except LostError as error:
         print(f"torchdevice fit: {error}", file=sys.stderr)
         return error.status
     sys.stdout.flush()
     print(report.text(record, profile), file=sys.stderr)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(report.data(record, profile), indent=1) + "\n", encoding="utf-8")
+    _write(arguments.json, report.data(record, profile))
     return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
+
+
+def _write(path: Path | None, data: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"must be 1 to 64, got {text!r}")
     return int(text)
+
+
+def _range(text: str) -> Range:
+    try:
+        return Range.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -17,6 +17,11 @@ _ENDINGS = {
     "interrupted": "The program was interrupted; all figures are of what came before.",
 }
 
+#: Of a run that ran out of memory and may have less address space than the devices have memory.
+NO_ADDRESSES = (
+    "it may be the process's address space that ran out (ulimit -v); it needs as much as the devices have memory"
+)
+
 
 def fits(record: Record, profile: str) -> bool:
     """Whether the largest peak, with what a GPU takes beside it, is within the profile's memory.
@@ -113,10 +118,7 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
 
 def _verdict(record: Record, profile: str) -> Iterator[str]:
     if _ran_out(record) and record.address_space is not None:
-        yield (
-            f"NO VERDICT: this process may take {size(record.address_space)} of address space (ulimit -v), less than "
-            "the devices have, and it may be this that ran out. Run it under `ulimit -v unlimited`."
-        )
+        yield f"NO VERDICT: {NO_ADDRESSES}, and has {size(record.address_space)}"
         return
     verdict = "DOES NOT FIT" if not fits(record, profile) else "fits" if record.ending == "ended" else "fits so far"
     yield (

@@ -33,8 +33,8 @@ class LostError(RuntimeError):
         self.status = 128 - status if status < 0 else status or 1
 
 
-def run(program: Program, devices: Devices) -> Record:
-    """Run it; what it prints is printed.
+def run(program: Program, devices: Devices, output: int | None = None) -> Record:
+    """Run it; what it prints is printed, or goes to that file descriptor.
 
     Raises:
         LostError: the process was killed, or became another program.
@@ -50,7 +50,7 @@ def run(program: Program, devices: Devices) -> Record:
     with tempfile.TemporaryDirectory(prefix="torchdevice-fit-") as folder:
         target = Path(folder) / "record.json"
         command = [sys.executable, "-m", "torchdevice.fit.child", str(target), *program.words]
-        child = subprocess.Popen(command, env=environment)
+        child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         status = _wait(child)
         if target.exists():
             return Record.read(target)
