@@ -95,7 +95,8 @@ def test_wheel_holds_nothing_but_what_it_needs(root: Path, tmp_path: Path) -> No
     sources = {str(path.relative_to(root)) for path in (root / "torchdevice").rglob("*.py")}
     path = engine.find(str(torch.__version__)).relative_to(root)
     built = {str(path), str(path.with_suffix(".torch"))}
-    kinds = ("reports/page.html", "testing/suite/page.html", "testing/suite/profiles/*.toml", "catalogue/data/*.json")
+    pages = ("fit/page.html", "reports/page.html", "reports/run.html", "testing/suite/page.html")
+    kinds = (*pages, "testing/suite/profiles/*.toml", "catalogue/data/*.json")
     data = {str(one.relative_to(root)) for kind in kinds for one in (root / "torchdevice").glob(kind)}
     assert package == {*sources, *built, *data, "torchdevice/py.typed", "torchdevice/_C.pyi"}
     assert [n for n in names if "/" not in n] == ["TorchDevice.py", "torchdevice_autoload.py", "torchdevice_ext.py"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torchdevice.cli.values import add_program, new_file, program_of
-from torchdevice.fit import report
+from torchdevice.fit import page, report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
 from torchdevice.fit.search import Range, search
@@ -21,6 +21,7 @@ EPILOG = """\
 examples:
   torchdevice fit --profile h100 train.py --batch 64
   torchdevice fit --profile rtx4090 --json fit.json -m mypackage.train
+  torchdevice fit --profile h100 --html fit.html train.py
   torchdevice fit --profile h100 --search batch=1..512 train.py --batch {batch}
   torchdevice fit --profile h100 --memory 1TiB train.py    how much it takes, where it does not fit
 
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
     parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report as data, too")
+    help_page = "one page: memory by kind and over time, the time's parts, what was read; it opens in a browser"
+    parser.add_argument("--html", type=new_file, metavar="FILE", help=help_page)
     help_search = "the largest value that fits; {NAME} in the program's arguments stands for it"
     parser.add_argument("--search", type=_range, metavar="NAME=FIRST..LAST", help=help_search)
     add_program(parser)
@@ -43,22 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fit(arguments: argparse.Namespace) -> int:
     """Run it dry, report on standard error, return the exit status."""
     profile = arguments.profile.lower()
-    if profile not in GPUS:
-        print(f"torchdevice fit: {unknown(arguments.profile)}", file=sys.stderr)
-        return MISTAKE
+    mistake = _mistake(arguments, profile)
+    if mistake is not None:
+        return _refuse(mistake)
     program = program_of(arguments)
     if program is None:
         return MISTAKE
     devices = Devices(profile, arguments.devices, arguments.memory)
     if arguments.search is not None:
-        mark = arguments.search.mark
-        if not any(mark in one for one in program.arguments):
-            print(
-                f"torchdevice fit: no argument of the program has {mark}, for --search to put values there: "
-                f"--{mark[1:-1]} {mark}",
-                file=sys.stderr,
-            )
-            return MISTAKE
+        if not arguments.search.is_in(program):
+            mark = arguments.search.mark
+            text = f"no argument of the program has {mark}, for --search to put values there: --{mark[1:-1]} {mark}"
+            return _refuse(text)
         found = search(program, devices, arguments.search)
         print(found.text(), file=sys.stderr)
         _write(arguments.json, found.data())
@@ -71,7 +70,22 @@ def fit(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     print(report.text(record, profile), file=sys.stderr)
     _write(arguments.json, report.data(record, profile))
+    if arguments.html is not None:
+        arguments.html.write_text(page.to_html(record, profile, program.words), encoding="utf-8")
     return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
+
+
+def _refuse(mistake: str) -> int:
+    print(f"torchdevice fit: {mistake}", file=sys.stderr)
+    return MISTAKE
+
+
+def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
+    if profile not in GPUS:
+        return unknown(arguments.profile)
+    if arguments.search is not None and arguments.html is not None:
+        return "--html is of one run: search without it, then run the program with the value that was found"
+    return None
 
 
 def _write(path: Path | None, data: dict[str, Any]) -> None:

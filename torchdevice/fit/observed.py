@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import resource
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from torchdevice.fit.work import work_of
 
 #: The caching allocator's smallest unit.
 _UNIT = 512
+
+#: Parts of the time, of each of which the curve has the fullest moment.
+COLUMNS = 240
 
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen ", "<string>")
 
@@ -63,8 +66,13 @@ def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks) -> None:
         peak.stack = _lines(moment.get("frames", ()))
     kinds: dict[str, int] = defaultdict(int)
     modules: dict[str, int] = defaultdict(int)
+
+    def kind_of(block: _Block) -> str:
+        died = deaths.get(block.position)
+        return marks.kind_of(peak.device, block.address, block.born, died) or _kind(block)
+
     for block in blocks:
-        kind = marks.kind_of(peak.device, block.address, block.born, deaths.get(block.position)) or _kind(block)
+        kind = kind_of(block)
         kinds[kind] += block.size
         if kind == "activations":
             modules[_anonymous(block.entry["user_metadata"])] += block.size
@@ -74,8 +82,40 @@ def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks) -> None:
         kinds["of a moment that the history no longer has"] += rest
     elif rest:
         kinds["rounding, and remainders that are not split off"] += rest
+    _draw(peak, trace, older, kind_of)
     peak.kinds = dict(sorted(kinds.items(), key=lambda one: -one[1]))
     peak.modules = dict(sorted(modules.items(), key=lambda one: -one[1]))
+
+
+def _draw(peak: Peak, trace: list[dict[str, Any]], older: list[_Block], kind_of: Callable[[_Block], str]) -> None:
+    """The curve of memory by kind."""
+    live = {block.address: (kind_of(block), block.size) for block in older}
+    now: Counter[str] = Counter()
+    for kind, size in live.values():
+        now[kind] += size
+    first, last = (trace[0]["time_us"], trace[-1]["time_us"]) if trace else (0, 0)
+    fullest = [Counter(now)]
+    total = most = now.total()
+    for position, entry in enumerate(trace):
+        column = (entry["time_us"] - first) * (COLUMNS - 1) // max(last - first, 1)
+        while len(fullest) <= column:
+            fullest.append(Counter(now))
+            most = total
+        if entry["action"] == "alloc":
+            block = _Block(entry["addr"], _rounded(entry["size"]), entry["time_us"], position, entry)
+            kind = kind_of(block)
+            live[block.address] = kind, block.size
+            now[kind] += block.size
+            total += block.size
+        elif entry["action"] == "free_requested" and entry["addr"] in live:
+            kind, size = live.pop(entry["addr"])
+            now[kind] -= size
+            total -= size
+        if total > most:
+            most, fullest[column] = total, Counter(now)
+    names = {name for moment in fullest for name in moment}
+    peak.curve = {name: [moment[name] for moment in fullest] for name in sorted(names)}
+    peak.curve_seconds = (last - first) / 1e6
 
 
 def _older(trace: list[dict[str, Any]], segments: list[dict[str, Any]]) -> list[_Block]:

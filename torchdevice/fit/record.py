@@ -19,6 +19,10 @@ class Peak:
     kinds: dict[str, int] = field(default_factory=dict)  #: bytes by kind; their sum is `allocated`
     modules: dict[str, int] = field(default_factory=dict)  #: bytes of activations by module
     stack: list[str] = field(default_factory=list)  #: "file:line function", innermost first, of the program's code
+    curve: dict[str, list[int]] = field(
+        default_factory=dict
+    )  #: bytes by kind when most was allocated, in parts of time
+    curve_seconds: float = 0.0  #: from the first of the parts to the last
     is_cut: bool = False  #: the history no longer has that moment: kinds and stack are of the highest one that it has
 
 

@@ -46,8 +46,10 @@ def data(record: Record, profile: str) -> dict[str, Any]:
         time: dict[str, Any] = {"basis": roofline.BASIS, "rates": GPUS[profile].source}
         for name, step in (("run", False), ("step", True)):
             if record.steps or not step:
-                time[name] = asdict(_estimate(record, profile, peak.device, step=step))
-        devices.append({**asdict(peak), "time": time})
+                time[name] = asdict(estimate(record, profile, peak.device, step=step))
+        memory = asdict(peak)
+        del memory["curve"], memory["curve_seconds"]
+        devices.append({**memory, "time": time})
     return {
         "profile": profile,
         "fits": fits(record, profile),
@@ -86,7 +88,8 @@ def _profiles_that_fit(record: Record) -> list[str]:
     return [] if record.ending != "ended" or _ran_out(record) else [name for name in GPUS if fits(record, name)]
 
 
-def _estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
+def estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
+    """Of the last step of an optimizer, or of all."""
     work = [one for one in record.work if one.device == device]
     return roofline.estimate(work, GPUS[profile], tf32=record.tf32, step=step)
 
@@ -94,10 +97,7 @@ def _estimate(record: Record, profile: str, device: int, *, step: bool) -> roofl
 def _lines(record: Record, profile: str) -> Iterator[str]:
     gpu = GPUS[profile]
     yield f"torchdevice fit: {profile}, {size(gpu.memory)}; nothing was computed"
-    if record.ending != "ended":
-        yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
-    if record.ooms and record.ending != "out of memory":
-        yield f"It was refused memory of the device, and went on, {record.ooms} x; all figures are of what it got."
+    yield from endings(record)
     if not record.peaks:
         yield "No memory of a device was used."
     for peak in record.peaks:
@@ -106,7 +106,7 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
         yield ""
         yield from _time(record, profile, peak.device)
     yield ""
-    yield from _verdict(record, profile)
+    yield verdict(record, profile)
     for one in beside(profile):
         yield f"  {size(one.bytes):>11}  {one.what} ({one.source})"
     if record.ending == "ended" and not _ran_out(record):
@@ -116,15 +116,20 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
     yield f"The dry run took {record.seconds:.1f} s and {size(record.resident)} of the host's memory."
 
 
-def _verdict(record: Record, profile: str) -> Iterator[str]:
+def endings(record: Record) -> Iterator[str]:
+    """What else than to end well the program did."""
+    if record.ending != "ended":
+        yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
+    if record.ooms and record.ending != "out of memory":
+        yield f"It was refused memory of the device, and went on, {record.ooms} x; all figures are of what it got."
+
+
+def verdict(record: Record, profile: str) -> str:
     if _ran_out(record) and record.address_space is not None:
-        yield f"NO VERDICT: {NO_ADDRESSES}, and has {size(record.address_space)}"
-        return
-    verdict = "DOES NOT FIT" if not fits(record, profile) else "fits" if record.ending == "ended" else "fits so far"
-    yield (
-        f"{verdict}: {size(_largest(record))} reserved and {size(_beside(profile))} beside it, "
-        f"of {size(GPUS[profile].memory)}"
-    )
+        return f"NO VERDICT: {NO_ADDRESSES}, and has {size(record.address_space)}"
+    word = "DOES NOT FIT" if not fits(record, profile) else "fits" if record.ending == "ended" else "fits so far"
+    reserved, around, whole = map(size, (_largest(record), _beside(profile), GPUS[profile].memory))
+    return f"{word}: {reserved} reserved and {around} beside it, of {whole}"
 
 
 def _table(rows: Iterable[tuple[str, int]], total: int) -> Iterator[str]:
@@ -152,16 +157,16 @@ def _memory(peak: Peak) -> Iterator[str]:
 
 
 def _time(record: Record, profile: str, device: int) -> Iterator[str]:
-    whole = _estimate(record, profile, device, step=False)
+    whole = estimate(record, profile, device, step=False)
     if not whole.kernels:
         return
     total = whole
     if record.steps:
-        total = _estimate(record, profile, device, step=True)
-        yield f"cuda:{device}: {_range(total)} for a step, the last of {record.steps} ({_amounts(total)})"
-        yield f"  the whole run: {_range(whole)} ({_amounts(whole)})"
+        total = estimate(record, profile, device, step=True)
+        yield f"cuda:{device}: {spread(total)} for a step, the last of {record.steps} ({amounts(total)})"
+        yield f"  the whole run: {spread(whole)} ({amounts(whole)})"
     else:
-        yield f"cuda:{device}: {_range(whole)} for the whole run ({_amounts(whole)})"
+        yield f"cuda:{device}: {spread(whole)} for the whole run ({amounts(whole)})"
     yield f"  {roofline.BASIS}"
     yield f"  rates: {GPUS[profile].source}"
     yield "  of the lower figure: " + ", ".join(
@@ -174,11 +179,13 @@ def _time(record: Record, profile: str, device: int) -> Iterator[str]:
     yield from (f"  would help: {line}" for line in roofline.advice(total, dtypes=dtypes))
 
 
-def _range(total: roofline.Estimate) -> str:
+def spread(total: roofline.Estimate) -> str:
+    """ "1.20 ms to 3.10 ms" """
     return f"{_seconds(total.lower)} to {_seconds(total.upper)}"
 
 
-def _amounts(total: roofline.Estimate) -> str:
+def amounts(total: roofline.Estimate) -> str:
+    """How much work it is."""
     return f"{total.kernels} kernels, {total.flops / 1e12:.3g} TFLOP, {size(total.bytes)} moved"
 
 

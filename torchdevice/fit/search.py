@@ -47,6 +47,9 @@ class Range:
     def mark(self) -> str:
         return f"{{{self.name}}}"
 
+    def is_in(self, program: Program) -> bool:
+        return any(self.mark in argument for argument in program.arguments)
+
     def put(self, program: Program, value: int) -> Program:
         """The program with that value in its arguments."""
         given = tuple(argument.replace(self.mark, str(value)) for argument in program.arguments)

@@ -41,12 +41,18 @@ def write(run: Run, path: Path) -> None:
 
 def to_html(run: Run) -> str:
     """The page's text, below 2 MB however long the program ran."""
-    # A script's text ends at the first "</", whatever stands around it.
-    data = json.dumps(_data(run), separators=(",", ":")).replace("</", "<\\/")
+    name = Path(run.program[0]).name if run.program else "a program"
+    return render(f"{name} on torchdevice", _data(run), Path(__file__).with_name("run.html"))
+
+
+def render(title: str, data: dict[str, Any], body: Path) -> str:
+    """A page that needs nothing else: the body draws the data by the functions that all pages have."""
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    title = html.escape(Path(run.program[0]).name if run.program else "a program")
-    for mark, text in {"@TITLE@": title, "@DATA@": data}.items():
-        page = page.replace(mark, text)
+    # A script's text ends at the first "</", whatever stands around it.
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    marks = {"@BODY@": body.read_text(encoding="utf-8"), "@TITLE@": html.escape(title), "@DATA@": text}
+    for mark, value in marks.items():
+        page = page.replace(mark, value)
     return page
 
 
