@@ -24,15 +24,22 @@ _GIB = 1 << 30
 # Where a data sheet prints rates with sparsity, half of them. Where it has none of float64, the architecture's share of
 # float32: 1/32 in Turing, 1/64 in GA102 and the graphics chips of Ada and Blackwell. A float32 product uses TF32 only
 # where the program allows it, and the GPUs before Ampere have none.
+#
+# Compared on 2026-11-30 with what is published; where sources differ:
+# - T4: 320 GB/s is the product brief's (5001 MHz, 256 bits), and "320+" the product page's; the data sheet prints 300.
+# - A10G: no table of NVIDIA's was found. 600 GB/s is the A10's memory, which it shares. 80 multiprocessors at 1.71 GHz
+#   make 35 and 70 TFLOPS; lists that take it for an A10 (72 of them) say 31.2, and 125 in half precision.
+# - L40S: the data sheet prints 362.05 in half precision, and 733 with sparsity, of which half is 366.5: 568 tensor
+#   cores at 2.52 GHz make 366.4.
 GPUS = {
     "v100": Gpu(16 * _GIB, 900, 7.8, 15.7, 15.7, 125, None, "NVIDIA Tesla V100 data sheet, SXM2"),
-    "t4": Gpu(16 * _GIB, 320, 0.254, 8.1, 8.1, 65, None, "NVIDIA T4 data sheet"),
+    "t4": Gpu(16 * _GIB, 320, 0.254, 8.1, 8.1, 65, None, "NVIDIA T4 data sheet and product brief"),
     "a100": Gpu(80 * _GIB, 2039, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 80GB"),
     "a100-40gb": Gpu(40 * _GIB, 1555, 9.7, 19.5, 156, 312, None, "NVIDIA A100 data sheet, SXM 40GB"),
-    "a10g": Gpu(24 * _GIB, 600, 0.547, 35.0, 35.0, 70, None, "NVIDIA Ampere GA102 white paper, of 80 SMs at 1.71 GHz"),
+    "a10g": Gpu(24 * _GIB, 600, 0.547, 35.0, 35.0, 70, None, "NVIDIA Ampere GA102 white paper, for 80 SMs at 1.71 GHz"),
     "rtx3090": Gpu(24 * _GIB, 936, 0.556, 35.6, 35.6, 71, None, "NVIDIA Ampere GA102 white paper"),
     "l4": Gpu(24 * _GIB, 300, 0.473, 30.3, 60, 121, 242, "NVIDIA L4 data sheet"),
-    "l40s": Gpu(48 * _GIB, 864, 1.41, 91.6, 183, 362, 733, "NVIDIA L40S data sheet"),
+    "l40s": Gpu(48 * _GIB, 864, 1.43, 91.6, 183, 366.5, 733, "NVIDIA L40S data sheet"),
     "rtx4090": Gpu(24 * _GIB, 1008, 1.29, 82.6, 82.6, 165.2, 330.3, "NVIDIA Ada GPU Architecture white paper"),
     "h100": Gpu(80 * _GIB, 3350, 34, 67, 494, 989, 1979, "NVIDIA H100 data sheet, SXM"),
     "h200": Gpu(141 * _GIB, 4800, 34, 67, 494, 989, 1979, "NVIDIA H200 data sheet, SXM"),
