@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from torchdevice.fit.beside import beside
 from torchdevice.fit.gpus import GPUS
 
 #: Tensor cores' rate in half precision over that of TF32, and of float32 over float64, by architecture.
@@ -40,3 +41,10 @@ def test_rates_are_clock_times_units() -> None:
 def test_bandwidth_is_clock_times_bits() -> None:
     for name, (bits, rate) in _BUS.items():
         assert GPUS[name].bandwidth == pytest.approx(bits / 8 * rate, rel=0.01), name
+
+
+def test_a_card_keeps_up_to_a_tenth_of_its_memory() -> None:
+    for name, gpu in GPUS.items():
+        kept = beside(name)[0]
+        assert kept.what == "kept by the card and its driver"
+        assert 0 < kept.bytes < 0.1 * gpu.memory, name

@@ -17,7 +17,7 @@ from torchdevice.fit.record import Peak, Record
 from torchdevice.fit.run import LostError
 from torchdevice.fit.search import Range, Search
 
-#: A GiB for each of a batch; an H100 has room for 78 beside what it takes itself.
+#: A GiB for each of a batch; an H100 has room for 77 beside what it takes itself.
 _PROGRAM = """
 import sys, torch
 print("noise", sys.argv[1:])
@@ -36,7 +36,7 @@ def _record(gib: int, **more: object) -> Record:
 
 @pytest.mark.parametrize(
     ("first", "last", "largest", "status"),
-    [(1, 512, 78, 0), (0, 78, 78, 0), (78, 79, 78, 0), (78, 78, 78, 0), (79, 79, None, 4), (1, 10**18 - 1, 78, 0)],
+    [(1, 512, 77, 0), (0, 77, 77, 0), (77, 78, 77, 0), (77, 77, 77, 0), (78, 78, None, 4), (1, 10**18 - 1, 77, 0)],
 )
 def test_the_answer_and_the_next_value_are_tried(first: int, last: int, largest: int | None, status: int) -> None:
     search = Search(Range("batch", first, last), "h100")
@@ -44,12 +44,12 @@ def test_the_answer_and_the_next_value_are_tried(first: int, last: int, largest:
     assert (search.largest, search.status, search.ending) == (largest, status, "")
     assert len(search.records) <= 60
     if largest is None:
-        assert "\nNONE FITS: not even batch=79 does.\n" in search.text()
+        assert "\nNONE FITS: not even batch=78 does.\n" in search.text()
     elif largest == last:
-        assert "\nThe largest that fits: batch=78, the last of the range.\n" in search.text()
+        assert "\nThe largest that fits: batch=77, the last of the range.\n" in search.text()
     else:
         assert {largest, largest + 1} <= set(search.records)
-        assert "\nThe largest that fits: batch=78. batch=79 does not.\n" in search.text()
+        assert "\nThe largest that fits: batch=77. batch=78 does not.\n" in search.text()
 
 
 def test_a_search_that_ends_early_says_what_it_knows() -> None:
@@ -90,20 +90,20 @@ def test_memory_that_ran_out_does_not_fit_and_a_limit_of_addresses_is_no_verdict
 def test_a_program(tmp_path: Path) -> None:
     target = tmp_path / "fit.json"
     program = write(tmp_path, _PROGRAM)
-    done = fit("--profile", "h100", "--search", "batch=76..80", "--json", target, program, "--batch={batch}", "{x}")
+    done = fit("--profile", "h100", "--search", "batch=75..79", "--json", target, program, "--batch={batch}", "{x}")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr.splitlines()[:3] == [
-        "torchdevice fit: batch=78 fits",
-        "torchdevice fit: batch=79 does not fit",
-        "torchdevice fit: h100, batch from 76 to 80",
+        "torchdevice fit: batch=77 fits",
+        "torchdevice fit: batch=78 does not fit",
+        "torchdevice fit: h100, batch from 75 to 79",
     ]
-    assert "            79    79.00 GiB    79.00 GiB  does not fit\n" in done.stderr
-    assert "\nThe largest that fits: batch=78. batch=79 does not.\n" in done.stderr
+    assert "            78    78.00 GiB    78.00 GiB  does not fit\n" in done.stderr
+    assert "\nThe largest that fits: batch=77. batch=78 does not.\n" in done.stderr
     data = json.loads(target.read_text())
-    assert data["search"] == {"name": "batch", "first": 76, "last": 80, "largest": 78, "ending": ""}
+    assert data["search"] == {"name": "batch", "first": 75, "last": 79, "largest": 77, "ending": ""}
     assert [(one["value"], one["fits"], one["devices"][0]["allocated"]) for one in data["tried"]] == [
-        (78, True, 78 << 30),
-        (79, False, 79 << 30),
+        (77, True, 77 << 30),
+        (78, False, 78 << 30),
     ]
 
 

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torchdevice.fit.gpus import GPUS
+
+#: GiB that torch counts as a card's own: the least of the "total capacity" in its out-of-memory messages that people
+#: have published of such cards, seen on 2026-11-30. Error correction and the driver take the rest.
+_COUNTED = {
+    "v100": 15.77,
+    "t4": 14.56,
+    "a100": 79.14,
+    "a100-40gb": 39.38,
+    "a10g": 22.03,
+    "rtx3090": 23.56,
+    "l4": 22.03,
+    "l40s": 44.39,
+    "rtx4090": 23.52,
+    "h100": 79.10,
+    "h200": 139.72,
+    "rtx5090": 31.36,
+}
+
 
 class Beside(NamedTuple):
     what: str
@@ -15,6 +34,11 @@ def beside(profile: str) -> list[Beside]:
     """Not part of allocated and reserved."""
     hopper = profile in ("h100", "h200")
     return [
+        Beside(
+            "kept by the card and its driver",
+            GPUS[profile].memory - int(_COUNTED[profile] * (1 << 30)),
+            f"torch's out-of-memory messages count {_COUNTED[profile]:.2f} GiB on such cards, or a little more",
+        ),
         Beside(
             "CUDA context with torch's kernels",
             1343 << 20,
