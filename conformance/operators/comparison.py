@@ -80,7 +80,7 @@ def normalise(text: str) -> str:
     text = text.replace("CUDA", "CPU")
     text = re.sub(r",\s*device='cpu'", "", text)
     text = re.sub(r",?\s*grad_fn=<\w+>", "", text)
-    text = re.sub(r"/\S+\.(cpp|h|cu):\d+", "FILE", text)
+    text = re.sub(r"[^\s(]+\.(cpp|h|cu):\d+", "FILE", text)
     text = re.sub(r"\bj\d+\b", "j", text)  # a nested size; each nested tensor has a new one
     return re.sub(r"( object)?( at)? 0x[0-9a-f]+", "", text)
 

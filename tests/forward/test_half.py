@@ -311,6 +311,7 @@ def test_weights_that_change_unseen(dtype: torch.dtype) -> None:
     assert torch.equal(torch.mv(weight, x), (weight.detach().float() @ x.float()).to(dtype))
 
 
+@pytest.mark.skipif(not OVER_THE_CPU, reason="MPS has kernels of its own for halves")
 def test_overlapping_memory_is_refused_as_ever() -> None:
     x = torch.rand(10, device="cuda", dtype=torch.float16)
     with pytest.raises(RuntimeError, match="unsupported operation: some elements of the input tensor and the written"):

@@ -202,7 +202,8 @@ def test_a_stream_of_another_device_joins(run_python: RunPython) -> None:
     run_python(
         """
         import torch
-        origin, side = torch.cuda.Stream(0), torch.cuda.Stream(1)
+        first, origin, side = torch.cuda.Stream(0), torch.cuda.Stream(0), torch.cuda.Stream(1)
+        assert side.stream_id == first.stream_id != origin.stream_id
         namesake = torch.cuda.Stream(stream_id=side.stream_id, device_index=0, device_type=1)
         x, y, z = (torch.ones(3, device=device) for device in ("cuda:0", "cuda:1", "cuda:0"))
         graph = torch.cuda.CUDAGraph()
@@ -212,10 +213,9 @@ def test_a_stream_of_another_device_joins(run_python: RunPython) -> None:
             with torch.cuda.stream(side):
                 assert torch.cuda.is_current_stream_capturing()
                 y.mul_(3).add_(1)
-            if namesake != origin:
-                with torch.cuda.stream(namesake):
-                    assert not torch.cuda.is_current_stream_capturing()
-                    z.add_(1)
+            with torch.cuda.stream(namesake):
+                assert not torch.cuda.is_current_stream_capturing()
+                z.add_(1)
             origin.wait_stream(side)
         assert (x.tolist(), y.tolist(), z.tolist()) == ([1] * 3, [1] * 3, [2] * 3), (x, y, z)
         graph.replay()

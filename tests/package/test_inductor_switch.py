@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import RunPython
+from torchdevice import _C
 from torchdevice.patches import warn
 from torchdevice.patches.inductor import switch
 
@@ -242,6 +243,7 @@ REJECTED = """
 """
 
 
+@pytest.mark.skipif(_C.native_backend_name() != "cpu", reason="inductor's code is the CPU's")
 @pytest.mark.parametrize("word", ["sin()", "cos()"], ids=["forward", "backward"])
 def test_code_that_does_not_compile_is_run_and_said_once(run_python: RunPython, tmp_path: Path, word: str) -> None:
     compiler = tmp_path / "g++"

@@ -41,9 +41,10 @@ def test_active() -> None:
     assert lines[1].startswith(f"torch           {torch.__version__}")
     assert lines[2] == f"native backend  {_C.native_backend_name()}"
     assert lines[3] == f"half precision  {_C.half_rule()}"
-    assert lines[4] == "devices         2"
-    assert [line.split()[0] for line in lines[5:7]] == ["cuda:0", "cuda:1"]
-    assert lines[7:] == set_lines("TORCHDEVICE_COUNT=2")
+    lines = [line for line in lines[4:] if not line.startswith("known wrong ")]
+    assert lines[0] == "devices         2"
+    assert [line.split()[0] for line in lines[1:3]] == ["cuda:0", "cuda:1"]
+    assert lines[3:] == set_lines("TORCHDEVICE_COUNT=2")
 
 
 def test_not_active() -> None:
@@ -53,7 +54,8 @@ def test_not_active() -> None:
 
 
 def test_nothing_is_set() -> None:
-    assert info()[6:] == set_lines()
+    lines = info()
+    assert lines[-len(set_lines()) :] == set_lines()
 
 
 def test_a_misspelt_setting() -> None:

@@ -6,6 +6,7 @@ to the program. All that is kept is bounded, however long the program runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -47,7 +48,7 @@ class Recording:
     begun: float = 0.0
     ended: float = 0.0
     samples: list[Sample] = field(default_factory=list)
-    #: torch.cuda.memory._snapshot(), if torch was imported and torchdevice is active.
+    #: torch.cuda.memory._snapshot(), if torch was imported, torchdevice is active, and the allocator has a history.
     memory: dict[str, Any] | None = None
     log: list[Line] = field(default_factory=list)
     #: Entries of the log beyond LINES.
@@ -61,6 +62,7 @@ class Recorder:
         self._recording = Recording(begun=time.time())
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._has_history = False
         self._handler = _Keeper(self._recording)
 
     def start(self) -> None:
@@ -78,7 +80,10 @@ class Recorder:
 
         from torchdevice import _C
 
-        torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=EVENTS)
+        # PyTorch's MPS allocator has no history, and the page then no curve.
+        with contextlib.suppress(NotImplementedError):
+            torch.cuda.memory._record_memory_history("all", context="alloc", stacks="python", max_entries=EVENTS)
+            self._has_history = True
         self._thread = threading.Thread(target=self._look, args=(_C,), name="torchdevice-recorder", daemon=True)
         self._thread.start()
 
@@ -100,8 +105,9 @@ class Recorder:
             from torchdevice import _C
 
             self._recording.samples.append(_sample(_C))
-            self._recording.memory = torch.cuda.memory._snapshot()
-            torch.cuda.memory._record_memory_history(None)
+            if self._has_history:
+                self._recording.memory = torch.cuda.memory._snapshot()
+                torch.cuda.memory._record_memory_history(None)
         logging.getLogger("torchdevice").removeHandler(self._handler)
         self._recording.ended = time.time()
         return self._recording

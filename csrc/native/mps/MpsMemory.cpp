@@ -182,6 +182,7 @@ std::pair<size_t, size_t> MpsMemory::getMemoryInfo(c10::DeviceIndex /*device*/) 
 }
 
 void MpsMemory::set_memory_fraction(double fraction, c10::DeviceIndex /*device*/) {
+  TORCH_CHECK(0 <= fraction && fraction <= 1, "invalid fraction:", fraction, ". Please set within [0, 1].");
   std::call_once(limited_, [] {});
   fraction_ = fraction;
   limit();
