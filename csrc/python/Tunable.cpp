@@ -35,7 +35,7 @@
 namespace torchdevice {
 namespace {
 
-constexpr int64_t kBytesPerMegabyte = 1024 * 1024;
+constexpr int64_t kBytesPerMegabyte = int64_t{1024} * 1024;
 constexpr const char* kMaskHandle = "torch.cuda.tunable.dynamic_dims_mask";
 
 /// Key and milliseconds of the kernel chosen for (operator signature, parameter signature).
