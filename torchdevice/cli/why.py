@@ -22,7 +22,7 @@ examples:
   torchdevice why aten::addmm --dtype bfloat16
   torchdevice why index.Tensor --json
 
-exit status: 0 it runs natively, 1 it falls back to the CPU or has no kernel, 2 there is no such operator
+exit status: 0 it runs natively, 1 it falls back to the CPU, has no kernel or is refused, 2 there is no such operator
 """
 
 

@@ -316,14 +316,17 @@ def _refused(base: str, dtype: str | None) -> str | None:
 
 def _is_absent(base: str) -> bool:
     """Of an operator that the CPU has and CUDA has not, in this release of torch."""
-    return base.partition(".")[0].removesuffix("_") in known.ABSENT_ON_CUDA and not _has_cuda_kernel(
-        _yaml().get(base, "")
-    )
+    return _of_all_forms(base) in known.ABSENT_ON_CUDA and not _has_cuda_kernel(_yaml().get(base, ""))
 
 
 def _refused_row(base: str) -> tuple[str, tuple[str, ...], str] | None:
     rows: Mapping[str, tuple[str, tuple[str, ...], str]] = known.REFUSED_TYPES
-    return rows.get(base) or rows.get(base.partition(".")[0].removesuffix("_"))
+    return rows.get(base) or rows.get(_of_all_forms(base))
+
+
+def _of_all_forms(base: str) -> str:
+    """The name without its overload, as of the functional form."""
+    return base.partition(".")[0].removesuffix("_")
 
 
 def _python_name(cpp_type: str) -> str:
