@@ -30,6 +30,24 @@ def write(folder: Path, code: str) -> Path:
     return program
 
 
+def started(ready: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A dry run, in a session of its own, that has come so far that the program made that file."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torchdevice", "fit", *map(str, arguments)],
+        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_interrupts,
+    )  # fmt: skip
+    for _ in range(1200):
+        if ready.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    return process
+
+
+def _heed_interrupts() -> None:
+    """A shell lets what it runs in the background ignore SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_training(tmp_path: Path) -> None:
     code = programs.GPT + "import sys; print(sys.argv[1:]); loss = model = None; torch.ones(1, device='cuda').item()\n"
     target = tmp_path / "fit.json"
@@ -102,21 +120,9 @@ a = torch.ones(1 << 20, device="cuda")
 pathlib.Path({str(ready)!r}).touch()
 time.sleep(120)
 """
-    command = [sys.executable, "-m", "torchdevice", "fit", "--profile", "t4", str(write(tmp_path, code))]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_interrupts
-    )
-    for _ in range(1200):
-        if ready.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    process = started(ready, "--profile", "t4", write(tmp_path, code))
     os.killpg(process.pid, signal.SIGINT)
     _out, error = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "The program was interrupted; all figures are of what came before." in error
     assert "peak 4.0 MiB allocated (4194304 bytes)" in error
-
-
-def _heed_interrupts() -> None:
-    """A shell lets what it runs in the background ignore SIGINT, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

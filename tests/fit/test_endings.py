@@ -6,13 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fit.test_command import fit, write
+from tests.fit.test_command import fit, started, write
 from torchdevice.fit import observed
 from torchdevice.fit.kinds import PARAMETERS, Mark, Marks
 from torchdevice.fit.record import Peak
@@ -110,12 +109,7 @@ def test_a_program_that_is_killed(tmp_path: Path) -> None:
 def test_one_that_is_terminated_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     code = _KEEP + _FILL + f"import pathlib, time\npathlib.Path({str(ready)!r}).touch()\ntime.sleep(120)\n"
-    command = [sys.executable, "-m", "torchdevice", "fit", "--profile", "h100", str(write(tmp_path, code))]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
-        if ready.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    process = started(ready, "--profile", "h100", write(tmp_path, code))
     process.send_signal(signal.SIGTERM)
     _out, error = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.fit.test_command import _heed_interrupts, fit, write
+from tests.fit.test_command import fit, started, write
 from torchdevice.fit.record import Peak, Record
 from torchdevice.fit.run import LostError
 from torchdevice.fit.search import Range, Search
@@ -119,15 +116,7 @@ def test_an_interrupted_search(tmp_path: Path) -> None:
     code = (
         _PROGRAM + f"if batch > 1:\n    import pathlib, time\n    pathlib.Path({str(ready)!r}).touch(); time.sleep(99)"
     )
-    command = [sys.executable, "-m", "torchdevice", "fit", "--profile", "h100", "--search", "batch=0..2"]
-    process = subprocess.Popen(
-        [*command, str(write(tmp_path, code)), "{batch}"],
-        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_interrupts,
-    )  # fmt: skip
-    for _ in range(1200):
-        if ready.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    process = started(ready, "--profile", "h100", "--search", "batch=0..2", write(tmp_path, code), "{batch}")
     os.killpg(process.pid, signal.SIGINT)
     _out, error = process.communicate(timeout=120)
     assert process.returncode == 130

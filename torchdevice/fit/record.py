@@ -67,6 +67,21 @@ class Record:
     steps: int = 0  #: of optimizers
     tf32: bool = False  #: whether products of float32 may use it
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether it was refused memory, also where it went on."""
+        return self.ending == "out of memory" or self.ooms > 0
+
+    @property
+    def allocated(self) -> int:
+        """The largest device's."""
+        return max((peak.allocated for peak in self.peaks), default=0)
+
+    @property
+    def reserved(self) -> int:
+        """The largest device's."""
+        return max((peak.reserved for peak in self.peaks), default=0)
+
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 

@@ -28,15 +28,7 @@ def fits(record: Record, profile: str) -> bool:
 
     A program that was refused memory and went on did not have what it asked for: it does not fit.
     """
-    return not _ran_out(record) and _largest(record) + _beside(profile) <= GPUS[profile].memory
-
-
-def _ran_out(record: Record) -> bool:
-    return record.ending == "out of memory" or record.ooms > 0
-
-
-def _largest(record: Record) -> int:
-    return max((peak.reserved for peak in record.peaks), default=0)
+    return not record.ran_out and record.reserved + _beside(profile) <= GPUS[profile].memory
 
 
 def data(record: Record, profile: str) -> dict[str, Any]:
@@ -56,7 +48,7 @@ def data(record: Record, profile: str) -> dict[str, Any]:
         "fits_profiles": _profiles_that_fit(record),
         "ending": record.ending,
         "out_of_memory": record.ooms,
-        "address_space": record.address_space if _ran_out(record) else None,
+        "address_space": record.address_space if record.ran_out else None,
         "error": record.error,
         "status": record.status,
         "devices": devices,
@@ -85,7 +77,7 @@ def _beside(profile: str) -> int:
 
 
 def _profiles_that_fit(record: Record) -> list[str]:
-    return [] if record.ending != "ended" or _ran_out(record) else [name for name in GPUS if fits(record, name)]
+    return [] if record.ending != "ended" or record.ran_out else [name for name in GPUS if fits(record, name)]
 
 
 def estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
@@ -109,7 +101,7 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
     yield verdict(record, profile)
     for one in beside(profile):
         yield f"  {size(one.bytes):>11}  {one.what} ({one.source})"
-    if record.ending == "ended" and not _ran_out(record):
+    if record.ending == "ended" and not record.ran_out:
         yield f"  it fits: {', '.join(_profiles_that_fit(record)) or 'no profile'}"
     yield ""
     yield from _reads(record)
@@ -125,10 +117,10 @@ def endings(record: Record) -> Iterator[str]:
 
 
 def verdict(record: Record, profile: str) -> str:
-    if _ran_out(record) and record.address_space is not None:
+    if record.ran_out and record.address_space is not None:
         return f"NO VERDICT: {NO_ADDRESSES}, and has {size(record.address_space)}"
     word = "DOES NOT FIT" if not fits(record, profile) else "fits" if record.ending == "ended" else "fits so far"
-    reserved, around, whole = map(size, (_largest(record), _beside(profile), GPUS[profile].memory))
+    reserved, around, whole = map(size, (record.reserved, _beside(profile), GPUS[profile].memory))
     return f"{word}: {reserved} reserved and {around} beside it, of {whole}"
 
 

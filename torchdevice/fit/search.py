@@ -82,12 +82,11 @@ class Search:
                 self._end("The search was interrupted.", INTERRUPTED)
                 return
             self.records[value] = record
-            ran_out = record.ending == "out of memory" or record.ooms > 0
             if record.ending == "interrupted":
                 self._end("The search was interrupted.", record.status)
-            elif record.ending == "failed" and not ran_out:
+            elif record.ending == "failed" and not record.ran_out:
                 self._end(f"The program failed with {self._named(value)}: {_first_line(record)}", record.status)
-            elif ran_out and record.address_space is not None:
+            elif record.ran_out and record.address_space is not None:
                 self._end(f"{self._named(value)}: {report.NO_ADDRESSES}", 1)
             elif report.fits(record, self.profile):
                 self.largest = low = value
@@ -116,9 +115,7 @@ class Search:
         if self.records:
             yield f"  {values.name:>12} {'allocated':>12} {'reserved':>12}"
         for value, record in sorted(self.records.items()):
-            peaks = record.peaks
-            allocated = report.size(max((one.allocated for one in peaks), default=0))
-            reserved = report.size(max((one.reserved for one in peaks), default=0))
+            allocated, reserved = report.size(record.allocated), report.size(record.reserved)
             yield f"  {value:>12} {allocated:>12} {reserved:>12}  {self._outcome(value)}"
         if self.ending:
             yield self.ending
@@ -142,7 +139,7 @@ class Search:
         record = self.records[value]
         if record.ending == "interrupted":
             return "was interrupted"
-        if record.ending == "out of memory" or record.ooms:
+        if record.ran_out:
             return "does not fit: it ran out of memory"
         if record.ending == "failed":
             return "failed"
@@ -165,7 +162,7 @@ def search(program: Program, devices: Devices, values: Range) -> Search:
             try:
                 record = run(values.put(program, value), devices, output.fileno())
             finally:
-                if record is None or (record.ending == "failed" and not record.ooms):
+                if record is None or (record.ending == "failed" and not record.ran_out):
                     output.seek(0)
                     lines = output.read().decode(errors="replace").splitlines()
                     print("\n".join(lines[-_SHOWN:]), file=sys.stderr)
