@@ -19,6 +19,7 @@ from operators import Operators
 from rules import (
     ABSENT_ON_CUDA,
     BAD_INDICES,
+    CONVOLUTIONS,
     FFT,
     FLOAT8,
     HOST_SYNCS,
@@ -181,6 +182,8 @@ class Kernel:
             yield "checks/IntMmSizes", f"Checked<{op}, IntMmSizes, {{}}>"
         if name in OF_ONE_TYPE:
             yield "checks/OneType", f"Checked<{op}, OneType, {{}}>"
+        if name in CONVOLUTIONS:
+            yield "checks/ConvolutionTypes", f"Checked<{op}, ConvolutionTypes, {{}}>"
         if self.is_absent:
             yield "checks/Absent", f"Checked<{op}, Absent<{op}>, {{}}>"
         if name in LINALG_DRIVERS:

@@ -45,10 +45,13 @@ def test_other_texts_stay() -> None:
     assert message("cuda") == message("cpu")
 
 
-def test_types_of_a_convolution() -> None:
-    x, weight = torch.ones(1, 1, 4, 4, device="cuda"), torch.ones(1, 1, 2, 2, device="cuda")
-    with pytest.raises(RuntimeError) as error:
-        torch.conv2d(x.half(), weight)
-    assert str(error.value) == (
-        "Input type (torch.cuda.HalfTensor) and weight type (torch.cuda.FloatTensor) should be the same"
-    )
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.float64])
+def test_types_of_a_convolution(dtype: torch.dtype) -> None:
+    x, weight = torch.ones(1, 1, 4, 4, device="cuda", dtype=dtype), torch.ones(1, 1, 2, 2, device="cuda")
+    bias = torch.ones(1, device="cuda")
+    for arguments, name in [((x, weight), "weight"), ((x, weight.to(dtype), bias), "bias")]:
+        with pytest.raises(RuntimeError) as error:
+            torch.conv2d(*arguments)
+        assert str(error.value) == (
+            f"Input type ({x.type()}) and {name} type (torch.cuda.FloatTensor) should be the same"
+        ).replace("torch.cuda.BFloat16Tensor", "CUDABFloat16Type")
