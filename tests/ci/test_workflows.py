@@ -19,6 +19,13 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_containers_are_pinned_by_digest(path: Path) -> None:
+    jobs = yaml.safe_load(path.read_text())["jobs"].values()
+    containers = [job["container"] for job in jobs if "container" in job]
+    assert [name for name in containers if not re.fullmatch(r"[\w.-]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_reads_unless_a_job_says_more(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
