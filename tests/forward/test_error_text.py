@@ -45,13 +45,19 @@ def test_other_texts_stay() -> None:
     assert message("cuda") == message("cpu")
 
 
-@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.float64])
-def test_types_of_a_convolution(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (torch.half, "torch.cuda.HalfTensor"),
+        (torch.bfloat16, "CUDABFloat16Type"),
+        (torch.double, "torch.cuda.DoubleTensor"),
+    ],
+)
+def test_types_of_a_convolution(dtype: torch.dtype, name: str) -> None:
     x, weight = torch.ones(1, 1, 4, 4, device="cuda", dtype=dtype), torch.ones(1, 1, 2, 2, device="cuda")
-    bias = torch.ones(1, device="cuda")
-    for arguments, name in [((x, weight), "weight"), ((x, weight.to(dtype), bias), "bias")]:
-        with pytest.raises(RuntimeError) as error:
-            torch.conv2d(*arguments)
-        assert str(error.value) == (
-            f"Input type ({x.type()}) and {name} type (torch.cuda.FloatTensor) should be the same"
-        ).replace("torch.cuda.BFloat16Tensor", "CUDABFloat16Type")
+    with pytest.raises(RuntimeError) as error:
+        torch.conv2d(x, weight)
+    assert str(error.value) == f"Input type ({name}) and weight type (torch.cuda.FloatTensor) should be the same"
+    with pytest.raises(RuntimeError) as error:
+        torch.convolution(x, weight.to(dtype), weight[0, 0, 0, :1], [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+    assert str(error.value) == f"Input type ({name}) and bias type (torch.cuda.FloatTensor) should be the same"
