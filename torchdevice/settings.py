@@ -122,7 +122,7 @@ SETTINGS = {
         ),
         Setting(
             "TORCHDEVICE_CHECK",
-            "`all`, or some of `races,lifetime,sync,uninitialized,graph`",
+            "`all`, or some of `races,lifetime,sync,uninitialized,graph,late,asserts`",
             "none",
             "which of a GPU's mistakes are looked for (docs/check.md)",
             "csrc/check/Wanted.cpp",

@@ -13,9 +13,11 @@
 #include <utility>
 
 #include "allocator/PinnedMemory.h"
+#include "check/Assertions.h"
 #include "check/Call.h"
 #include "check/Captures.h"
 #include "check/Findings.h"
+#include "check/Late.h"
 #include "check/Operators.h"
 #include "check/Uninitialized.h"
 #include "check/Wanted.h"
@@ -40,6 +42,9 @@ struct Underway final : at::ObserverContext {
   StreamNumber stream = kHost;
   Moment moment = 0;
   std::optional<Uninitialized::Used> copied;
+  std::optional<Late::Copy> late;
+
+  Launch launch() const { return {op, stack, stream, moment}; }
 };
 
 /// The innermost operator that this thread is in.
@@ -72,8 +77,12 @@ class Checker final : public Observer {
     underway->op = op;
     underway->stack = wanted_.looks_at_operators() ? read_stack() : 0;
     if (!call.devices().empty()) {
+      Late::Released released;
       const std::lock_guard guard(mutex_);
-      run(*underway, call, function.inputs());
+      run(*underway, call, function.inputs(), released);
+      if (wanted_.late && underway->capture == 0) {
+        underway->late = Late::begin(underway->launch(), function.inputs());
+      }
     }
     underway->outer = std::exchange(innermost, underway.get());
     return underway;
@@ -89,7 +98,12 @@ class Checker final : public Observer {
         call.see(outputs[i], op.arguments.size() + i);
       }
     }
+    Late::Released released;
     const std::lock_guard guard(mutex_);
+    if (underway.late.has_value()) {
+      late_.end(*std::move(underway.late), now_.clocks(), released);
+      shares_host_memory_.store(true, std::memory_order_release);
+    }
     if (!underway.has_begun && !call.devices().empty()) {
       launch(underway, call.devices());
     }
@@ -105,8 +119,9 @@ class Checker final : public Observer {
     Call call;
     call.see(arguments, *underway.op);
     if (!call.devices().empty()) {
+      Late::Released released;
       const std::lock_guard guard(mutex_);
-      run(underway, call, arguments);
+      run(underway, call, arguments, released);
     }
   }
 
@@ -172,6 +187,11 @@ class Checker final : public Observer {
       report_broken_capture(innermost != nullptr ? innermost->op->name : "", function, read_stack());
     }
   }
+  void assertion_failed(std::string_view op, std::string_view detail) override {
+    if (wanted_.asserts) {
+      report_assertion(op, detail, read_stack());
+    }
+  }
   void capture_ended(uint64_t capture) noexcept override {
     const std::lock_guard guard(mutex_);
     captures_.erase(capture);
@@ -199,10 +219,12 @@ class Checker final : public Observer {
   template <class Join>
   void note_wait(const Join& join) {
     const bool is_read = innermost != nullptr && innermost->stack != 0;
-    const StackId stack = !wanted_.sync ? 0 : is_read ? innermost->stack : read_stack();
+    const StackId stack = !(wanted_.sync || wanted_.late) ? 0 : is_read ? innermost->stack : read_stack();
+    Late::Released released;
     const std::lock_guard guard(mutex_);
     const uint64_t before = now_.clocks().pending();
     join(now_.clocks());
+    late_.finish_known(now_.clocks(), stack, released);
     if (wanted_.sync) {
       waits_.note(innermost != nullptr ? innermost->op->name : "", stack, before - now_.clocks().pending());
     }
@@ -215,8 +237,15 @@ class Checker final : public Observer {
   }
   World& world_of(c10::Stream stream) { return world(capture_of(stream)); }
 
-  void run(Underway& underway, const Call& call, c10::ArrayRef<c10::IValue> arguments) {
+  void run(Underway& underway, const Call& call, c10::ArrayRef<c10::IValue> arguments, Late::Released& released) {
     const Operator& op = *underway.op;
+    if (!late_.empty()) {
+      for (const Call::Seen& seen : call.tensors()) {
+        if (seen.tensor->has_storage() && op.arguments[seen.value].use != Use::kNone) {
+          late_.finish_for(seen.tensor->storage(), now_.clocks(), released);
+        }
+      }
+    }
     launch(underway, call.devices());
     const bool ignores_self = op.beta.has_value() && is_zero(arguments[*op.beta]);
     for (const Call::Seen& seen : call.tensors()) {
@@ -285,14 +314,19 @@ class Checker final : public Observer {
     const Moment moment = now_.begin(kHost);
     for (const Call::Seen& seen : call.tensors()) {
       const Use how = op.arguments[seen.value].use;
-      if (how != Use::kNone && is_shared(*seen.tensor)) {
+      if (how == Use::kNone || !is_shared(*seen.tensor)) {
+        continue;
+      }
+      if (orders_) {
         now_.use(seen.tensor->storage(), {Region(*seen.tensor), &op, seen.value, moment, kHost, stack, writes(how)});
       }
+      late_.use_by_host({&op, stack, kHost, moment}, seen.value, *seen.tensor, writes(how), wanted_.races,
+                        now_.clocks());
     }
   }
   bool is_shared(const at::Tensor& tensor) const {
     return tensor.is_cpu() && tensor.layout() == c10::kStrided && tensor.has_storage() &&
-           now_.knows(tensor.storage().data());
+           (now_.knows(tensor.storage().data()) || late_.knows(tensor.storage()));
   }
   /// Takes mutex_ itself.
   bool knows_any(const Call& call) {
@@ -306,6 +340,7 @@ class Checker final : public Observer {
   World now_;
   std::map<CaptureId, World> captures_;
   Uninitialized uninitialized_;
+  Late late_;
   Waits waits_;
   std::atomic<bool> shares_host_memory_{false};
 };

@@ -16,22 +16,23 @@ namespace {
 struct Known {
   std::string_view name;
   bool Wanted::* flag;
-  bool follows_blocks;  ///< of the caching allocator; a backend with an allocator of its own has none
+  bool needs_blocks;  ///< of the caching allocator; a backend with an allocator of its own has none
 };
 constexpr std::array kCheckers{
-    Known{"races", &Wanted::races, false}, Known{"lifetime", &Wanted::lifetime, true},
-    Known{"sync", &Wanted::sync, false},   Known{"uninitialized", &Wanted::uninitialized, true},
-    Known{"graph", &Wanted::graph, false},
+    Known{"races", &Wanted::races, false},     Known{"lifetime", &Wanted::lifetime, true},
+    Known{"sync", &Wanted::sync, false},       Known{"uninitialized", &Wanted::uninitialized, true},
+    Known{"graph", &Wanted::graph, false},     Known{"late", &Wanted::late, true},
+    Known{"asserts", &Wanted::asserts, false},
 };
 
-bool works(const Known& checker) { return !checker.follows_blocks || native_backend().allocator() == nullptr; }
+bool works(const Known& checker) { return !checker.needs_blocks || native_backend().allocator() == nullptr; }
 
 void turn_on(Wanted& wanted, std::string_view name) {
   bool is_known = name == "all";
   for (const Known& checker : kCheckers) {
     if (name == checker.name) {
       TORCH_CHECK_VALUE(works(checker), "TORCHDEVICE_CHECK=", name,
-                        " follows the blocks of CUDA's caching allocator, and ", native_backend().title(),
+                        " needs the blocks of CUDA's caching allocator, and ", native_backend().title(),
                         " has one of its own; leave it out, or set TORCHDEVICE_BACKEND=cpu");
       is_known = true;
     }
@@ -39,9 +40,9 @@ void turn_on(Wanted& wanted, std::string_view name) {
       wanted.*checker.flag = true;
     }
   }
-  TORCH_CHECK_VALUE(is_known,
-                    "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph, but '", name,
-                    "' is none of them");
+  TORCH_CHECK_VALUE(
+      is_known, "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph,late,asserts, but '",
+      name, "' is none of them");
 }
 
 }  // namespace

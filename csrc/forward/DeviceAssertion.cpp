@@ -8,6 +8,7 @@
 #include "forward/checks/Strictness.h"
 #include "runtime/Error.h"
 #include "runtime/LostContext.h"
+#include "runtime/Observer.h"
 
 namespace torchdevice::forward {
 namespace {
@@ -48,6 +49,7 @@ bool is_about_device_values(std::string_view op, const c10::Error& error) {
 }
 
 void fail_device_assertion(std::string_view op, std::string_view detail) {
+  tell_observer([&](Observer& one) { one.assertion_failed(op, detail); });
   if (strictness() == Strictness::kContextLost) {
     lose_context();
   }

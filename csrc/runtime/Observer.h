@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace c10 {
 class OperatorHandle;
@@ -43,6 +44,8 @@ class Observer {
   virtual void freed(void* memory) noexcept = 0;
   virtual void used_on(const void* memory, c10::Stream stream) = 0;  ///< record_stream
 
+  /// A kernel of `op` would fail an assertion on a GPU; the error follows.
+  virtual void assertion_failed(std::string_view op, std::string_view detail) = 0;
   /// `function` of the engine was called, which CUDA forbids during a capture; the error follows.
   virtual void capture_broken(const char* function) = 0;
   virtual void capture_ended(uint64_t capture) noexcept = 0;

@@ -86,12 +86,12 @@ def test_another_checker_finds_nothing(program: Path) -> None:
 
 
 @pytest.mark.skipif(_C.native_backend_name() != "mps", reason="the CPU's memory is that of CUDA's caching allocator")
-@pytest.mark.parametrize("name", ["lifetime", "uninitialized"])
+@pytest.mark.parametrize("name", ["lifetime", "uninitialized", "late"])
 def test_what_follows_blocks_is_refused_over_mps(program: Path, name: str) -> None:
     process = check("--only", f"races,{name}", "program.py")
     assert process.returncode == 2
     assert (
-        f"TORCHDEVICE_CHECK={name} follows the blocks of CUDA's caching allocator, and {_C.native_backend_title()} has "
+        f"TORCHDEVICE_CHECK={name} needs the blocks of CUDA's caching allocator, and {_C.native_backend_title()} has "
         "one of its own; leave it out, or set TORCHDEVICE_BACKEND=cpu"
     ) in process.stderr
 
@@ -187,7 +187,8 @@ def test_a_checker_that_does_not_exist(program: Path) -> None:
     process = check("--only", "race", "program.py")
     assert process.returncode == 2
     assert (
-        "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph, but 'race' is none of them"
+        "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph,late,asserts, but 'race' is "
+        "none of them"
     ) in process.stderr
 
 

@@ -25,6 +25,8 @@ KINDS = {
     "uninitialized": "uninitialized",
     "sync": "sync",
     "graph": "graph",
+    "late": "late",
+    "asserts": "asserts",
 }
 NAMES = [
     (file, name.removesuffix("_mended"))
@@ -49,7 +51,7 @@ def found(file: str) -> dict[str, dict[str, int]]:
 
 follows_blocks = pytest.mark.skipif(_C.native_backend_name() == "mps", reason="MPS has an allocator of its own")
 PAIRS = [
-    pytest.param(*pair, marks=follows_blocks if KINDS[pair[0]] in ("lifetime", "uninitialized") else ())
+    pytest.param(*pair, marks=follows_blocks if KINDS[pair[0]] in ("lifetime", "uninitialized", "late") else ())
     for pair in NAMES
 ]
 

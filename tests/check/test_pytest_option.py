@@ -60,11 +60,11 @@ def test_some_of_the_checkers(pytester: pytest.Pytester) -> None:
 
 def test_a_checker_that_does_not_exist(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
-    result = pytester.runpytest_subprocess("--torchdevice-check-only", "late", timeout=300)
+    result = pytester.runpytest_subprocess("--torchdevice-check-only", "tardy", timeout=300)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [
             "ERROR: --torchdevice: torchdevice is not active: TORCHDEVICE_CHECK must be all, or some of "
-            "races,lifetime,sync,uninitialized,graph, but 'late' is none of them"
+            "races,lifetime,sync,uninitialized,graph,late,asserts, but 'tardy' is none of them"
         ]
     )
