@@ -1,4 +1,4 @@
-// check/Captures.cpp: what breaks the capture of a CUDA graph, explained.
+// check/Captures.cpp: what breaks the capture of a CUDA graph, or its replay, explained.
 
 #include "check/Captures.h"
 
@@ -37,6 +37,15 @@ void report_broken_capture(const std::string& op, const std::string& function, S
           : "Keep the value on the device (torch.where in place of a branch or a mask, a fixed size in place of "
             "nonzero), "
             "or read it before the capture begins or after a replay.";
+  findings().add(std::move(finding));
+}
+
+void report_freed_input(const std::string& op, const std::string& argument, StackId stack) {
+  Finding finding{"lifetime", {}, {}, {{op, argument, "the graph's stream", stack}}};
+  finding.explanation = "A graph replays " + op + " on memory (" + argument +
+                        ") that the program has freed since the capture. On a GPU it finds what was put there since.";
+  finding.remedy =
+      "Keep the tensor that was captured as long as the graph, and give it new values with copy_() before a replay.";
   findings().add(std::move(finding));
 }
 

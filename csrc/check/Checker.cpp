@@ -125,6 +125,13 @@ class Checker final : public Observer {
     }
   }
 
+  void replays_freed(const c10::OperatorHandle& handle, size_t argument) override {
+    if (wanted_.lifetime) {
+      const Operator& op = find_operator(handle);
+      report_freed_input(op.name, op.name_of(argument), read_stack());
+    }
+  }
+
   void event_recorded(const Event* event, c10::Stream stream) override {
     const std::lock_guard guard(mutex_);
     Clocks& clocks = world_of(stream).clocks();

@@ -18,13 +18,18 @@
 
 #include "graph/SavedMemory.h"
 
+namespace torchdevice {
+class Observer;
+}
+
 namespace torchdevice::graph {
 
 // Note [Recorded arguments]
 // A recorded operator keeps tensors of its own, stand-ins with the shape that its arguments and results had then.
 // - Memory from the graph's private pool: a stand-in only points to it. The pool outlives the graph, and the blocks
 //   in it are reused during capture as they will be during replay.
-// - Other CUDA memory (parameters, static inputs): a stand-in keeps it alive. A GPU would read whatever is there.
+// - Other CUDA memory (parameters, static inputs): a stand-in keeps it alive. A GPU would read whatever is there, which
+//   csrc/check tells.
 // - Generators: stand-ins that share the state which they had then, as graphsafe_set_state() may give them another.
 // - CPU scalars: copied, since a GPU takes them as kernel arguments. Other CPU tensors (pinned memory): kept as they
 //   are, since a GPU reads them at every replay.
@@ -75,6 +80,9 @@ class Recording {
     const void* data;
     c10::Storage stand_in;
   };
+
+  /// Memory of the program that nobody has but the recording: on a GPU it would be free.
+  void tell_of_freed_memory(Observer& observer) const;
 
   c10::IValue stand_in(const c10::OperatorHandle& op, const c10::IValue& value);
   at::Tensor stand_in(const c10::OperatorHandle& op, const at::Tensor& tensor);

@@ -6,7 +6,10 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <ostream>
+#include <unordered_map>
+#include <unordered_set>
 
+#include "allocator/CachingAllocator.h"
 #include "graph/Recording.h"
 #include "runtime/CaptureKey.h"
 #include "runtime/Generator.h"
@@ -71,10 +74,52 @@ class BareDispatch {
 
 }  // namespace
 
+void Recording::tell_of_freed_memory(Observer& observer) const {
+  struct Kept {
+    size_t owners = 0;  ///< in this recording
+    const Node* reader = nullptr;
+    size_t argument = 0;
+  };
+  std::unordered_map<const c10::StorageImpl*, Kept> all;
+  std::unordered_set<const at::TensorImpl*> counted;
+  const auto count = [&](const at::Tensor& tensor) -> Kept* {
+    if (!tensor.is_cuda() || !tensor.has_storage() || !counted.insert(tensor.unsafeGetTensorImpl()).second ||
+        pool_of(tensor.storage().data()) != c10::MempoolId_t{0, 0}) {  // another pool lives as long as its graphs
+      return nullptr;
+    }
+    Kept& kept = all[tensor.storage().unsafeGetStorageImpl()];
+    ++kept.owners;
+    return &kept;
+  };
+  for (const Node& node : nodes_) {
+    for (size_t i = 0; i < node.arguments.size(); ++i) {
+      for_each_tensor(node.arguments[i], [&](const at::Tensor& tensor) {
+        Kept* kept = count(tensor);
+        if (kept != nullptr && kept->reader == nullptr) {
+          kept->reader = &node;
+          kept->argument = i;
+        }
+      });
+    }
+    for (const at::Tensor& result : node.results) {
+      if (result.defined()) {
+        count(result);
+      }
+    }
+  }
+  for (const auto& [storage, kept] : all) {
+    if (kept.reader != nullptr &&
+        c10::raw::intrusive_ptr::use_count(const_cast<c10::StorageImpl*>(storage)) == kept.owners) {
+      observer.replays_freed(kept.reader->op, kept.argument);
+    }
+  }
+}
+
 void Recording::replay() {
   const c10::DeviceGuard device({c10::kCUDA, device_});
   const BareDispatch bare;
   const std::lock_guard guard(mutex_);
+  tell_observer([this](Observer& one) { tell_of_freed_memory(one); });
   torch::jit::Stack stack;
   for (const Node& node : nodes_) {
     const DefaultGeneratorAs drawing(device_, node.default_generator);

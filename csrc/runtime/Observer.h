@@ -49,6 +49,8 @@ class Observer {
   /// `function` of the engine was called, which CUDA forbids during a capture; the error follows.
   virtual void capture_broken(const char* function) = 0;
   virtual void capture_ended(uint64_t capture) noexcept = 0;
+  /// A graph that is about to run again has an operator whose argument the program has freed since the capture.
+  virtual void replays_freed(const c10::OperatorHandle& op, size_t argument) = 0;
   /// A graph runs `op` again, on the current stream of its device.
   virtual void replayed(const c10::OperatorHandle& op, c10::ArrayRef<c10::IValue> arguments) = 0;
 };

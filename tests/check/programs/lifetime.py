@@ -208,3 +208,36 @@ def copied_to_the_host_mended() -> None:
     side.synchronize()
     del x
     torch.ones(N, device="cuda")
+
+
+def _capture(x: torch.Tensor) -> torch.cuda.CUDAGraph:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        (x + 1).sum()
+    return graph
+
+
+def replay_on_an_input_that_is_gone() -> None:
+    graph = _capture(torch.ones(1024, device="cuda"))
+    graph.replay()
+
+
+def replay_on_an_input_that_is_gone_mended() -> None:
+    x = torch.ones(1024, device="cuda")
+    graph = _capture(x)
+    x.copy_(torch.zeros(1024))
+    graph.replay()
+
+
+def replay_on_an_input_that_was_replaced() -> None:
+    batch = {"x": torch.ones(1024, device="cuda")}
+    graph = _capture(batch["x"][:512])
+    batch["x"] = torch.zeros(1024, device="cuda")
+    graph.replay()
+
+
+def replay_on_an_input_that_was_replaced_mended() -> None:
+    batch = {"x": torch.ones(1024, device="cuda")}
+    graph = _capture(batch["x"][:512])
+    batch["x"].zero_()
+    graph.replay()
