@@ -181,7 +181,7 @@ std::vector<KnownWrong> mps_known_wrong(const std::string& processor) {
        &weighted_bincount},
       {guarded<&is_integral, at::_ops::abs>(), "abs of integers above 2^24", "where(x < 0, -x, x)",
        "pytorch issue 190052", &absolute_integers},
-      {named({"abs.out"}), "abs of integers above 2^24", "the CPU", "pytorch issue 190052",
+      {named({"abs.out", "abs_"}), "abs of integers above 2^24", "the CPU", "pytorch issue 190052",
        &to_host_if_any<&is_integral>},
       {guarded<&is_integral, at::_ops::addcmul, at::_ops::addcmul_>({"addcmul.out"}), "addcmul of integers", "the CPU",
        "pytorch issue 189420", &to_host_if_any<&is_integral>},
@@ -194,7 +194,8 @@ std::vector<KnownWrong> mps_known_wrong(const std::string& processor) {
       {named({"convolution", "convolution_backward"}), "conv_transpose3d of halves is refused", "float32",
        "torch/testing/_internal/common_mps.py", &widen_transposed_3d},
       {named({"convolution", "convolution_backward", "grid_sampler_2d", "grid_sampler_2d_backward", "grid_sampler_3d",
-              "grid_sampler_3d_backward", "softplus", "softplus.out", "softplus_backward"}),
+              "grid_sampler_3d_backward", "softplus", "softplus.out", "softplus_backward",
+              "softplus_backward.grad_input"}),
        "strides, offsets and conjugates of arguments are ignored", "contiguous copies",
        "pytorch issues 192212, 180984, 169342, 131736, 171602", &lay_out_arguments},
       {named({"native_batch_norm", "native_batch_norm_backward", "_batch_norm_with_update", "batch_norm_backward",
@@ -203,7 +204,8 @@ std::vector<KnownWrong> mps_known_wrong(const std::string& processor) {
        &lay_out_arguments_densely},
       {guarded<&is_huge, at::_ops::cat, at::_ops::embedding, at::_ops::index_select, at::_ops::fill__Scalar,
                at::_ops::zero_, at::_ops::argmax, at::_ops::argmin, at::_ops::any, at::_ops::all>(
-           {"cat.out", "avg_pool2d", "max_pool2d_with_indices", "upsample_nearest2d"}),
+           {"cat.out", "index_select.out", "argmax.out", "argmin.out", "avg_pool2d", "avg_pool2d.out",
+            "max_pool2d_with_indices", "max_pool2d_with_indices.out", "upsample_nearest2d", "upsample_nearest2d.out"}),
        "tensors of more than 2^31 elements", "the CPU", "pytorch issues 189960, 188756, 194082, 194460, 185663, 161265",
        &to_host_if_any<&is_huge>},
   };
