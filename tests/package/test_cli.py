@@ -22,7 +22,7 @@ def test_usage_names_the_program_as_it_was_called(command: list[str], name: str)
     assert process.returncode == 2
     # argparse breaks the line where it is too long.
     assert re.sub(r"\n +", " ", process.stderr) == (
-        f"usage: {name} [-h] {{info,run,check,fit,scan,why,catalogue,gaps,suite,doctor,settings}} ...\n"
+        f"usage: {name} [-h] {{info,run,report,check,fit,scan,why,catalogue,gaps,suite,doctor,settings}} ...\n"
         f"{name}: error: the following arguments are required: command\n"
     )
     process = subprocess.run([*command, "run", "-h"], capture_output=True, text=True, check=True)
@@ -49,6 +49,8 @@ def test_the_reference_is_made_without_torch(run_python: RunPython) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("rnu", "program.py"), "there is no command 'rnu'; did you mean 'run'?"),
+        (("frobnicate",), "there is no command 'frobnicate'\n"),
         (("catalogue", "update", "--jobs", "0"), "argument --jobs: must be 1 or more, got '0'"),
         (("gaps", "--out", "no/such.md"), "argument --out: cannot write to no/such.md: no such folder"),
     ],

@@ -8,6 +8,7 @@ whether torch is imported.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 
@@ -20,6 +21,10 @@ _COMMANDS = {
     "run": (
         "run a program, with a report of what fell back to the CPU",
         "Run a program as Python would, and tell what it did on device cuda.",
+    ),
+    "report": (
+        "show again what programs and tests left in files",
+        "Show what `torchdevice run --json` and `pytest --torchdevice-report` wrote; one limit for all of it.",
     ),
     "check": (
         "run a program, and find what would go wrong on a GPU",
@@ -77,6 +82,15 @@ def make_parser(program: str, only: str | None = None) -> argparse.ArgumentParse
 
 def main(program: str = "torchdevice") -> int:
     """What was asked on the command line, by a script of that name; returns the exit status."""
-    arguments = make_parser(program, only="".join(sys.argv[1:2])).parse_args()
+    name = "".join(sys.argv[1:2])
+    parser = make_parser(program, only=name)
+    if name and not name.startswith("-") and name not in _COMMANDS:
+        parser.error(f"there is no command '{name}'{_nearest(name)}")
+    arguments = parser.parse_args()
     status: int = arguments.call(arguments)
     return status
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
