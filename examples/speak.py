@@ -1,17 +1,22 @@
-"""Train a text-to-spectrogram model on an invented language of tones, and let it speak a sentence that it never heard.
+"""Text to speech: a tiny model, trained here on an invented language of tones, or any one of the Hub.
 
     python examples/speak.py --text "hello world"
+    pip install transformers
+    python examples/speak.py --model facebook/mms-tts-eng --text "Hello, world."
 
-In this language every letter is a chord. Writes speech.wav and spectrogram.png into the folder --out.
+In the language of the tiny model, which speaks a sentence that it never heard, every letter is a chord. Writes
+speech.wav and spectrogram.png into the folder --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from demo import Demo
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -89,44 +94,73 @@ def sound_of(frames: Tensor, rounds: int = 40) -> Tensor:
     return torch.istft(torch.polar(magnitude, phase), WINDOW, HOP, window=window)
 
 
-def write_wave(path: Path, sound: Tensor) -> None:
+def write_wave(path: Path, sound: Tensor, rate: int = RATE) -> None:
     samples = (sound / sound.abs().max().clamp(min=1e-6) * 32000).to(torch.int16).cpu()
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
+        file.setframerate(rate)
         file.writeframes(samples.numpy().tobytes())
 
 
-def show(said: Tensor, meant: Tensor, text: str, path: Path) -> None:
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    for axes, frames, title in zip(figure.subplots(2, 1), (said, meant), ("the model", "the language"), strict=True):
+def from_hub(name: str) -> Callable[[str], tuple[Tensor, int]]:
+    """What speaks by a model of Hugging Face's: a sound, and its rate."""
+    from transformers import pipeline
+
+    speaker = pipeline("text-to-speech", model=name, device="cuda")
+
+    def speak(text: str) -> tuple[Tensor, int]:
+        said = speaker(text)
+        return torch.as_tensor(said["audio"], device="cuda").float().flatten(), int(said["sampling_rate"])
+
+    return speak
+
+
+def show(spectrograms: dict[str, Tensor], text: str, path: Path) -> None:
+    """One below the other; below the letters of the invented language, where they are."""
+    figure = Figure(figsize=(8, 2.5 * len(spectrograms)), layout="constrained")
+    for axes, (title, frames) in zip(
+        figure.subplots(len(spectrograms), 1, squeeze=False)[:, 0], spectrograms.items(), strict=True
+    ):
         axes.imshow(frames.T.cpu()[:160], origin="lower", aspect="auto")
         axes.set(title=title, yticks=[], ylabel="frequency")
-        axes.set_xticks([FRAMES * (i + 0.5) for i in range(len(text))], list(text))
+        if len(frames) == FRAMES * len(text):
+            axes.set_xticks([FRAMES * (i + 0.5) for i in range(len(text))], list(text))
     figure.savefig(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--text", default="the quick brown fox")
+    parser.add_argument(
+        "--model", help="a text-to-speech model of the Hub, or a folder; without one a tiny one is made"
+    )
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/speech"))
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("speak: torch sees no CUDA device")
-    if not options.text or set(options.text) - set(LETTERS):
-        parser.error("--text may hold small letters and spaces only")
-    options.out.mkdir(parents=True, exist_ok=True)
-    model, losses = train(options.steps, options.seed)
-    letters = encode(options.text).unsqueeze(0).cuda()
-    with torch.inference_mode():
-        frames = model(letters)
-        write_wave(options.out / "speech.wav", sound_of(frames)[0])
-        meant = spectrogram(pronounce(letters))
-    show(frames[0], meant[0], options.text, options.out / "spectrogram.png")
-    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; see and hear {options.out}/")
+    if not options.text:
+        parser.error("--text has nothing to say")
+    demo = Demo("speak", options.out)
+    torch.manual_seed(options.seed)
+    speaker = demo.from_hub(options.model, from_hub)
+    if speaker is not None:
+        sound, rate = speaker(options.text)
+        said = {"the model": spectrogram(sound)}
+    elif set(options.text) - set(LETTERS):
+        parser.error("the tiny model knows small letters and spaces only, in --text")
+    else:
+        model, losses = train(options.steps, options.seed)
+        letters, rate = encode(options.text).unsqueeze(0).cuda(), RATE
+        with torch.inference_mode():
+            frames = model(letters)
+            sound = sound_of(frames)[0]
+            said = {"the model": frames[0], "the language": spectrogram(pronounce(letters))[0]}
+        print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    write_wave(options.out / "speech.wav", sound, rate)
+    show(said, options.text, options.out / "spectrogram.png")
+    print(f"{len(sound) / rate:.1f} s of sound")
+    print(demo.ending("speech.wav", "spectrogram.png"))
 
 
 if __name__ == "__main__":

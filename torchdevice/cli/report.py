@@ -1,4 +1,4 @@
-"""`torchdevice report`: what programs and test suites did, from the files that they left, and a limit for all of them."""
+"""`torchdevice report`: what programs and tests did, from the files that they left, and a limit for all of them."""
 
 from __future__ import annotations
 
