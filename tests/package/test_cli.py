@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunPython
+from torchdevice.cli.values import new_file
 
 MODULE = [sys.executable, "-m", "torchdevice"]
 #: What the script of an installation does.
@@ -69,3 +72,35 @@ def test_commands(command: list[str], tmp_path: Path) -> None:
     assert (process.returncode, process.stdout, process.stderr) == (4, f"{tmp_path} cuda:0\n", "")
     process = subprocess.run([*command, "info"], capture_output=True, text=True, check=True)
     assert process.stdout.startswith("torchdevice     active: ")
+
+
+def test_whether_a_file_can_be_written_is_tried_before_the_program_runs(tmp_path: Path) -> None:
+    new, old, broken, pipe = (tmp_path / name for name in ("new", "old", "broken", "pipe"))
+    assert new_file(str(new)) == new
+    assert not new.exists()
+    old.write_text("kept")
+    assert new_file(str(old)) == old
+    assert old.read_text() == "kept"
+    os.mkfifo(pipe)
+    assert new_file(str(pipe)) == pipe
+    broken.symlink_to("nowhere/file")
+    with pytest.raises(argparse.ArgumentTypeError, match=f"cannot write to {broken}: No such file or directory"):
+        new_file(str(broken))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("run", "--json"), ("run", "--html"), ("check", "--json"), ("fit", "--profile=h100", "--json")],
+    ids=" ".join,
+)
+def test_a_file_that_cannot_be_written_any_more(command: tuple[str, ...], tmp_path: Path) -> None:
+    """The program took its folder away; it is told, and nothing else changes."""
+    folder, program = tmp_path / "out", tmp_path / "program.py"
+    folder.mkdir()
+    program.write_text(
+        f"import os, torch\nif os.path.exists({str(folder)!r}): os.rmdir({str(folder)!r})\ntorch.ones(1)"
+    )
+    call = [*MODULE, *command, str(folder / "x"), str(program)]
+    process = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert f"torchdevice {command[0]}: cannot write {folder}/x: No such file or directory\n" in process.stderr

@@ -51,7 +51,10 @@ def conclude(
         print(text, file=sys.stderr)
     if file is not None:
         data = {"findings": [finding.to_data() for finding in left], "waits": [asdict(wait) for wait in waited]}
-        file.write_text(json.dumps(data, indent=2) + "\n")
+        try:
+            file.write_text(json.dumps(data, indent=2) + "\n")
+        except OSError as error:  # the findings were told above
+            print(f"torchdevice check: cannot write {file}: {error.strerror}", file=sys.stderr)
     return left
 
 

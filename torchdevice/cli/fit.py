@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torchdevice.cli.values import add_program, new_file, program_of
+from torchdevice.cli.values import add_program, new_file, program_of, write
 from torchdevice.fit import page, report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
@@ -71,7 +71,7 @@ def fit(arguments: argparse.Namespace) -> int:
     print(report.text(record, profile), file=sys.stderr)
     _write(arguments.json, report.data(record, profile))
     if arguments.html is not None:
-        arguments.html.write_text(page.to_html(record, profile, program.words), encoding="utf-8")
+        write("fit", arguments.html, page.to_html(record, profile, program.words))
     return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
 
 
@@ -90,7 +90,7 @@ def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
 
 def _write(path: Path | None, data: dict[str, Any]) -> None:
     if path is not None:
-        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write("fit", path, json.dumps(data, indent=1) + "\n")
 
 
 def _count(text: str) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from torchdevice import progress
-from torchdevice.cli.values import new_file
+from torchdevice.cli.values import new_file, write
 
 #: Exit statuses; argparse has the last one too.
 NONE, SERIOUS, USAGE = 0, 1, 2
@@ -84,7 +84,7 @@ def gaps(arguments: argparse.Namespace) -> int:
         counts, uses_in = table.counts, str(table)
     found = found_by.with_uses(found, counts)
     if arguments.out is not None:
-        arguments.out.write_text(found_by.to_markdown(found, uses_in), encoding="utf-8")
+        write("gaps", arguments.out, found_by.to_markdown(found, uses_in))
     if arguments.json:
         print(json.dumps(found_by.to_json(found), indent=2))
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchdevice.cli.values import add_program, count, new_file, program_of
+from torchdevice.cli.values import add_program, count, new_file, program_of, write
 from torchdevice.program import Program
 from torchdevice.reports.operators import Report, report
 
@@ -83,7 +83,7 @@ def run(program: Program, options: Options) -> int:
 
 
 def _draw(options: Options, recorder: Recorder | None, program: list[str], outcome: str) -> None:
-    """The page, if it is asked for; that it cannot be written does not change what the program did."""
+    """The page, if it is asked for."""
     if options.html is None or recorder is None:
         return
     from torchdevice.reports import page
@@ -94,10 +94,7 @@ def _draw(options: Options, recorder: Recorder | None, program: list[str], outco
         result = report()
     except RuntimeError as error:
         result = str(error)
-    try:
-        page.write(page.Run(program, outcome, _facts(), result, recording), options.html)
-    except OSError as error:
-        print(f"torchdevice run: cannot write {options.html}: {error.strerror}", file=sys.stderr)
+    write("run", options.html, page.to_html(page.Run(program, outcome, _facts(), result, recording)))
 
 
 def _facts() -> str:
@@ -122,7 +119,7 @@ def _conclude(options: Options) -> bool:
     if options.report:
         print(result, file=sys.stderr)
     if options.json is not None:
-        options.json.write_text(result.to_json() + "\n")
+        write("run", options.json, result.to_json() + "\n")
     if options.max_fallbacks is None or result.fallbacks <= options.max_fallbacks:
         return True
     names = sorted({operator.name for operator in result.operators if operator.cpu.calls})

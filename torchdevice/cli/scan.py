@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdevice import progress
-from torchdevice.cli.values import new_file
+from torchdevice.cli.values import new_file, write
 from torchdevice.scan.analysis import scan
 from torchdevice.scan.files import TargetError
 from torchdevice.scan.findings import Finding, Report
@@ -59,10 +59,9 @@ def run(target: str, options: Options) -> int:
     except TargetError as error:
         print(f"torchdevice scan: {error}", file=sys.stderr)
         return USAGE
-    if options.sarif is not None:
-        options.sarif.write_text(json.dumps(to_sarif(report), indent=2) + "\n", encoding="utf-8")
+    written = options.sarif is None or write("scan", options.sarif, json.dumps(to_sarif(report), indent=2) + "\n")
     print(json.dumps(to_json(report), indent=2) if options.json else to_text(report, options.everything))
-    if not report.files:
+    if not report.files or not written:
         return USAGE
     return FITS if report.fits else DOES_NOT_FIT
 

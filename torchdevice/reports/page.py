@@ -30,15 +30,6 @@ class Run:
     recording: recorder.Recording
 
 
-def write(run: Run, path: Path) -> None:
-    """Write the page.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.write_text(to_html(run), encoding="utf-8")
-
-
 def to_html(run: Run) -> str:
     """The page's text, below 2 MB however long the program ran."""
     name = Path(run.program[0]).name if run.program else "a program"
