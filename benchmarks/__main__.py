@@ -34,7 +34,7 @@ def named(values: Mapping[int, float], unit: str) -> dict[str, float]:
 
 
 def instructions_figures() -> Figures:
-    counts = instructions.measure()
+    counts = instructions.measure().counts
     result: dict[str, object] = {}
     for grad in (False, True):
         chosen = [count for count in counts if count.grad == grad]

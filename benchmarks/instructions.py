@@ -1,11 +1,14 @@
 """Instructions of one C++ call of a small operator, cuda over native CPU, counted by callgrind.
 
+Also those of Python calls that name devices, before the redirect policy was asked for and after it was taken back.
+
 The counts repeat exactly for the same binary, so a ratio can be trusted where a time cannot. Needs valgrind and a
 compiler. Run by `python -m benchmarks`, or alone: `python -m benchmarks.instructions`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -22,6 +25,9 @@ HERE = Path(__file__).parent
 #: them the loops find a chunk that fits.
 ROOM_FOR_CHUNKS = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
 
+#: Calls after which CPython has specialized a function.
+_WARM_UP = 50
+
 
 @dataclass(frozen=True)
 class Count:
@@ -35,6 +41,16 @@ class Count:
     @property
     def ratio(self) -> float:
         return self.cuda / self.cpu
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All of one run."""
+
+    counts: list[Count]
+    #: Of one `ask_for_devices()`, before and after the redirect policy.
+    asking_before: int
+    asking_after: int
 
 
 def load_loops(folder: str) -> Any:
@@ -53,11 +69,32 @@ def run_under_valgrind(folder: str) -> None:
     """What the child process does: warm up outside of the loops' counts, then every loop once per device."""
     import torch
 
+    import torchdevice
+
     torch.set_num_threads(1)
     loops = load_loops(folder)
     for device in ("cpu", "cuda"):
         for grad in (False, True):
             loops.run(device, grad)
+    gc.disable()
+    for after in (False, True):
+        if after:
+            with torchdevice.redirect():
+                ask_for_devices()
+        for _ in range(_WARM_UP):
+            ask_for_devices()
+        loops.ask(ask_for_devices, after)
+
+
+def ask_for_devices() -> None:
+    """What the redirect policy would change, in every kind of place that names a device or none."""
+    import torch
+
+    device = torch.device("cpu")
+    numbers = torch.ones(3, device="cpu")
+    torch.zeros(3)
+    numbers.to("cpu")
+    torch.zeros_like(numbers, device=device)
 
 
 def inclusive_counts(profile: Path) -> dict[str, int]:
@@ -72,7 +109,7 @@ def inclusive_counts(profile: Path) -> dict[str, int]:
     return {name: int(count.replace(",", "")) for count, name in found}
 
 
-def measure() -> list[Count]:
+def measure() -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         loops = load_loops(folder)
         profile = Path(folder) / "callgrind.out"
@@ -91,26 +128,25 @@ def measure() -> list[Count]:
             cwd=HERE.parent,
             env={**os.environ, **ROOM_FOR_CHUNKS},
         )
-        counts = inclusive_counts(profile)
-        return [
-            Count(
-                name,
-                grad,
-                counts[f"{name}_cpu{'_grad' * grad}"] // loops.repeats,
-                counts[f"{name}_cuda{'_grad' * grad}"] // loops.repeats,
-            )
+        found = {name: count // loops.repeats for name, count in inclusive_counts(profile).items()}
+        counts = [
+            Count(name, grad, found[f"{name}_cpu{'_grad' * grad}"], found[f"{name}_cuda{'_grad' * grad}"])
             for grad in (False, True)
             for name in loops.names()
         ]
+        return Measured(counts, found["asking_before"], found["asking_after"])
 
 
-def show(counts: list[Count]) -> None:
+def show(measured: Measured) -> None:
     for grad in (False, True):
         print(f"{'with grad' if grad else 'no grad':16} {'cpu':>8} {'cuda':>8} {'ratio':>6}")
-        chosen = [count for count in counts if count.grad == grad]
+        chosen = [count for count in measured.counts if count.grad == grad]
         for count in chosen:
             print(f"{count.operator:16} {count.cpu:8,} {count.cuda:8,} {count.ratio:6.2f}")
         print(f"{'geometric mean':34} {geometric_mean([count.ratio for count in chosen]):6.2f}")
+    print(
+        f"devices by name  {measured.asking_before:8,} before the redirect policy, {measured.asking_after:,} after it"
+    )
 
 
 if __name__ == "__main__":

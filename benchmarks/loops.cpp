@@ -91,6 +91,19 @@ std::vector<std::string> names() {
   return {LOOPS(NAME)};
 }
 
+// A Python function, before the redirect policy was asked for and after it was taken back.
+#define ASK(when)                                                                  \
+  extern "C" __attribute__((noinline)) void loop_asking_##when(PyObject* function) { \
+    for (int i = 0; i < kRepeats; ++i) Py_XDECREF(PyObject_CallNoArgs(function));    \
+    asm volatile("# " #when);                                                      \
+  }
+ASK(before)
+ASK(after)
+
+void ask(const py::function& function, bool after) {
+  after ? loop_asking_after(function.ptr()) : loop_asking_before(function.ptr());
+}
+
 /// Seconds that `threads` threads need for `each` additions of ten numbers apiece.
 double additions(const std::string& device, int threads, int each) {
   const py::gil_scoped_release no_gil;
@@ -116,6 +129,7 @@ double additions(const std::string& device, int threads, int each) {
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("run", &run);
   m.def("names", &names);
+  m.def("ask", &ask);
   m.def("additions", &additions);
   m.attr("repeats") = kRepeats;
 }

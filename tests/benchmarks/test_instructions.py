@@ -11,7 +11,7 @@ from statistics import geometric_mean
 
 import pytest
 
-from benchmarks.instructions import Count, measure
+from benchmarks.instructions import Count, Measured, measure
 
 #: Operators without a result of their own have nothing that the caching allocator could save.
 IN_PLACE = {"mul_"}
@@ -19,7 +19,7 @@ SAVES_A_LOT = {"copy_", "native_dropout", "empty"}
 
 
 @pytest.fixture(scope="module")
-def counts() -> list[Count]:
+def measured() -> Measured:
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind is not installed")
     return measure()
@@ -35,5 +35,9 @@ def slow(counts: list[Count], grad: bool) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("grad", [False, True])
-def test_instructions(counts: list[Count], grad: bool) -> None:
-    assert not slow(counts, grad)
+def test_instructions(measured: Measured, grad: bool) -> None:
+    assert not slow(measured.counts, grad)
+
+
+def test_the_redirect_policy_costs_nothing_once_it_is_off(measured: Measured) -> None:
+    assert measured.asking_after == pytest.approx(measured.asking_before, rel=1e-3)
