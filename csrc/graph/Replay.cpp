@@ -8,6 +8,7 @@
 #include <ostream>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "allocator/CachingAllocator.h"
 #include "graph/Recording.h"
@@ -76,20 +77,26 @@ class BareDispatch {
 
 void Recording::tell_of_freed_memory(Observer& observer) const {
   struct Kept {
+    c10::StorageImpl* storage;
     size_t owners = 0;  ///< in this recording
     const Node* reader = nullptr;
     size_t argument = 0;
   };
-  std::unordered_map<const c10::StorageImpl*, Kept> all;
+  std::vector<Kept> all;
+  std::unordered_map<const c10::StorageImpl*, size_t> places;
   std::unordered_set<const at::TensorImpl*> counted;
   const auto count = [&](const at::Tensor& tensor) -> Kept* {
     if (!tensor.is_cuda() || !tensor.has_storage() || !counted.insert(tensor.unsafeGetTensorImpl()).second ||
         pool_of(tensor.storage().data()) != c10::MempoolId_t{0, 0}) {  // another pool lives as long as its graphs
       return nullptr;
     }
-    Kept& kept = all[tensor.storage().unsafeGetStorageImpl()];
-    ++kept.owners;
-    return &kept;
+    c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+    const auto [place, is_new] = places.emplace(storage, all.size());
+    if (is_new) {
+      all.push_back({storage});
+    }
+    ++all[place->second].owners;
+    return &all[place->second];
   };
   for (const Node& node : nodes_) {
     for (size_t i = 0; i < node.arguments.size(); ++i) {
@@ -107,9 +114,8 @@ void Recording::tell_of_freed_memory(Observer& observer) const {
       }
     }
   }
-  for (const auto& [storage, kept] : all) {
-    if (kept.reader != nullptr &&
-        c10::raw::intrusive_ptr::use_count(const_cast<c10::StorageImpl*>(storage)) == kept.owners) {
+  for (const Kept& kept : all) {
+    if (kept.reader != nullptr && c10::raw::intrusive_ptr::use_count(kept.storage) == kept.owners) {
       observer.replays_freed(kept.reader->op, kept.argument);
     }
   }
