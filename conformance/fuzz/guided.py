@@ -27,17 +27,19 @@ READERS = (
 
 
 class Chosen(random.Random):
-    """Numbers from bytes; zeros once they are used up."""
+    """Numbers from bytes; once they are used up the same ones each time, as who asks until one fits must get one."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(0)
         self._bytes = iter(data)
+        self._rest = random.Random(0)
 
     def getrandbits(self, count: int) -> int:
         """As random.Random's, on which all else rests."""
         number = 0
         for _ in range((count + 7) // 8):
-            number = number << 8 | next(self._bytes, 0)
+            byte = next(self._bytes, None)
+            number = number << 8 | (self._rest.getrandbits(8) if byte is None else byte)
         return number & ((1 << count) - 1)
 
     def random(self) -> float:
