@@ -21,9 +21,15 @@ namespace {
 /// The host's copies of more than that are left as they are: to write them would take the memory that a dry run saves.
 constexpr size_t kMostFilled = size_t{1} << 20U;
 
+/// What came from the host and is not larger is kept, as a program may read it back: DistributedDataParallel does so with
+/// the order of its buckets. Of so many tensors at once; then all are forgotten.
+constexpr size_t kMostKept = size_t{64} << 10U;
+constexpr size_t kMostContents = 256;
+
 struct State {
   std::mutex lock;
   std::unordered_map<const void*, c10::Scalar> values;
+  std::unordered_map<const void*, at::Tensor> contents;  ///< by the address of the storage, on the host
   Reads reads;
   CopiedBytes copied;
   std::atomic<std::string (*)()> call_site{nullptr};
@@ -34,19 +40,25 @@ State& state() {
   return *state;
 }
 
+bool has_place(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.is_cuda() && tensor.layout() == c10::kStrided;
+}
+
 const void* place_of_scalar(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.is_cuda() && tensor.layout() == c10::kStrided && tensor.numel() == 1
-             ? tensor.const_data_ptr()
-             : nullptr;
+  return has_place(tensor) && tensor.numel() == 1 ? tensor.const_data_ptr() : nullptr;
 }
 
 void set_value(const at::Tensor& tensor, const std::optional<c10::Scalar>& value) {
-  const void* place = place_of_scalar(tensor);
-  if (place == nullptr) {
+  if (!has_place(tensor)) {
     return;
   }
   State& all = state();
   const std::lock_guard<std::mutex> guard(all.lock);
+  all.contents.erase(tensor.storage().data());
+  const void* place = place_of_scalar(tensor);
+  if (place == nullptr) {
+    return;
+  }
   if (value.has_value()) {
     all.values.insert_or_assign(place, *value);
   } else {
@@ -60,6 +72,31 @@ std::optional<c10::Scalar> find_value(const at::Tensor& tensor) {
   const std::lock_guard<std::mutex> guard(all.lock);
   const auto known = all.values.find(place);
   return place != nullptr && known != all.values.end() ? std::optional(known->second) : std::nullopt;
+}
+
+/// All of its storage has come from the host.
+void keep_content(const at::Tensor& tensor, const at::Tensor& source) {
+  if (tensor.numel() <= 1 || !source.is_cpu() || source.sizes() != tensor.sizes() || !tensor.is_contiguous() ||
+      tensor.nbytes() != tensor.storage().nbytes() || tensor.nbytes() > kMostKept) {
+    return;
+  }
+  at::Tensor content = source.to(tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  State& all = state();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  if (all.contents.size() >= kMostContents) {
+    all.contents.clear();
+  }
+  all.contents.insert_or_assign(tensor.storage().data(), std::move(content));
+}
+
+/// Undefined where nothing is known, or the tensor is not what was kept.
+at::Tensor find_content(const at::Tensor& tensor) {
+  State& all = state();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  const auto known = all.contents.find(tensor.storage().data());
+  const bool is_it = known != all.contents.end() && known->second.sizes() == tensor.sizes() &&
+                     known->second.scalar_type() == tensor.scalar_type() && tensor.is_contiguous();
+  return is_it ? known->second : at::Tensor();
 }
 
 c10::Scalar value_of(const at::Tensor& tensor) {
@@ -178,6 +215,7 @@ void copy(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::S
       (source.is_cuda() ? all.copied.between_devices : all.copied.to_device) += self.nbytes();
     }
     set_value(self, source.is_cpu() && source.numel() == 1 ? std::optional(source.item()) : find_value(source));
+    keep_content(self, source);
     return;
   }
   if (!non_blocking) {
@@ -188,7 +226,9 @@ void copy(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::S
     const std::lock_guard<std::mutex> guard(all.lock);
     all.copied.to_host += self.nbytes();
   }
-  if (self.nbytes() <= kMostFilled) {
+  if (const at::Tensor content = find_content(source); content.defined()) {
+    self.copy_(content);
+  } else if (self.nbytes() <= kMostFilled) {
     self.fill_(as_type_of(self, value_of(source)));
   }
 }

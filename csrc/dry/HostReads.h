@@ -14,8 +14,9 @@ namespace torchdevice::dry {
 
 // Note [Plausible values]
 // A tensor of one element that was filled with a number, or came from the host, has that number as long as nothing else
-// writes to it. What inf-checks of gradients write to keeps what it had: no overflow is assumed. Every other number
-// reads as 1. A truth value reads as true, unless it says that something is wrong or different (any, ne, isnan, isinf).
+// writes to it. So has a small tensor that came from the host as a whole. What inf-checks of gradients write to keeps
+// what it had: no overflow is assumed. Every other number reads as 1. A truth value reads as true, unless it says that
+// something is wrong or different (any, ne, isnan, isinf).
 
 /// The results of an operator, and what it wrote to, have no known value any more.
 void forget_values(const c10::OperatorHandle& op, const torch::jit::Stack& arguments, const torch::jit::Stack& results);

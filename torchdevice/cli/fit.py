@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torchdevice.cli.values import add_program, new_file, program_of, write
+from torchdevice.cli.values import add_program, at_least_one, new_file, program_of, write
 from torchdevice.fit import page, report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run
@@ -17,12 +17,16 @@ from torchdevice.fit.search import Range, search
 #: Exit status of a program that did what it should, but does not fit; and of a mistake on the command line.
 DOES_NOT_FIT, MISTAKE = 4, 2
 
+#: Devices of a host, where nobody says how many.
+_ON_A_HOST = 8
+
 EPILOG = """\
 examples:
   torchdevice fit --profile h100 train.py --batch 64
   torchdevice fit --profile rtx4090 --json fit.json -m mypackage.train
   torchdevice fit --profile h100 --html fit.html train.py
   torchdevice fit --profile h100 --search batch=1..512 train.py --batch {batch}
+  torchdevice fit --profile h100 --ranks 8 train.py        for torchrun --nproc-per-node 8 train.py
   torchdevice fit --profile h100 --memory 1TiB train.py    how much it takes, where it does not fit
 
 exit status: the program's own; 4 where it ended well and does not fit, or no value does;
@@ -32,7 +36,10 @@ exit status: the program's own; 4 where it ended well and does not fit, or no va
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, metavar="GPU", help=f"one of {', '.join(GPUS)}")
-    parser.add_argument("--devices", type=_count, default=1, metavar="N", help="how many of them, 1 to 64")
+    help_devices = "how many of them a host has, 1 to 64; 1, or with --ranks as many as there are ranks, but 8 at most"
+    parser.add_argument("--devices", type=_count, metavar="N", help=help_devices)
+    help_ranks = "processes of the program, as torchrun starts them: one is run for all, with nobody to talk to"
+    parser.add_argument("--ranks", type=at_least_one, metavar="N", help=help_ranks)
     parser.add_argument("--memory", metavar="SIZE", help="memory of each, in place of the profile's: 1TiB")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the report as data, too")
     help_page = "one page: memory by kind and over time, the time's parts, what was read; it opens in a browser"
@@ -52,7 +59,8 @@ def fit(arguments: argparse.Namespace) -> int:
     program = program_of(arguments)
     if program is None:
         return MISTAKE
-    devices = Devices(profile, arguments.devices, arguments.memory)
+    count = arguments.devices or min(arguments.ranks or 1, _ON_A_HOST)
+    devices = Devices(profile, count, arguments.ranks, arguments.memory)
     if arguments.search is not None:
         if not arguments.search.is_in(program):
             mark = arguments.search.mark
@@ -75,6 +83,10 @@ def fit(arguments: argparse.Namespace) -> int:
     return record.status or (0 if report.fits(record, profile) else DOES_NOT_FIT)
 
 
+#: Modules that start a program's processes.
+_LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch")
+
+
 def _refuse(mistake: str) -> int:
     print(f"torchdevice fit: {mistake}", file=sys.stderr)
     return MISTAKE
@@ -85,6 +97,8 @@ def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
         return unknown(arguments.profile)
     if arguments.search is not None and arguments.html is not None:
         return "--html is of one run: search without it, then run the program with the value that was found"
+    if arguments.module and arguments.module[0] in _LAUNCHERS:
+        return f"{arguments.module[0]} starts processes, of which nothing would be known: say --ranks 8 train.py instead"
     return None
 
 

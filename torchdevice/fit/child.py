@@ -36,6 +36,12 @@ def main(target: Path, program: Program) -> int:
     record = Record()
     marks = kinds.Marks()
     marks.install()
+    groups = None
+    if torch.distributed.is_available():
+        from torchdevice.fit import ranks  # has classes of torch.distributed's
+
+        groups = ranks.Ranks()
+        groups.install()
     torch.cuda.memory._record_memory_history(context="alloc", stacks="python", max_entries=EVENTS)
     process = os.getpid()
     start = time.perf_counter()
@@ -45,6 +51,8 @@ def main(target: Path, program: Program) -> int:
         marks.remove()
         record.resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         observed.fill(record, marks)
+        if groups is not None:
+            groups.fill(record)
         record.write(target)
 
     def leave_at_once(status: int) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.modules import module as global_hooks
 from torch.optim import optimizer as optimizer_hooks
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils.hooks import RemovableHandle
 
 from torchdevice import _C
@@ -59,7 +60,11 @@ class Marks:
         return None
 
     def _mark(self, tensor: torch.Tensor | None, kind: str) -> None:
-        if tensor is None or not tensor.is_cuda or tensor.layout != torch.strided:
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_cuda or tensor.layout != torch.strided:
+            return
+        if is_traceable_wrapper_subclass(tensor):  # a DTensor, around what this rank has of it
+            for name in tensor.__tensor_flatten__()[0]:
+                self._mark(getattr(tensor, name), kind)
             return
         storage = tensor.untyped_storage()
         marks = self.by_address.setdefault((tensor.device.index, storage.data_ptr()), [])
@@ -69,7 +74,8 @@ class Marks:
     def _mark_parameters(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         for parameter in parameters:
             self._mark(parameter.data, PARAMETERS)
-            self._mark(parameter.grad, GRADIENTS)
+            if parameter.is_leaf:  # FSDP's are views of its own, where it keeps them
+                self._mark(parameter.grad, GRADIENTS)
 
     def _enter(self, module: torch.nn.Module, _arguments: Any) -> None:
         if not self._running and id(module) not in self._names:

@@ -50,6 +50,20 @@ class Work:
 
 
 @dataclass
+class Communication:
+    """Calls of one collective with messages of one size."""
+
+    operator: str
+    device: int
+    ranks: int  #: of its group
+    within_host: bool  #: whether all of them have a device of one host
+    bytes: int  #: of one call's whole message
+    sent: int  #: what the rank sends to others in one call
+    count: int = 0
+    in_step: int = 0  #: how many of them belong to the last step of an optimizer
+
+
+@dataclass
 class Record:
     """All of a dry run."""
 
@@ -63,6 +77,8 @@ class Record:
     peaks: list[Peak] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
+    ranks: int = 1  #: processes of the program, all like the one that was run
+    communication: list[Communication] = field(default_factory=list)
     copied: dict[str, int] = field(default_factory=dict)
     steps: int = 0  #: of optimizers
     tf32: bool = False  #: whether products of float32 may use it
@@ -91,4 +107,5 @@ class Record:
         data["peaks"] = [Peak(**one) for one in data["peaks"]]
         data["reads"] = [Read(**one) for one in data["reads"]]
         data["work"] = [Work(**one) for one in data["work"]]
+        data["communication"] = [Communication(**one) for one in data["communication"]]
         return cls(**data)

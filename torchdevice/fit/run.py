@@ -19,8 +19,29 @@ class Devices:
     """What the program is to find."""
 
     profile: str
-    count: int = 1
+    count: int = 1  #: of a host
+    ranks: int | None = None  #: processes that torchrun would start, each with a device
     memory: str | None = None  #: as TORCHDEVICE_MEMORY
+
+
+def _torchrun(ranks: int, devices: int) -> dict[str, str]:
+    """What torchrun sets for rank 0 of so many, with so many on a host."""
+    return {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "GROUP_RANK": "0",
+        "ROLE_RANK": "0",
+        "ROLE_NAME": "default",
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(min(ranks, devices)),
+        "ROLE_WORLD_SIZE": str(ranks),
+        "GROUP_WORLD_SIZE": str(-(-ranks // devices)),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+        "TORCHELASTIC_RUN_ID": "none",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+    }
 
 
 class LostError(RuntimeError):
@@ -47,6 +68,8 @@ def run(program: Program, devices: Devices, output: int | None = None) -> Record
         "TORCHDEVICE_MEMORY": devices.memory or "",  # empty is as if unset
     }
     environment = {**os.environ, **settings}
+    if devices.ranks is not None:
+        environment |= _torchrun(devices.ranks, devices.count)
     with tempfile.TemporaryDirectory(prefix="torchdevice-fit-") as folder:
         target = Path(folder) / "record.json"
         command = [sys.executable, "-m", "torchdevice.fit.child", str(target), *program.words]
