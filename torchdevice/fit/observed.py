@@ -24,6 +24,14 @@ COLUMNS = 240
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen ", "<string>")
 
 
+#: What ranks need beside each other's shares: by the folder of torch's and the function that allocates it.
+_OF_RANKS = (
+    ("gathered by FSDP", ("fsdp", "_fully_shard"), ("unshard", "_unshard", "wait_for_unshard")),
+    ("gradients to be scattered, of FSDP", ("fsdp", "_fully_shard"), ("post_backward", "_post_backward_hook")),
+    ("buckets of DistributedDataParallel", ("parallel",), ("_ddp_init_helper", "_pre_forward")),
+)
+
+
 class _Block(NamedTuple):
     address: int
     size: int
@@ -183,6 +191,9 @@ def _kind(block: _Block) -> str:
     names = {(Path(frame["filename"]).parent.name, frame["name"]) for frame in block.entry.get("frames", ())}
     if any(folder == "optim" for folder, _name in names):
         return "temporary, of the optimizer"
+    for kind, folders, functions in _OF_RANKS:
+        if any(folder in folders and name in functions for folder, name in names):
+            return kind
     if block.entry.get("user_metadata"):
         return "activations"
     if any(name == "_engine_run_backward" for _folder, name in names):

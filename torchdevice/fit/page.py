@@ -28,7 +28,7 @@ def _data(record: Record, profile: str, program: Sequence[str]) -> dict[str, Any
     return {
         "program": " ".join(program),
         "summary": report.verdict(record, profile),
-        "notes": list(report.endings(record)),
+        "notes": [*report.endings(record), *([report.ranks(record)] if record.ranks > 1 else [])],
         "seconds": record.seconds,
         "devices": [_device(record, peak, profile) for peak in record.peaks],
         "beside": [[one.what, one.bytes, one.source] for one in beside(profile)],
@@ -55,6 +55,7 @@ def _device(record: Record, peak: Peak, profile: str) -> dict[str, Any]:
         "seconds": peak.curve_seconds,
         "time": f"{report.spread(total)} for {what} ({report.amounts(total)})" if total.kernels else "",
         "parts": [["arithmetic", total.arithmetic], ["memory", total.memory], ["launches", total.launches]],
+        "communication": list(report.communication(total, profile)),
         "lower": total.lower,
         "operators": [[one.name, one.calls, one.seconds, one.flops, one.bytes] for one in total.operators[:ROWS]],
     }

@@ -51,7 +51,9 @@ def data(record: Record, profile: str) -> dict[str, Any]:
         "address_space": record.address_space if record.ran_out else None,
         "error": record.error,
         "status": record.status,
+        "ranks": record.ranks,
         "devices": devices,
+        "communication": [asdict(one) for one in record.communication],
         "beside": [one._asdict() for one in beside(profile)],
         "host_reads": [asdict(one) for one in record.reads],
         "copied": record.copied,
@@ -83,13 +85,16 @@ def _profiles_that_fit(record: Record) -> list[str]:
 def estimate(record: Record, profile: str, device: int, *, step: bool) -> roofline.Estimate:
     """Of the last step of an optimizer, or of all."""
     work = [one for one in record.work if one.device == device]
-    return roofline.estimate(work, GPUS[profile], tf32=record.tf32, step=step)
+    sent = [one for one in record.communication if one.device == device]
+    return roofline.estimate(work, GPUS[profile], tf32=record.tf32, step=step, communication=sent)
 
 
 def _lines(record: Record, profile: str) -> Iterator[str]:
     gpu = GPUS[profile]
     yield f"torchdevice fit: {profile}, {size(gpu.memory)}; nothing was computed"
     yield from endings(record)
+    if record.ranks > 1:
+        yield ranks(record)
     if not record.peaks:
         yield "No memory of a device was used."
     for peak in record.peaks:
@@ -114,6 +119,11 @@ def endings(record: Record) -> Iterator[str]:
         yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
     if record.ooms and record.ending != "out of memory":
         yield f"It was refused memory of the device, and went on, {record.ooms} x; all figures are of what it got."
+
+
+def ranks(record: Record) -> str:
+    """Whose figures these are."""
+    return f"One rank of {record.ranks} was run, and nothing was sent: each is taken to be like it."
 
 
 def verdict(record: Record, profile: str) -> str:
@@ -167,8 +177,21 @@ def _time(record: Record, profile: str, device: int) -> Iterator[str]:
     )
     for one in total.operators[:10]:
         yield f"  {_seconds(one.seconds):>11}  {one.seconds / total.lower:>4.0%}  {one.name}, {one.calls} calls"
+    yield from communication(total, profile)
     dtypes = {one.dtype for one in record.work if one.flops}
     yield from (f"  would help: {line}" for line in roofline.advice(total, dtypes=dtypes))
+
+
+def communication(total: roofline.Estimate, profile: str) -> Iterator[str]:
+    """What ranks send to each other, and how long it takes."""
+    if not total.sent:
+        return
+    yield f"  {_seconds(total.communication)} of communication, {size(total.sent)} sent by each rank"
+    if total.sent > total.unknown:
+        yield f"  {roofline.RINGS}; link: {GPUS[profile].link} GB/s each way"
+    if total.unknown:
+        why = "no figure of its link is known" if GPUS[profile].link is None else "between hosts no rate is known"
+        yield f"  {size(total.unknown)} of it are not in the time: {why}"
 
 
 def spread(total: roofline.Estimate) -> str:
