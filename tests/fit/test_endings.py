@@ -146,6 +146,6 @@ def test_what_was_there_before_the_history_begins() -> None:
     before = "from before the history that is kept"
     for allocated, rest in ((7680, {}), (9000, {"of a moment that the history no longer has": 1320})):
         peak = Peak(0, allocated)
-        observed._explain(peak, {"device_traces": [trace], "segments": [segment]}, marks)
+        observed._explain(peak, {"device_traces": [trace], "segments": [segment]}, marks, curves=True)
         assert peak.kinds == {PARAMETERS: 2048, before: 4096 + 1024, "other (inputs, losses)": 512, **rest}
         assert peak.is_cut == bool(rest)

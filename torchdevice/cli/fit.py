@@ -71,7 +71,7 @@ def fit(arguments: argparse.Namespace) -> int:
         _write(arguments.json, found.data())
         return found.status
     try:
-        record = run(program, devices)
+        record = run(program, devices, curves=arguments.html is not None)
     except LostError as error:
         print(f"torchdevice fit: {error}", file=sys.stderr)
         return error.status

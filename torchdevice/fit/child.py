@@ -1,4 +1,4 @@
-"""The process in which the program runs: `python -m torchdevice.fit.child RECORD PROGRAM …`."""
+"""The process in which the program runs: `python -m torchdevice.fit.child RECORD CURVES PROGRAM …`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from torchdevice.program import Program
 #: Entries of the allocator's history that are kept, the last ones: a long program would fill the host's memory.
 EVENTS = 300_000
 
+#: The word that asks for memory over time.
+CURVES = "curves"
+
 
 class _Terminated(BaseException):
     """SIGTERM came, as of `timeout`."""
 
 
-def main(target: Path, program: Program) -> int:
-    """Run the program, leave the record, return the exit status."""
+def main(target: Path, program: Program, *, curves: bool) -> int:
+    """Run the program, leave the record, return the exit status; `curves`: the record has memory over time, too."""
     progress.import_torch()
     import torch
 
@@ -50,7 +53,7 @@ def main(target: Path, program: Program) -> int:
         record.seconds = time.perf_counter() - start
         marks.remove()
         record.resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        observed.fill(record, marks)
+        observed.fill(record, marks, curves=curves)
         if groups is not None:
             groups.fill(record)
         record.write(target)
@@ -93,4 +96,4 @@ def _terminate(process: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Program.of(sys.argv[2:])))
+    sys.exit(main(Path(sys.argv[1]), Program.of(sys.argv[3:]), curves=sys.argv[2] == CURVES))

@@ -1,7 +1,7 @@
-"""What the operators of torch.distributed do in a dry run: shapes stay, nothing is sent, and the link's bytes are noted.
+"""What torch.distributed's operators do in a dry run: shapes stay, nothing is sent, and the link's bytes are noted.
 
-One rank is run for all, so all are taken to be alike. Tensors on the host are given the values that this means; tensors
-on a device have none.
+One rank is run for all, so all are taken to be alike. Tensors on the host get the values that this means, but for sums:
+which reduction was asked for, an operator's Python kernel is not told. Tensors on a device have no values.
 """
 
 from __future__ import annotations
@@ -31,21 +31,7 @@ class _Collective(NamedTuple):
 
 
 def _nothing(_arguments: Arguments, _rank: int, _ranks: int) -> None:
-    """Its result is what this rank has already, or another has and nobody knows."""
-
-
-def _reduce(tensors: Iterable[torch.Tensor], arguments: Arguments, ranks: int) -> None:
-    """Of values that are alike: a sum is so many times as much; minimum, maximum and average stay."""
-    operation = dist.ReduceOp.unbox(arguments["reduce_op"])  # type: ignore[attr-defined]
-    for tensor in tensors:
-        if operation == dist.ReduceOp.SUM:
-            tensor.mul_(ranks)
-        elif operation == dist.ReduceOp.PRODUCT:
-            tensor.pow_(ranks)
-
-
-def _all_reduce(arguments: Arguments, _rank: int, ranks: int) -> None:
-    _reduce(arguments["tensors"], arguments, ranks)
+    """The result is what this rank has already: of values that are alike, all that is not a sum."""
 
 
 def _copy(targets: Iterable[torch.Tensor], source: torch.Tensor) -> None:
@@ -66,18 +52,15 @@ def _gather_whole(arguments: Arguments, _rank: int, ranks: int) -> None:
             part.copy_(source.reshape(-1))
 
 
-def _scatter(arguments: Arguments, rank: int, ranks: int) -> None:
+def _scatter(arguments: Arguments, rank: int, _ranks: int) -> None:
     outputs, inputs = list(arguments.values())[:2]
     for output, parts in zip(outputs, inputs, strict=False):
         output.copy_(parts[rank])
-    if "reduce_op" in arguments:
-        _reduce(outputs, arguments, ranks)
 
 
 def _scatter_whole(arguments: Arguments, rank: int, ranks: int) -> None:
     for output, source in _pairs(arguments):
         output.copy_(source.reshape(ranks, -1)[rank].view_as(output))
-        _reduce([output], arguments, ranks)
 
 
 def _exchange(arguments: Arguments, rank: int, _ranks: int) -> None:
@@ -111,9 +94,9 @@ def _there_and_back(ranks: int) -> float:
 
 
 _COLLECTIVES = {
-    "allreduce_": _Collective("tensors", _there_and_back, _all_reduce),
-    "allreduce_coalesced_": _Collective("tensors", _there_and_back, _all_reduce),
-    "reduce_": _Collective("tensors", _all, _all_reduce),
+    "allreduce_": _Collective("tensors", _there_and_back, _nothing),
+    "allreduce_coalesced_": _Collective("tensors", _there_and_back, _nothing),
+    "reduce_": _Collective("tensors", _all, _nothing),
     "broadcast_": _Collective("tensors", _all, _nothing),
     "allgather_": _Collective("output_tensors", _others, _gather),
     "allgather_coalesced_": _Collective("output_lists", _others, _gather),

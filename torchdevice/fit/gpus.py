@@ -41,7 +41,7 @@ GPUS = {
     "t4": Gpu(16 * _GIB, 320, 0.254, 8.1, 8.1, 65, None, 16, "NVIDIA T4 data sheet and product brief"),
     "a100": Gpu(80 * _GIB, 2039, 9.7, 19.5, 156, 312, None, 300, "NVIDIA A100 data sheet, SXM 80GB"),
     "a100-40gb": Gpu(40 * _GIB, 1555, 9.7, 19.5, 156, 312, None, 300, "NVIDIA A100 data sheet, SXM 40GB"),
-    "a10g": Gpu(24 * _GIB, 600, 0.547, 35.0, 35.0, 70, None, None, "NVIDIA Ampere GA102 white paper, 80 SMs at 1.71 GHz"),
+    "a10g": Gpu(24 * _GIB, 600, 0.547, 35.0, 35.0, 70, None, None, "NVIDIA Ampere GA102 white paper, 80 SMs, 1.71 GHz"),
     "rtx3090": Gpu(24 * _GIB, 936, 0.556, 35.6, 35.6, 71, None, 32, "NVIDIA Ampere GA102 white paper"),
     "l4": Gpu(24 * _GIB, 300, 0.473, 30.3, 60, 121, 242, 32, "NVIDIA L4 data sheet"),
     "l40s": Gpu(48 * _GIB, 864, 1.43, 91.6, 183, 366.5, 733, 32, "NVIDIA L40S data sheet"),

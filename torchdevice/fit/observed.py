@@ -40,8 +40,8 @@ class _Block(NamedTuple):
     entry: dict[str, Any]
 
 
-def fill(record: Record, marks: Marks) -> None:
-    """The memory of each device that was used, what was read, and the work."""
+def fill(record: Record, marks: Marks, *, curves: bool) -> None:
+    """The memory of each device that was used, what was read, and the work; `curves`: the memory over time, too."""
     snapshot = torch.cuda.memory._snapshot()
     devices = range(torch.cuda.device_count())
     for device in devices:
@@ -52,7 +52,7 @@ def fill(record: Record, marks: Marks) -> None:
             torch.cuda.memory_allocated(device),
         )
         if peak.reserved:
-            _explain(peak, snapshot, marks)
+            _explain(peak, snapshot, marks, curves=curves)
             record.peaks.append(peak)
         record.ooms += torch.cuda.memory_stats(device).get("num_ooms", 0)
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -65,7 +65,7 @@ def fill(record: Record, marks: Marks) -> None:
     record.tf32 = torch.backends.cuda.matmul.allow_tf32
 
 
-def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks) -> None:
+def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks, *, curves: bool) -> None:
     """Of what kind the blocks are that lived at the peak, and where the program was."""
     trace = snapshot["device_traces"][peak.device]
     older = _older(trace, [one for one in snapshot["segments"] if one["device"] == peak.device])
@@ -90,7 +90,8 @@ def _explain(peak: Peak, snapshot: dict[str, Any], marks: Marks) -> None:
         kinds["of a moment that the history no longer has"] += rest
     elif rest:
         kinds["rounding, and remainders that are not split off"] += rest
-    _draw(peak, trace, older, kind_of)
+    if curves:  # the kinds of all blocks that there ever were: seconds, for a long program
+        _draw(peak, trace, older, kind_of)
     peak.kinds = dict(sorted(kinds.items(), key=lambda one: -one[1]))
     peak.modules = dict(sorted(modules.items(), key=lambda one: -one[1]))
 

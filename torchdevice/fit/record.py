@@ -21,7 +21,7 @@ class Peak:
     stack: list[str] = field(default_factory=list)  #: "file:line function", innermost first, of the program's code
     curve: dict[str, list[int]] = field(
         default_factory=dict
-    )  #: bytes by kind when most was allocated, in parts of time
+    )  #: bytes by kind when most was allocated, in parts of time; empty where nobody asked
     curve_seconds: float = 0.0  #: from the first of the parts to the last
     is_cut: bool = False  #: the history no longer has that moment: kinds and stack are of the highest one that it has
 

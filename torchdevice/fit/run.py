@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchdevice.fit.child import CURVES
 from torchdevice.fit.record import Record
 from torchdevice.program import Program
 
@@ -54,8 +55,8 @@ class LostError(RuntimeError):
         self.status = 128 - status if status < 0 else status or 1
 
 
-def run(program: Program, devices: Devices, output: int | None = None) -> Record:
-    """Run it; what it prints is printed, or goes to that file descriptor.
+def run(program: Program, devices: Devices, output: int | None = None, *, curves: bool = False) -> Record:
+    """Run it; what it prints is printed, or goes to that file descriptor. `curves`: with memory over time.
 
     Raises:
         LostError: the process was killed, or became another program.
@@ -72,7 +73,8 @@ def run(program: Program, devices: Devices, output: int | None = None) -> Record
         environment |= _torchrun(devices.ranks, devices.count)
     with tempfile.TemporaryDirectory(prefix="torchdevice-fit-") as folder:
         target = Path(folder) / "record.json"
-        command = [sys.executable, "-m", "torchdevice.fit.child", str(target), *program.words]
+        wanted = CURVES if curves else "no " + CURVES
+        command = [sys.executable, "-m", "torchdevice.fit.child", str(target), wanted, *program.words]
         child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         status = _wait(child)
         if target.exists():
