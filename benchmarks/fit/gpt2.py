@@ -1,6 +1,6 @@
 """Trains a GPT-2 on random tokens.
 
-    torchdevice fit --profile h100 benchmarks/fit/gpt2.py --size xl --batch 4
+torchdevice fit --profile h100 benchmarks/fit/gpt2.py --size xl --batch 4
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trains a Llama on random tokens, sharded over the ranks by FSDP.
 
-    torchdevice fit --profile h100 --ranks 8 benchmarks/fit/llama.py --size 8b
+torchdevice fit --profile h100 --ranks 8 benchmarks/fit/llama.py --size 8b
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -56,8 +56,8 @@ class Attention(nn.Module):
         k = rotate(self.k(x).view(batch, length, self.size.groups, -1), angles)
         v = self.v(x).view(batch, length, self.size.groups, -1)
         share = self.size.heads // self.size.groups
-        k, v = (one.repeat_interleave(share, 2) for one in (k, v))
-        y = scaled_dot_product_attention(*(one.transpose(1, 2) for one in (q, k, v)), is_causal=True)
+        q, k, v = (one.transpose(1, 2) for one in (q, k.repeat_interleave(share, 2), v.repeat_interleave(share, 2)))
+        y = scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -85,16 +85,16 @@ class Layer(nn.Module):
         return x + self.feed_forward(self.before_feed_forward(x))
 
 
-def contexts() -> object:
+def contexts() -> Any:
     """Selective checkpointing: keeps attention, and every second product."""
     products = dict.fromkeys((False, True), 0)
 
-    def policy(context: object, operator: object, *_arguments: object, **_named: object) -> CheckpointPolicy:
+    def policy(context: Any, operator: Any, *_arguments: Any, **_named: Any) -> CheckpointPolicy:
         if "scaled_dot_product" in str(operator):
             return CheckpointPolicy.MUST_SAVE
         if operator is torch.ops.aten.mm.default:
-            products[context.is_recompute] += 1  # type: ignore[attr-defined]
-            if products[context.is_recompute] % 2:  # type: ignore[attr-defined]
+            products[context.is_recompute] += 1
+            if products[context.is_recompute] % 2:
                 return CheckpointPolicy.MUST_SAVE
         return CheckpointPolicy.PREFER_RECOMPUTE
 

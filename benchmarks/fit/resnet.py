@@ -1,6 +1,6 @@
 """ResNet-50 v1.5 on random images, trained or only asked.
 
-    torchdevice fit --profile v100 benchmarks/fit/resnet.py --batch 128
+torchdevice fit --profile v100 benchmarks/fit/resnet.py --batch 128
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trains a diffusion UNet on random images: to say which noise was added.
 
-    torchdevice fit --profile a100 benchmarks/fit/unet.py --width 320 --batch 16
+torchdevice fit --profile a100 benchmarks/fit/unet.py --width 320 --batch 16
 """
 
 from __future__ import annotations
@@ -59,12 +59,14 @@ class UNet(nn.Module):
         time = self.time(time)
         x = self.entry(x)
         kept = []
-        for residual, attention, halve in self.down:
+        for level in self.down:
+            residual, attention, halve = level.children()
             x = attention(residual(x, time))
             kept.append(x)
             x = halve(x)
         x = self.middle(x, time)
-        for residual, attention in self.up:
+        for level in self.up:
+            residual, attention = level.children()
             x = torch.cat([interpolate(x, scale_factor=2.0), kept.pop()], 1)
             x = attention(residual(x, time))
         return self.exit(x)

@@ -132,6 +132,9 @@ for _ in range(2):
 """
 )
 
+#: Without oneDNN's kernel of whole layers, of whose memory torch knows no shapes: as in the process of `torchdevice fit`.
+LSTM = "import torch\ntorch.backends.mkldnn.enabled = False\n" + GRU.replace("nn.GRU", "nn.LSTM")
+
 ALL = {
     "mlp": MLP,
     "conv": CONV,
@@ -141,4 +144,5 @@ ALL = {
     "gpt-checkpointed": GPT_CHECKPOINTED,
     "gpt-inference": GPT_INFERENCE,
     "gru": GRU,
+    "lstm": LSTM,
 }

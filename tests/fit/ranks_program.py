@@ -52,7 +52,8 @@ def fsdp2() -> nn.Module:
     model = Net().cuda()
     for layer in model.layers:
         fully_shard(layer)
-    return fully_shard(model)
+    fully_shard(model)
+    return model
 
 
 def tensor_parallel() -> nn.Module:

@@ -126,3 +126,13 @@ time.sleep(120)
     assert process.returncode == 130
     assert "The program was interrupted; all figures are of what came before." in error
     assert "peak 4.0 MiB allocated (4194304 bytes)" in error
+
+
+def test_an_lstm_keeps_what_its_cells_need(tmp_path: Path) -> None:
+    """oneDNN's kernel of a whole layer would hide it."""
+    code = programs.GRU.replace("nn.GRU", "nn.LSTM")
+    target = tmp_path / "fit.json"
+    assert fit("--profile", "h100", "--json", target, write(tmp_path, code)).returncode == 0
+    with_cells = json.loads(target.read_text())["devices"][0]["allocated"]
+    assert fit("--profile", "h100", "--json", target, write(tmp_path, programs.LSTM)).returncode == 0
+    assert with_cells == json.loads(target.read_text())["devices"][0]["allocated"] > 8 << 20

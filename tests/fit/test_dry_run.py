@@ -37,6 +37,8 @@ def test_what_the_host_reads(run_python: RunPython) -> None:
         print(torch.equal(a, a + 1), torch.equal(a, a[0]), a.cpu().tolist() == [[1.0] * 4] * 4)
         print(a.nonzero().shape, a[a > 0].shape, torch.unique(a).shape, torch.masked_select(a, a > 0).shape)
         a[a > 0] = 0
+        order = torch.tensor([3, 1, 2]).cuda()
+        print(order.cpu().tolist(), order.view(3, 1).cpu().tolist(), order.add_(1).cpu().tolist())
         b = torch.tensor(3.0, device="cuda")
         b += 1
         print(b.item())
@@ -46,6 +48,7 @@ def test_what_the_host_reads(run_python: RunPython) -> None:
         "1.0 1 True False",
         "True False True",
         "torch.Size([16, 2]) torch.Size([16]) torch.Size([16]) torch.Size([16])",
+        "[3, 1, 2] [[1], [1], [1]] [1, 1, 1]",
         "1.0",
     ]
 

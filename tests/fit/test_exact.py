@@ -18,7 +18,7 @@ print(json.dumps([torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reser
 
 #: What the CPU's kernels allocate for themselves while they run is no GPU's, and is left out: blocks that one operator
 #: both takes and gives back. What lives from one operator to the next is all there.
-_BEGIN = """
+BEGIN = """
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 class Numbered(TorchDispatchMode):
@@ -34,7 +34,7 @@ torch.cuda.memory._record_memory_history(context=None)
 numbered = Numbered()
 numbered.__enter__()
 """
-_END = """
+END = """
 import json
 numbered.__exit__(None, None, None)
 events, born, within = [], {}, set()
@@ -56,7 +56,7 @@ print(json.dumps([max(totals), len(totals), total]))
 """
 
 
-def _measure(code: str, backend: str) -> list[int]:
+def measure(code: str, backend: str) -> list[int]:
     environment = {**os.environ, "TORCHDEVICE": "1", "TORCHDEVICE_BACKEND": backend, "TORCHDEVICE_PROFILE": "h100"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -68,10 +68,10 @@ def _measure(code: str, backend: str) -> list[int]:
 @pytest.mark.parametrize("name", ["gpt", "gpt-checkpointed", "gpt-inference"])
 def test_allocated_and_reserved_are_the_real_runs(name: str) -> None:
     code = programs.ALL[name] + _MEASURE
-    assert _measure(code, "dry") == _measure(code, "cpu")
+    assert measure(code, "dry") == measure(code, "cpu")
 
 
 @pytest.mark.parametrize("name", programs.ALL)
 def test_every_block_that_outlives_its_operator_is_the_real_runs(name: str) -> None:
-    code = _BEGIN + programs.ALL[name] + _END
-    assert _measure(code, "dry") == _measure(code, "cpu")
+    code = BEGIN + programs.ALL[name] + END
+    assert measure(code, "dry") == measure(code, "cpu")

@@ -143,7 +143,10 @@ if __name__ == "__main__":
     ("arguments", "told"),
     [
         (["--ranks", "0", "p.py"], "must be 1 or more, got '0'"),
-        (["-m", "torch.distributed.run", "p.py"], "torch.distributed.run starts processes"),
+        (
+            ["-m", "torch.distributed.run", "p.py"],
+            "that torch.distributed.run starts nothing would be known",
+        ),
     ],
 )
 def test_mistakes(arguments: list[str], told: str) -> None:

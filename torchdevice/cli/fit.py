@@ -98,7 +98,9 @@ def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
     if arguments.search is not None and arguments.html is not None:
         return "--html is of one run: search without it, then run the program with the value that was found"
     if arguments.module and arguments.module[0] in _LAUNCHERS:
-        return f"{arguments.module[0]} starts processes, of which nothing would be known: say --ranks 8 train.py instead"
+        return (
+            f"{arguments.module[0]} starts processes, of which nothing would be known: say --ranks 8 train.py instead"
+        )
     return None
 
 

@@ -123,7 +123,8 @@ class Collectives:
     def __init__(self) -> None:
         self.calls: dict[tuple[str, int, int, int, bool], Communication] = {}
         self._before_step: dict[tuple[str, int, int, int, bool], int] = {}
-        self._library = torch.library.Library("c10d", "IMPL")
+        library: Any = torch.library.Library
+        self._library = library("c10d", "IMPL")
 
     def install(self) -> None:
         with warnings.catch_warnings():

@@ -17,7 +17,7 @@ from torchdevice.patches import versions
 from torchdevice.patches.change import add_all, set_all
 
 #: torch's stubs do not list all of its names.
-_Fake: Any = torch._C._distributed_c10d.FakeProcessGroup  # type: ignore[attr-defined]
+_Fake: Any = torch._C._distributed_c10d.FakeProcessGroup
 
 
 class Ranks:
@@ -75,7 +75,7 @@ def _meet(url: str, rank: int = -1, world_size: int = -1, **named: Any) -> Itera
         world_size = int(known["world_size"])
     if rank < 0 or world_size < 0:
         yield from _rendezvous(url, rank, world_size, **named)
-    yield dist.HashStore(), rank, world_size
+    yield torch._C._distributed_c10d.HashStore(), rank, world_size
 
 
 class _Spawned:
