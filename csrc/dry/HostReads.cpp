@@ -21,8 +21,8 @@ namespace {
 /// The host's copies of more than that are left as they are: to write them would take the memory that a dry run saves.
 constexpr size_t kMostFilled = size_t{1} << 20U;
 
-/// What came from the host and is not larger is kept, as a program may read it back: DistributedDataParallel does so with
-/// the order of its buckets. Of so many tensors at once; then all are forgotten.
+/// What came from the host and is not larger is kept, as a program may read it back: DistributedDataParallel does so
+/// with the order of its buckets. Of so many tensors at once; then all are forgotten.
 constexpr size_t kMostKept = size_t{64} << 10U;
 constexpr size_t kMostContents = 256;
 

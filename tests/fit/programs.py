@@ -132,7 +132,7 @@ for _ in range(2):
 """
 )
 
-#: Without oneDNN's kernel of whole layers, of whose memory torch knows no shapes: as in the process of `torchdevice fit`.
+#: Without oneDNN's kernel of whole layers, of whose memory torch knows no shapes: as `torchdevice fit` runs programs.
 LSTM = "import torch\ntorch.backends.mkldnn.enabled = False\n" + GRU.replace("nn.GRU", "nn.LSTM")
 
 ALL = {
