@@ -37,7 +37,7 @@ def main(target: Path, program: Program, *, curves: bool) -> int:
     if not activation.status().active:
         raise SystemExit(f"torchdevice fit: {activation.NOT_ACTIVE}{activation.status().reason}")
     # Layers of an LSTM go cell by cell, as those of a GRU: what oneDNN keeps of a whole layer, torch does not know.
-    torch.backends.mkldnn.enabled = False
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     record = Record()
     marks = kinds.Marks()
     marks.install()
