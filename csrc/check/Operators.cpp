@@ -42,8 +42,11 @@ bool overwrites_self(std::string_view name) {
   return names.contains(name);
 }
 
+/// Of torch.distributed, and of FSDP around it: what they write is in no schema, and their results are their arguments.
+bool is_collective(std::string_view name) { return name.starts_with("c10d::") || name.starts_with("fsdp::"); }
+
 Reading reading_of(std::string_view name) {
-  if (name.starts_with("c10d::")) {
+  if (is_collective(name)) {
     return Reading::kUnknown;
   }
   static const std::unordered_set<std::string_view> copies{"aten::copy_", "aten::clone", "aten::_to_copy"};
@@ -83,7 +86,7 @@ Use use_of(const c10::OperatorHandle& op, const c10::Argument& argument) {
     }
     return argument.is_out() || overwrites_self(name) ? Use::kWrite : Use::kReadAndWrite;
   }
-  if (name.starts_with("c10d::")) {
+  if (is_collective(name)) {
     return use_in_collective(argument.name());
   }
   if (is_written_unsaid(argument.name())) {
@@ -99,7 +102,7 @@ Operator make_operator(const c10::OperatorHandle& op) {
   for (const c10::Argument& argument : schema.arguments()) {
     made.arguments.push_back({argument.name(), use_of(op, argument)});
   }
-  const bool gives_memory = schema.name().find("empty") == std::string::npos && !schema.name().starts_with("c10d::");
+  const bool gives_memory = schema.name().find("empty") == std::string::npos && !is_collective(schema.name());
   for (size_t i = 0; i < schema.returns().size(); ++i) {
     const bool is_new = schema.returns()[i].alias_info() == nullptr && gives_memory && !touches_no_memory(op);
     const std::string number = schema.returns().size() == 1 ? "the result" : "result " + std::to_string(i);

@@ -89,3 +89,15 @@ for step in range(16):
 @pytest.mark.parametrize("program", [TRAINING, MODES], ids=["training", "modes"])
 def test_a_program(run_python: RunPython, program: str) -> None:
     assert "torchdevice check" not in run_python(program, TORCHDEVICE_CHECK=CHECK).stderr
+
+
+def test_ranks_that_share_a_model() -> None:
+    """DistributedDataParallel, FSDP1, FSDP2 and tensor parallelism."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.run(
+        [sys.executable, *launcher, "tests/fit/ranks_program.py"],
+        env={**os.environ, "TORCHDEVICE_CHECK": CHECK, "TORCHDEVICE_COUNT": "2"},
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "finding" not in process.stderr, process.stderr
