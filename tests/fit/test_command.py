@@ -106,6 +106,13 @@ def test_mistakes(arguments: list[str], message: str) -> None:
     assert message in done.stderr
 
 
+def test_a_dry_run_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHDEVICE_CHECK", "all")
+    done = fit("--profile", "h100", write(tmp_path, "print('ran')"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("torchdevice fit: TORCHDEVICE_CHECK is set: a dry run computes nothing")
+
+
 def test_the_programs_status_is_kept(tmp_path: Path) -> None:
     done = fit("--profile", "t4", write(tmp_path, "import sys\nsys.exit(7)\n"))
     assert done.returncode == 7

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from torchdevice import settings
+from torchdevice.check import session
 from torchdevice.cli.values import add_program, at_least_one, new_file, program_of, write
 from torchdevice.fit import page, report
 from torchdevice.fit.gpus import GPUS, unknown
@@ -97,6 +99,11 @@ def _mistake(arguments: argparse.Namespace, profile: str) -> str | None:
         return unknown(arguments.profile)
     if arguments.search is not None and arguments.html is not None:
         return "--html is of one run: search without it, then run the program with the value that was found"
+    if settings.read(session.SETTING) is not None:
+        return (
+            f"{session.SETTING} is set: a dry run computes nothing, so what a program reads and writes cannot be "
+            "checked; unset it, or run the program by `torchdevice check`"
+        )
     if arguments.module and arguments.module[0] in _LAUNCHERS:
         return (
             f"{arguments.module[0]} starts processes, of which nothing would be known: say --ranks 8 train.py instead"
