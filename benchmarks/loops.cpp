@@ -92,10 +92,10 @@ std::vector<std::string> names() {
 }
 
 // A Python function, before the redirect policy was asked for and after it was taken back.
-#define ASK(when)                                                                  \
+#define ASK(when)                                                                    \
   extern "C" __attribute__((noinline)) void loop_asking_##when(PyObject* function) { \
     for (int i = 0; i < kRepeats; ++i) Py_XDECREF(PyObject_CallNoArgs(function));    \
-    asm volatile("# " #when);                                                      \
+    asm volatile("# " #when);                                                        \
   }
 ASK(before)
 ASK(after)
