@@ -66,17 +66,6 @@ void check_mask(const std::vector<SeenTensor>& tensors) {
               mask.device(), " and self on ", self.device());
 }
 
-/// As check_input_same_type_as_parameters, which guards every cuDNN convolution: input, weight, bias.
-void check_convolution(const std::vector<SeenTensor>& tensors) {
-  static constexpr const char* kNames[] = {"input", "weight", "bias"};
-  const at::Tensor& input = tensors.front().tensor;
-  for (const SeenTensor& seen : tensors) {
-    TORCH_CHECK(!seen.tensor.defined() || input.options().type_equal(seen.tensor.options()), "Input type (",
-                input.toString(), ") and ", kNames[seen.position], " type (", seen.tensor.toString(),
-                ") should be the same");
-  }
-}
-
 }  // namespace
 
 void check_devices(const Rule& rule, const std::vector<SeenTensor>& tensors) {
@@ -90,7 +79,6 @@ void check_devices(const Rule& rule, const std::vector<SeenTensor>& tensors) {
     case Mixing::kMask:
       return check_mask(tensors);
     case Mixing::kConvolution:
-      return check_convolution(tensors);
     case Mixing::kComposite:
     case Mixing::kAnyDevice:
       return;

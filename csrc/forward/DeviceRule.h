@@ -15,7 +15,7 @@ enum class Mixing {
   kTensorIterator,  ///< one device, but zero-dimensional CPU tensors may be read
   kIndices,         ///< indices may live on the CPU, values as for kTensorIterator
   kMask,            ///< tensor and mask on one device, the value anywhere
-  kConvolution,     ///< cuDNN's check of types, then as kComposite
+  kConvolution,     ///< as kComposite; torch.jit.trace gets the composite kernel, too
   kComposite,       ///< the operator's composite kernel decides, on the tensors as they are
   kAnyDevice,       ///< copies between devices
 };

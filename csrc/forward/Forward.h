@@ -53,13 +53,12 @@ class Forward<R(A...), mixing, writes_elements_only, refuses_types> {
       }
     }
     if (C10_UNLIKELY(must_look_at_devices(frame))) {
-      if constexpr (mixing != Mixing::kComposite) {
+      if constexpr (mixing == Mixing::kComposite || mixing == Mixing::kConvolution) {
+        return native_kernel_.redispatch(kCompositeKeys, arguments...);
+      } else {
         std::vector<SeenTensor> seen;
         (std::get<i>(natives).see(static_cast<int>(i), seen), ...);
         check_devices(rule_, seen);
-      }
-      if constexpr (mixing == Mixing::kComposite || mixing == Mixing::kConvolution) {
-        return native_kernel_.redispatch(kCompositeKeys, arguments...);
       }
     }
     if constexpr (may_refuse) {

@@ -1,4 +1,5 @@
-// forward/checks/ConvolutionTypes.h: convolutions of several types, for which the CPU's backends have many texts.
+// forward/checks/ConvolutionTypes.h: convolutions of several types, and of tensors on the CPU and on CUDA, for which
+// the CPU's backends have many texts.
 
 #pragma once
 
@@ -23,7 +24,7 @@ struct ConvolutionTypes {
 
  private:
   static void check(const at::Tensor& input, const at::Tensor& parameter, const char* name) {
-    TORCH_CHECK(input.scalar_type() == parameter.scalar_type(), "Input type (", input.toString(), ") and ", name,
+    TORCH_CHECK(input.options().type_equal(parameter.options()), "Input type (", input.toString(), ") and ", name,
                 " type (", parameter.toString(), ") should be the same");
   }
 };
