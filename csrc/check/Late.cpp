@@ -115,26 +115,29 @@ bool Late::knows(const c10::Storage& host) const {
   return std::ranges::any_of(copies_, [&](const Copy& copy) { return copy.host.is_alias_of(host); });
 }
 
-void Late::finish_for(const c10::Storage& storage, const Clocks& clocks, Released& released) {
-  const auto* impl = storage.unsafeGetStorageImpl();
+template <class Condition>
+void Late::finish_if(const Condition& condition, const Clocks& clocks, StackId stack, Released& released) {
   for (auto copy = copies_.begin(); copy != copies_.end();) {
     const auto next = std::next(copy);
-    if (copy->host.unsafeGetStorageImpl() == impl ||
-        (copy->device.has_value() && copy->device->_unsafe_get_target() == impl)) {
-      finish(copy, clocks, 0, released);
+    if (condition(*copy)) {
+      finish(copy, clocks, stack, released);
     }
     copy = next;
   }
 }
 
+void Late::finish_for(const c10::Storage& storage, const Clocks& clocks, Released& released) {
+  const auto* impl = storage.unsafeGetStorageImpl();
+  const auto has_it = [impl](const Copy& copy) {
+    return copy.host.unsafeGetStorageImpl() == impl ||
+           (copy.device.has_value() && copy.device->_unsafe_get_target() == impl);
+  };
+  finish_if(has_it, clocks, 0, released);
+}
+
 void Late::finish_known(const Clocks& clocks, StackId stack, Released& released) {
-  for (auto copy = copies_.begin(); copy != copies_.end();) {
-    const auto next = std::next(copy);
-    if (clocks.ordered(copy->launch.stream, copy->launch.moment, kHost)) {
-      finish(copy, clocks, stack, released);
-    }
-    copy = next;
-  }
+  const auto is_known = [&](const Copy& copy) { return clocks.ordered(copy.launch.stream, copy.launch.moment, kHost); };
+  finish_if(is_known, clocks, stack, released);
 }
 
 void Late::use_by_host(const Launch& launch, size_t value, const at::Tensor& tensor, bool writes,

@@ -65,6 +65,8 @@ class Late {
                    const Clocks& clocks);
 
  private:
+  template <class Condition>
+  void finish_if(const Condition& condition, const Clocks& clocks, StackId stack, Released& released);
   void finish(std::list<Copy>::iterator copy, const Clocks& clocks, StackId stack, Released& released);
 
   std::list<Copy> copies_;  ///< in the order of their calls

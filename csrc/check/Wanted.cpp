@@ -5,6 +5,7 @@
 #include <c10/util/Exception.h>
 
 #include <array>
+#include <string>
 #include <string_view>
 
 #include "native/Backend.h"
@@ -27,6 +28,14 @@ constexpr std::array kCheckers{
 
 bool works(const Known& checker) { return !checker.needs_blocks || native_backend().allocator() == nullptr; }
 
+std::string names() {
+  std::string all;
+  for (const Known& checker : kCheckers) {
+    all.append(all.empty() ? "" : ",").append(checker.name);
+  }
+  return all;
+}
+
 void turn_on(Wanted& wanted, std::string_view name) {
   bool is_known = name == "all";
   for (const Known& checker : kCheckers) {
@@ -40,9 +49,8 @@ void turn_on(Wanted& wanted, std::string_view name) {
       wanted.*checker.flag = true;
     }
   }
-  TORCH_CHECK_VALUE(
-      is_known, "TORCHDEVICE_CHECK must be all, or some of races,lifetime,sync,uninitialized,graph,late,asserts, but '",
-      name, "' is none of them");
+  TORCH_CHECK_VALUE(is_known, "TORCHDEVICE_CHECK must be all, or some of ", names(), ", but '", name,
+                    "' is none of them");
 }
 
 }  // namespace
