@@ -12,6 +12,7 @@ from pathlib import Path
 from torchdevice.check.findings import Finding, findings
 from torchdevice.check.suppressions import Suppression, split
 from torchdevice.check.waits import over_budget, table, waits
+from torchdevice.files import write
 
 SETTING = "TORCHDEVICE_CHECK"
 
@@ -51,10 +52,7 @@ def conclude(
         print(text, file=sys.stderr)
     if file is not None:
         data = {"findings": [finding.to_data() for finding in left], "waits": [asdict(wait) for wait in waited]}
-        try:
-            file.write_text(json.dumps(data, indent=2) + "\n")
-        except OSError as error:  # the findings were told above
-            print(f"torchdevice check: cannot write {file}: {error.strerror}", file=sys.stderr)
+        write("check", file, json.dumps(data, indent=2) + "\n")
     return left
 
 

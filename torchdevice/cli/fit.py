@@ -10,7 +10,8 @@ from typing import Any
 
 from torchdevice import settings
 from torchdevice.check import session
-from torchdevice.cli.values import add_program, at_least_one, new_file, program_of, write
+from torchdevice.cli.values import add_program, at_least_one, new_file, program_of
+from torchdevice.files import write
 from torchdevice.fit import page, report
 from torchdevice.fit.gpus import GPUS, unknown
 from torchdevice.fit.run import Devices, LostError, run

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from torchdevice import progress
-from torchdevice.cli.values import new_file, write
+from torchdevice.cli.values import new_file
+from torchdevice.files import write
 
 #: Exit statuses; argparse has the last one too.
 NONE, SERIOUS, USAGE = 0, 1, 2

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchdevice.cli.values import add_program, count, new_file, program_of, write
+from torchdevice.cli.values import add_program, count, new_file, program_of
+from torchdevice.files import write
 from torchdevice.program import Program
 from torchdevice.reports.operators import Report, report
 

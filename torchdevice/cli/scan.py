@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdevice import progress
-from torchdevice.cli.values import new_file, write
+from torchdevice.cli.values import new_file
+from torchdevice.files import write
 from torchdevice.scan.analysis import scan
 from torchdevice.scan.files import TargetError
 from torchdevice.scan.findings import Finding, Report

@@ -6,40 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from torchdevice import files
 from torchdevice.program import Program
 
 
 def new_file(text: str) -> Path:
-    """A path that can be written to once the program has run, whatever folder it is in then. That is tried at once:
-    what a long run found is not to be lost."""
+    """A path that can be written to once the program has run, whatever folder it is in then."""
     path = Path(text)
-    obstacle = "a folder" if path.is_dir() else _obstacle(path) if path.parent.is_dir() else "no such folder"
-    if obstacle is not None:
-        raise argparse.ArgumentTypeError(f"cannot write to {text}: {obstacle}")
+    why = files.obstacle(path)
+    if why is not None:
+        raise argparse.ArgumentTypeError(f"cannot write to {text}: {why}")
     return path.absolute()
-
-
-def _obstacle(path: Path) -> str | None:
-    if path.exists() and not path.is_file():
-        return None  # a pipe, whose reader would take it for the end
-    is_new = not path.exists()
-    try:
-        path.open("a").close()
-    except OSError as error:
-        return error.strerror
-    if is_new:
-        path.unlink()
-    return None
-
-
-def write(command: str, path: Path, text: str) -> bool:
-    """Whether it could be written; if not, that is told, and does not change what the program did."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        print(f"torchdevice {command}: cannot write {path}: {error.strerror}", file=sys.stderr)
-        return False
-    return True
 
 
 def count(text: str) -> int:
