@@ -28,7 +28,7 @@ def _data(record: Record, profile: str, program: Sequence[str]) -> dict[str, Any
     return {
         "program": " ".join(program),
         "summary": report.verdict(record, profile),
-        "notes": [*report.endings(record), *([report.ranks(record)] if record.ranks > 1 else [])],
+        "notes": list(report.notes(record)),
         "seconds": record.seconds,
         "devices": [_device(record, peak, profile) for peak in record.peaks],
         "beside": [[one.what, one.bytes, one.source] for one in beside(profile)],

@@ -92,9 +92,7 @@ def estimate(record: Record, profile: str, device: int, *, step: bool) -> roofli
 def _lines(record: Record, profile: str) -> Iterator[str]:
     gpu = GPUS[profile]
     yield f"torchdevice fit: {profile}, {size(gpu.memory)}; nothing was computed"
-    yield from endings(record)
-    if record.ranks > 1:
-        yield ranks(record)
+    yield from notes(record)
     if not record.peaks:
         yield "No memory of a device was used."
     for peak in record.peaks:
@@ -113,17 +111,14 @@ def _lines(record: Record, profile: str) -> Iterator[str]:
     yield f"The dry run took {record.seconds:.1f} s and {size(record.resident)} of the host's memory."
 
 
-def endings(record: Record) -> Iterator[str]:
-    """What else than to end well the program did."""
+def notes(record: Record) -> Iterator[str]:
+    """What else than to end well the program did, and whose figures these are."""
     if record.ending != "ended":
         yield f"{_ENDINGS[record.ending]}{' ' + record.error.splitlines()[0] if record.error else ''}"
     if record.ooms and record.ending != "out of memory":
         yield f"It was refused memory of the device, and went on, {record.ooms} x; all figures are of what it got."
-
-
-def ranks(record: Record) -> str:
-    """Whose figures these are."""
-    return f"One rank of {record.ranks} was run, and nothing was sent: each is taken to be like it."
+    if record.ranks > 1:
+        yield f"One rank of {record.ranks} was run, and nothing was sent: each is taken to be like it."
 
 
 def verdict(record: Record, profile: str) -> str:
