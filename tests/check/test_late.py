@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import textwrap
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch  # noqa: F401  before _C, so that the backend is the activated one
 
+from tests.conftest import RunPython
 from torchdevice import _C
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(_C.native_backend_name() == "mps", reason="MPS has an allocator of its own")
 
-
-def run(program: str, checkers: str = "late") -> subprocess.CompletedProcess[str]:
-    search = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
-    process = subprocess.run(
-        [sys.executable, "-c", "import torch\n" + textwrap.dedent(program)],
-        env={**os.environ, "TORCHDEVICE_CHECK": checkers, "PYTHONPATH": search},
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    return process
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_the_host_finds_old_bytes_until_it_waits() -> None:
+@pytest.fixture
+def run(run_python: RunPython) -> Run:
+    def checked(program: str, checkers: str = "late") -> subprocess.CompletedProcess[str]:
+        return run_python(program, TORCHDEVICE_CHECK=checkers)
+
+    return checked
+
+
+def test_the_host_finds_old_bytes_until_it_waits(run: Run) -> None:
     program = """
+        import torch
         host = torch.zeros(4, pin_memory=True)
         array = host.numpy()
         host.copy_(torch.ones(4, device="cuda"), non_blocking=True)
@@ -42,8 +39,9 @@ def test_the_host_finds_old_bytes_until_it_waits() -> None:
     assert process.stderr == ""  # a look past torch cannot be seen
 
 
-def test_to_the_cpu_without_waiting() -> None:
+def test_to_the_cpu_without_waiting(run: Run) -> None:
     program = """
+        import torch
         x = torch.arange(6, device="cuda").view(2, 3)
         event = torch.cuda.Event()
         first = x.t().to("cpu", non_blocking=True)
@@ -58,8 +56,9 @@ def test_to_the_cpu_without_waiting() -> None:
     assert process.stdout == "[[0, 3], [1, 4], [2, 5]]\n[[-1, -1], [-1, -1], [-1, -1]]\n"
 
 
-def test_the_device_gets_what_the_host_writes_meanwhile() -> None:
+def test_the_device_gets_what_the_host_writes_meanwhile(run: Run) -> None:
     program = """
+        import torch
         host = torch.zeros(4, pin_memory=True)
         array = host.numpy()
         x = torch.empty(4, device="cuda")
@@ -74,8 +73,9 @@ def test_the_device_gets_what_the_host_writes_meanwhile() -> None:
     assert "late: the host, before this line, changed pinned memory that aten::copy_" in process.stderr
 
 
-def test_the_device_finds_its_own_copies_at_once() -> None:
+def test_the_device_finds_its_own_copies_at_once(run: Run) -> None:
     program = """
+        import torch
         host = torch.zeros(4, pin_memory=True)
         x = torch.ones(4, device="cuda")
         host.copy_(x, non_blocking=True)
@@ -87,8 +87,9 @@ def test_the_device_finds_its_own_copies_at_once() -> None:
     assert (process.stdout, process.stderr) == ("4.0\n", "")
 
 
-def test_a_copy_with_gaps() -> None:
+def test_a_copy_with_gaps(run: Run) -> None:
     program = """
+        import torch
         host = torch.zeros(4, 4, pin_memory=True)
         array = host.numpy()
         x = torch.ones(4, device="cuda")
@@ -112,8 +113,9 @@ def test_a_copy_with_gaps() -> None:
         ("host.add_(1)", "aten::add_.Tensor writes pinned memory that aten::copy_ on the default stream of cuda:0"),
     ],
 )
-def test_an_operator_of_the_host_is_told(line: str, text: str) -> None:
+def test_an_operator_of_the_host_is_told(run: Run, line: str, text: str) -> None:
     program = f"""
+        import torch
         host = torch.zeros(4, pin_memory=True)
         host.copy_(torch.ones(4, device="cuda"), non_blocking=True)
         {line}
@@ -125,8 +127,9 @@ def test_an_operator_of_the_host_is_told(line: str, text: str) -> None:
     assert run(program, "all").stderr.count("finding") == 1  # races tell it
 
 
-def test_what_is_underway_is_bounded() -> None:
+def test_what_is_underway_is_bounded(run: Run) -> None:
     program = """
+        import torch
         x = torch.ones(4, device="cuda")
         hosts = [torch.zeros(4, pin_memory=True) for _ in range(1100)]
         for host in hosts:
@@ -137,8 +140,9 @@ def test_what_is_underway_is_bounded() -> None:
     assert process.stdout == "4.0 0.0\n"
 
 
-def test_memory_that_is_gone() -> None:
+def test_memory_that_is_gone(run: Run) -> None:
     program = """
+        import torch
         host = torch.zeros(4, pin_memory=True)
         torch.empty(4, device="cuda").copy_(host, non_blocking=True)
         torch.ones(4, device="cuda").to("cpu", non_blocking=True)
